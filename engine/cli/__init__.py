@@ -1,0 +1,1 @@
+"""The `cowl` command: a thin twin of everything that the app can do."""

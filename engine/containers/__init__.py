@@ -1,0 +1,1 @@
+"""Containers: their records and lives, the monitor, exec and attach, logs and statistics."""

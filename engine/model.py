@@ -1,0 +1,240 @@
+"""The words that every room of cowl shares, as frozen records.
+
+They are `NamedTuple`s: as frozen and typed as any struct, and importing them costs the launch path nothing
+(`msgspec`, which validates the documents of others, costs 30 ms). Sizes are bytes, times on the wire are RFC 3339
+UTC with nanoseconds, durations say their unit, digests are ``sha256:<hex>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+JSON: TypeAlias = dict[str, Any]
+State = Literal["created", "running", "paused", "exited", "dead"]
+ChangeKind = Literal["added", "modified", "deleted"]
+FileType = Literal["file", "directory", "symlink", "fifo", "char", "block", "socket"]
+Aspect = Literal["content", "mode", "owner", "xattr", "type", "mtime"]
+
+
+class Node(NamedTuple):
+    """An image: a read-only layer together with its parents. Its ID is its chain ID (OCI image-spec, config.md)."""
+
+    chain_id: str
+    parent: str | None
+    diff_id: str
+    size: int
+    """Bytes of the regular files of this layer alone, hard links counted once."""
+    file_count: int
+    """Entries of this layer alone, whiteouts included, the root directory not."""
+    created: str
+    created_by: str
+    comment: str
+    tags: tuple[str, ...]
+    containers: tuple[str, ...]
+    """Names of the containers whose read-write layer lies on this node."""
+
+
+class Image(NamedTuple):
+    """What a tag names: a node and the OCI configuration and manifest that it is used with."""
+
+    name: str
+    manifest_digest: str
+    chain_id: str
+    config: JSON
+    """The OCI image configuration document."""
+
+
+class Limits(NamedTuple):
+    """What a container may use; None is no limit of its own."""
+
+    cpus: float | None = None
+    """CPUs, as quota per period: 0.5 is half of one."""
+    cpu_shares: int | None = None
+    """docker's relative weight, 2..262144, default 1024."""
+    cpuset_cpus: str | None = None
+    memory: int | None = None
+    """Bytes."""
+    memory_swap: int | None = None
+    """Bytes of memory plus swap together; -1 is unlimited swap."""
+    pids: int | None = None
+
+
+class Volume(NamedTuple):
+    """A directory or file of the host shown in the container."""
+
+    source: str
+    destination: str
+    read_only: bool = False
+
+
+class LaunchOptions(NamedTuple):
+    """Everything that `create` and `run` take; the image's configuration fills what is None or empty."""
+
+    image: str
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    name: str | None = None
+    env: tuple[str, ...] = ()
+    workdir: str | None = None
+    user: str | None = None
+    hostname: str | None = None
+    interactive: bool = False
+    tty: bool = False
+    auto_remove: bool = False
+    network: Literal["none", "host"] = "none"
+    read_only: bool = False
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    tmpfs: tuple[str, ...] = ()
+    ulimits: tuple[str, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    stop_signal: str | None = None
+    stop_timeout: float = 10.0
+    """Seconds between the stop signal and SIGKILL."""
+    limits: Limits = Limits()
+
+
+class Container(NamedTuple):
+    """A node, a read-write layer and (while it runs) a process tree, as `ps` sees it now."""
+
+    id: str
+    name: str
+    image: str
+    """The reference that it was created from, as it was given."""
+    chain_id: str
+    command: tuple[str, ...]
+    state: State
+    created: str
+    started: str | None
+    finished: str | None
+    exit_code: int | None
+    oom_killed: bool
+    error: str
+    """Why it did not start or why nothing is known of its end; empty otherwise."""
+    pid: int | None
+    """Its first process, in the caller's PID namespace; None unless running or paused."""
+    monitored: bool
+    """False for a running container whose monitor was killed."""
+    limits: Limits
+    tty: bool
+    interactive: bool
+    auto_remove: bool
+    labels: dict[str, str]
+    options: LaunchOptions
+
+
+class Change(NamedTuple):
+    """One path in which a read-write layer differs from the node below it, or one tree from another."""
+
+    path: str
+    """Absolute in the container; bytes that are not UTF-8 as surrogate escapes."""
+    kind: ChangeKind
+    type: FileType
+    size: int
+    """Bytes now; 0 for what is not a regular file or is deleted."""
+    old_size: int
+    """Bytes in the node below; 0 where there was none."""
+    what: tuple[Aspect, ...]
+    """For `modified`: in which way."""
+
+
+class FileDiff(NamedTuple):
+    """One changed path, ready to be looked at."""
+
+    path: str
+    kind: ChangeKind
+    binary: bool
+    text: str
+    """A unified diff for text; a hex dump of the first bytes for binary; one plain sentence otherwise."""
+    added: int
+    """Lines."""
+    removed: int
+    truncated: bool
+
+
+class Pressure(NamedTuple):
+    """PSI `some avg10`, in percent of the last ten seconds (Documentation/accounting/psi.rst)."""
+
+    cpu: float
+    memory: float
+    io: float
+
+
+class Sample(NamedTuple):
+    """What one container uses, at one moment. Counters count from the container's start."""
+
+    container: str
+    name: str
+    time: str
+    monotonic_ns: int
+    cpu_percent: float
+    """Of one core, over the time since the previous sample."""
+    cpu_usage_ns: int
+    throttled_periods: int
+    throttled_ns: int
+    periods: int
+    memory_bytes: int
+    """Usage less the inactive page cache, as docker shows it."""
+    memory_limit_bytes: int | None
+    memory_peak_bytes: int
+    oom_kills: int
+    swap_bytes: int
+    io_read_bytes: int
+    io_write_bytes: int
+    net_rx_bytes: int
+    net_tx_bytes: int
+    pids: int
+    pids_limit: int | None
+    cpu_limit: float | None
+    """CPUs."""
+    pressure: Pressure | None
+
+
+class LogLine(NamedTuple):
+    """One line of a container's output, without its newline."""
+
+    time: str
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+class Removal(NamedTuple):
+    """What removing something would take away: shown before it is done."""
+
+    what: tuple[str, ...]
+    """A sentence fragment for each thing that goes: a tag, a node, a container with its changes."""
+    nodes: tuple[str, ...]
+    containers: tuple[str, ...]
+    size: int
+    """Bytes that come free."""
+    blocked_by: tuple[str, ...]
+    """Why it cannot be done; empty when it can."""
+
+
+class Progress(NamedTuple):
+    """How far a long operation is."""
+
+    step: str
+    done: int
+    """Bytes."""
+    total: int | None
+
+
+ProgressCallback: TypeAlias = Callable[[Progress], None]
+
+
+class HostFigures(NamedTuple):
+    """The machine and cowl itself, for the header line."""
+
+    cpu_percent: float
+    """Of the whole machine, 0..100."""
+    memory_used: int
+    memory_total: int
+    own_cpu_percent: float
+    """Of one core: this process and its launcher."""
+    own_memory: int
+    pressure: Pressure | None

@@ -1,0 +1,113 @@
+"""One connection to the records of a root, with the settings that let several processes share it.
+
+SQLite in WAL mode: readers never wait, writers take turns for the length of one short transaction
+(https://www.sqlite.org/wal.html). `busy_timeout` comes first, so that even opening waits its turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+
+from engine.errors import NoSpaceError, StoreError
+from engine.store import schema
+from engine.store.layout import Layout
+
+BUSY_MS = 20_000
+"""How long a writer waits for its turn before it gives up, in milliseconds."""
+
+
+def connect(layout: Layout) -> sqlite3.Connection:
+    """Open the records of *layout*, making the root at its first use.
+
+    The connection is in autocommit mode: write through `transaction`. Raises StoreError when the root cannot be
+    used, or was written by a newer cowl; NoSpaceError when there is no room for it.
+    """
+    try:
+        connection = _open(layout)
+    except sqlite3.Error as error:
+        raise translate(error, layout) from error
+    return connection
+
+
+def _open(layout: Layout) -> sqlite3.Connection:
+    fresh = not os.path.exists(layout.database)
+    if fresh:
+        make_directories(layout)
+    connection = sqlite3.connect(layout.database, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            _create(connection)
+        elif version > schema.VERSION:
+            raise StoreError(
+                f"cannot open {layout.root}",
+                f"it was written by a newer cowl: schema {version}, this one knows {schema.VERSION}",
+                "upgrade cowl",
+            )
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA synchronous=FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    with transaction(connection):
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in schema.TABLES.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={schema.VERSION}")
+
+
+def make_directories(layout: Layout) -> None:
+    """Make the directories of a root, readable by root alone as images may hold set-uid files."""
+    try:
+        os.makedirs(layout.root, mode=0o711, exist_ok=True)
+        for path in (layout.blobs, layout.layers, layout.containers, layout.staging, layout.trash):
+            os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise no_space(layout) from error
+        raise StoreError(
+            f"cannot make the store {layout.root}", error.strerror or str(error), "choose another with --root"
+        ) from error
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """One write transaction, BEGIN IMMEDIATE to COMMIT; rolled back whole when the block raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def no_space(layout: Layout) -> NoSpaceError:
+    """The error for a full file system under *layout*."""
+    return NoSpaceError(
+        f"no space left for {layout.root}", "its file system is full", "free some, or choose another with --root"
+    )
+
+
+def translate(error: sqlite3.Error, layout: Layout) -> StoreError:
+    """The typed error for what SQLite said."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_FULL"):
+        return no_space(layout)
+    if name.startswith("SQLITE_BUSY"):
+        return StoreError(f"the store {layout.root} is busy", "another process holds it", "try again")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return StoreError(f"the records of {layout.root} are damaged", str(error), "restore cowl.db from a backup")
+    return StoreError(f"cannot use the records of {layout.root}", str(error), "look at its permissions and space")

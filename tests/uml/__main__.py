@@ -1,7 +1,8 @@
 """``python -m tests.uml [PYTEST ARGUMENTS]``: run the kernel tests under User Mode Linux.
 
-The guest's root is this machine's tree through hostfs, read-only, so that it has the same interpreter and checkout;
-nothing is mounted on the host. Ends with pytest's exit code, or 0 with a sentence where there is no User Mode Linux.
+The guest's root is this machine's tree through hostfs, read-only, so that it has the same interpreter and
+checkout; nothing is mounted on the host. Ends with pytest's exit code, or with 0 and a sentence where there is no
+User Mode Linux.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def unavailable() -> str:
         return "not root"
     if shutil.which(KERNEL) is None:
         hint = (
-            "apt-get install user-mode-linux" if platform.machine() == "x86_64" else "it exists for x86 only"
+            "apt-get install user-mode-linux" if platform.machine() == "x86_64" else "it is for x86"
         )
         return f"{KERNEL} is not here: {hint}"
     if shutil.which("insmod", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:

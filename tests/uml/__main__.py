@@ -1,7 +1,7 @@
 """``python -m tests.uml [PYTEST ARGUMENTS]``: run the kernel tests under User Mode Linux.
 
-The guest's root is this machine's tree through hostfs, read-only, so that it has the same interpreter and
-checkout; nothing is mounted on the host. Ends with pytest's exit code, or with 0 and a sentence where there is
+The guest's root is this machine's tree through hostfs, read-only, so that it has the same interpreter
+and checkout; nothing is mounted on the host. Ends with pytest's exit code, or with 0 and a sentence where there is
 no User Mode Linux.
 """
 

@@ -1,8 +1,8 @@
 """``python -m tests.uml [PYTEST ARGUMENTS]``: run the kernel tests under User Mode Linux.
 
 The guest's root is this machine's tree through hostfs, read-only, so that it has the same interpreter
-and checkout; nothing is mounted on the host. Ends with pytest's exit code, or with 0 and a sentence where there is
-no User Mode Linux.
+and checkout; nothing is mounted on the host. Ends with pytest's exit code, or with 0 and a sentence
+where there is no User Mode Linux.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ BUSY_MS = 20_000
 def connect(layout: Layout) -> sqlite3.Connection:
     """Open the records of *layout*, making the root at its first use.
 
-    The connection is in autocommit mode: write through `transaction`. Raises StoreError when the root cannot be
-    used, or was written by a newer cowl; NoSpaceError when there is no room for it.
+    The connection is in autocommit mode: write through `transaction`. Raises StoreError when the root cannot
+    be used, or was written by a newer cowl; NoSpaceError when there is no room for it.
     """
     try:
         connection = _open(layout)
@@ -97,7 +97,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 def no_space(layout: Layout) -> NoSpaceError:
     """The error for a full file system under *layout*."""
     return NoSpaceError(
-        f"no space left for {layout.root}", "its file system is full", "free some, or choose another with --root"
+        f"no space left for {layout.root}",
+        "its file system is full",
+        "free some, or choose another with --root",
     )
 
 
@@ -109,5 +111,9 @@ def translate(error: sqlite3.Error, layout: Layout) -> StoreError:
     if name.startswith("SQLITE_BUSY"):
         return StoreError(f"the store {layout.root} is busy", "another process holds it", "try again")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return StoreError(f"the records of {layout.root} are damaged", str(error), "restore cowl.db from a backup")
-    return StoreError(f"cannot use the records of {layout.root}", str(error), "look at its permissions and space")
+        return StoreError(
+            f"the records of {layout.root} are damaged", str(error), "restore cowl.db from a backup"
+        )
+    return StoreError(
+        f"cannot use the records of {layout.root}", str(error), "look at its permissions and space"
+    )

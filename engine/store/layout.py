@@ -4,7 +4,7 @@
     blobs/sha256/<hex>          blobs of others, as they came
     layers/<chain hex>/diff/    the tree of one layer, whiteouts in overlayfs form
     containers/<id>/            one container: see `ContainerPaths`
-    staging/<random>/           work that is not published yet; its owner holds a lock on staging/<random>.lock
+    staging/<random>/           work that is not published yet; its owner locks staging/<random>.lock
     trash/<random>/             what was taken out of the store and is being deleted
 
 Run-time files live outside, on a tmpfs: they mean nothing after a reboot.
@@ -64,7 +64,7 @@ class ContainerPaths(NamedTuple):
 
     @property
     def rootfs(self) -> str:
-        """The (empty) directory over which the overlay is mounted, inside the container's mount namespace only."""
+        """The empty directory over which the overlay is mounted, in the container's mount namespace only."""
         return f"{self.home}/rootfs"
 
     @property
@@ -79,7 +79,7 @@ class ContainerPaths(NamedTuple):
 
     @property
     def lock(self) -> str:
-        """Held (flock) by whoever changes this container's state or reads its read-write layer for a commit."""
+        """Held (flock) by whoever changes this container's state or commits its read-write layer."""
         return f"{self.home}/lock"
 
     @property

@@ -1,0 +1,117 @@
+"""What people call images: names, tags, digests, and the nodes that they mean.
+
+The grammar is the distribution project's reference grammar (distribution/reference): a domain is what has a
+dot or a port or is ``localhost``, a name is lower case. As docker shows it, ``docker.io/library/`` is left
+out.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import NamedTuple
+
+from engine.errors import AmbiguousError, NotFoundError, UsageError
+from engine.store import records
+
+DEFAULT_TAG = "latest"
+
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+_REFERENCE = re.compile(
+    rf"(?P<name>(?:{_DOMAIN}/)?{_COMPONENT}(?:/{_COMPONENT})*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+_CHAIN = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+_MAX_NAME = 255
+
+
+class Reference(NamedTuple):
+    """A name as it was given, docker.io's own prefixes taken off."""
+
+    name: str
+    tag: str | None
+    digest: str | None
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.name}{tag}{digest}"
+
+
+def parse(text: str) -> Reference:
+    """Take a reference apart. Raises UsageError for what is none."""
+    match = _REFERENCE.fullmatch(text)
+    if not match or len(match["name"]) > _MAX_NAME:
+        hint = "names are lower case" if text != text.lower() else "write it like name:tag"
+        raise UsageError(
+            f"{text!r} is not an image name", "it does not follow the grammar of references", hint
+        )
+    return Reference(_familiar(match["name"]), match["tag"], match["digest"])
+
+
+def _familiar(name: str) -> str:
+    for host in ("docker.io/", "index.docker.io/"):
+        if name.startswith(host):
+            return name.removeprefix(host).removeprefix("library/")
+    return name
+
+
+def normalise(text: str) -> str:
+    """The form in which a tag is recorded: ``starter`` becomes ``starter:latest``.
+
+    Raises UsageError for what is no name, or names a digest, which no tag can.
+    """
+    reference = parse(text)
+    if reference.digest:
+        raise UsageError(f"{text!r} cannot be a tag", "it names a digest", "leave out what follows the @")
+    return f"{reference.name}:{reference.tag or DEFAULT_TAG}"
+
+
+def resolve_image(connection: sqlite3.Connection, reference: str) -> tuple[str, str | None]:
+    """The chain ID that *reference* means, and the manifest that it is used with, if it has one.
+
+    A tag (also one below ``localhost/``, as podman and buildah call what they made), ``name@sha256:…`` of a
+    manifest, or a prefix of a chain ID that is unique. Raises NotFoundError, AmbiguousError, or UsageError
+    for what could not name anything.
+    """
+    digits = _CHAIN.fullmatch(reference)
+    if not reference.startswith("sha256:"):
+        try:
+            parsed = parse(reference)
+        except UsageError:
+            if not digits:
+                raise
+        else:
+            if manifest := _manifest(connection, parsed):
+                return _node_of(connection, manifest), manifest
+    if digits:
+        matches = records.nodes_by_prefix(connection, digits[1])
+        if len(matches) == 1:
+            manifests = records.manifests_of_node(connection, matches[0])
+            return matches[0], manifests[0] if manifests else None
+        if matches:
+            shown = ", ".join(match[7:19] for match in matches[:8]) + (", …" if len(matches) > 8 else "")
+            raise AmbiguousError(
+                f"{reference} is ambiguous", f"it matches {shown}", "give more digits or a tag"
+            )
+    raise NotFoundError(
+        f"no image {reference}",
+        "no tag, digest or chain ID matches",
+        "look at cowl images, or make one: cowl starter",
+    )
+
+
+def _manifest(connection: sqlite3.Connection, reference: Reference) -> str | None:
+    if reference.digest:
+        return reference.digest if records.manifest_row(connection, reference.digest) else None
+    name = f"{reference.name}:{reference.tag or DEFAULT_TAG}"
+    return records.find_tag(connection, name) or records.find_tag(connection, f"localhost/{name}")
+
+
+def _node_of(connection: sqlite3.Connection, manifest: str) -> str:
+    row = connection.execute("SELECT chain_id FROM manifests WHERE digest = ?", (manifest,)).fetchone()
+    chain_id: str = row[0]
+    return chain_id

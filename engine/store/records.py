@@ -1,0 +1,300 @@
+"""What is recorded: small functions over a connection, one statement or two each.
+
+Those that write want to be called inside `engine.store.database.transaction`. Nothing here looks at the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from engine.errors import AmbiguousError, ConflictError, NotFoundError
+from engine.model import JSON, LaunchOptions, Limits, Volume
+
+MIN_PREFIX = 4
+"""Hexadecimal digits of a chain ID that are enough to name a node, if they are unique."""
+
+
+class NodeRow(NamedTuple):
+    """A node as recorded; `engine.model.Node` adds who uses it."""
+
+    chain_id: str
+    parent: str | None
+    diff_id: str
+    size: int
+    file_count: int
+    created: str
+    created_by: str
+    comment: str
+
+
+class ManifestRow(NamedTuple):
+    """A manifest and its configuration, as bytes."""
+
+    digest: str
+    media_type: str
+    body: bytes
+    config_digest: str
+    config: bytes
+    chain_id: str
+
+
+class LayerRow(NamedTuple):
+    """One layer of a manifest: the node that it makes and the blob that it came as."""
+
+    chain_id: str
+    blob_digest: str
+    blob_size: int
+    media_type: str
+    stored: bool
+    """Whether the blob is kept; otherwise the layer's tree gives its bytes."""
+
+
+class ContainerRow(NamedTuple):
+    """A container as recorded: what never changes while it runs."""
+
+    id: str
+    name: str
+    image: str
+    chain_id: str
+    manifest: str | None
+    created: str
+    command: tuple[str, ...]
+    options: LaunchOptions
+
+
+# Nodes
+
+
+def node_row(connection: sqlite3.Connection, chain_id: str) -> NodeRow | None:
+    """The node *chain_id*, if it is recorded."""
+    row = connection.execute("SELECT * FROM nodes WHERE chain_id = ?", (chain_id,)).fetchone()
+    return NodeRow(*row) if row else None
+
+
+def nodes(connection: sqlite3.Connection) -> list[NodeRow]:
+    """Every node, in no order that matters."""
+    return [NodeRow(*row) for row in connection.execute("SELECT * FROM nodes")]
+
+
+def add_node(connection: sqlite3.Connection, node: NodeRow) -> bool:
+    """Record *node* (its parent first); False if it is recorded already."""
+    done = connection.execute("INSERT OR IGNORE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", node)
+    return done.rowcount == 1
+
+
+def lineage(connection: sqlite3.Connection, chain_id: str) -> list[str]:
+    """The node *chain_id* and its parents, top first: the order of overlayfs' lower directories."""
+    found = connection.execute(
+        "WITH RECURSIVE up (chain_id, parent, depth) AS ("
+        " SELECT chain_id, parent, 0 FROM nodes WHERE chain_id = ?"
+        " UNION ALL SELECT n.chain_id, n.parent, up.depth + 1 FROM nodes n JOIN up ON n.chain_id = up.parent)"
+        " SELECT chain_id FROM up ORDER BY depth",
+        (chain_id,),
+    )
+    return [row[0] for row in found]
+
+
+def children(connection: sqlite3.Connection, chain_id: str) -> list[str]:
+    """The nodes directly on top of *chain_id*."""
+    found = connection.execute("SELECT chain_id FROM nodes WHERE parent = ? ORDER BY 1", (chain_id,))
+    return [row[0] for row in found]
+
+
+def nodes_by_prefix(connection: sqlite3.Connection, digits: str) -> list[str]:
+    """The nodes whose chain ID begins with the hexadecimal *digits*."""
+    start = f"sha256:{digits}"
+    found = connection.execute(
+        "SELECT chain_id FROM nodes WHERE chain_id >= ? AND chain_id < ? ORDER BY 1", (start, start + "g")
+    )
+    return [row[0] for row in found]
+
+
+# Manifests and tags
+
+
+def manifest_row(connection: sqlite3.Connection, digest: str) -> ManifestRow | None:
+    """The manifest *digest*, if it is recorded."""
+    row = connection.execute("SELECT * FROM manifests WHERE digest = ?", (digest,)).fetchone()
+    return ManifestRow(*row) if row else None
+
+
+def manifest_config(connection: sqlite3.Connection, digest: str) -> JSON:
+    """The image configuration document of the manifest *digest*. Raises NotFoundError."""
+    row = connection.execute("SELECT config FROM manifests WHERE digest = ?", (digest,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no manifest {digest}", "the store does not have it", "look at cowl images")
+    document: JSON = json.loads(row[0])
+    return document
+
+
+def add_manifest(connection: sqlite3.Connection, manifest: ManifestRow, layers: Sequence[LayerRow]) -> None:
+    """Record *manifest* with its *layers*, bottom first; nothing changes if it is recorded already."""
+    done = connection.execute("INSERT OR IGNORE INTO manifests VALUES (?, ?, ?, ?, ?, ?)", manifest)
+    if done.rowcount == 1:
+        connection.executemany(
+            "INSERT INTO manifest_layers VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(manifest.digest, position, *layer) for position, layer in enumerate(layers)],
+        )
+
+
+def manifest_layers(connection: sqlite3.Connection, digest: str) -> list[LayerRow]:
+    """The layers of the manifest *digest*, bottom first."""
+    found = connection.execute(
+        "SELECT chain_id, blob_digest, blob_size, media_type, stored FROM manifest_layers"
+        " WHERE manifest = ? ORDER BY position",
+        (digest,),
+    )
+    return [LayerRow(chain, blob, size, media, bool(stored)) for chain, blob, size, media, stored in found]
+
+
+def manifests_of_node(connection: sqlite3.Connection, chain_id: str) -> list[str]:
+    """Manifests whose topmost layer is *chain_id*: those with the newest tag first."""
+    found = connection.execute(
+        "SELECT m.digest FROM manifests m LEFT JOIN tags t ON t.manifest = m.digest WHERE m.chain_id = ?"
+        " GROUP BY m.digest ORDER BY max(t.updated) DESC NULLS LAST, m.digest",
+        (chain_id,),
+    )
+    return [row[0] for row in found]
+
+
+def find_tag(connection: sqlite3.Connection, name: str) -> str | None:
+    """The manifest that the normalised *name* means."""
+    row = connection.execute("SELECT manifest FROM tags WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else None
+
+
+def tags(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    """Name, manifest and chain ID of every tag, by name."""
+    return connection.execute(
+        "SELECT name, manifest, chain_id FROM tags JOIN manifests ON digest = manifest ORDER BY name"
+    ).fetchall()
+
+
+def tags_of_manifest(connection: sqlite3.Connection, digest: str) -> list[str]:
+    """The names that mean the manifest *digest*."""
+    found = connection.execute("SELECT name FROM tags WHERE manifest = ? ORDER BY 1", (digest,))
+    return [row[0] for row in found]
+
+
+def set_tag(connection: sqlite3.Connection, name: str, manifest: str, now: str) -> None:
+    """Let the normalised *name* mean *manifest* from now on."""
+    connection.execute(
+        "INSERT INTO tags VALUES (?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET manifest = excluded.manifest, updated = excluded.updated",
+        (name, manifest, now),
+    )
+
+
+# Containers
+
+_CONTAINER = "SELECT id, name, image, chain_id, manifest, created, command, options FROM containers"
+
+
+def add_container(connection: sqlite3.Connection, container: ContainerRow) -> None:
+    """Record *container*. Raises ConflictError if its name is taken, NotFoundError if its node is gone."""
+    try:
+        connection.execute(
+            "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *container[:6],
+                json.dumps(container.command),
+                encode_options(container.options),
+            ),
+        )
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE":
+            raise name_taken(container.name) from error
+        if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
+            raise NotFoundError(
+                f"no image {container.image}", "it was removed a moment ago", "look at cowl images"
+            ) from error
+        raise
+
+
+def rename_container(connection: sqlite3.Connection, container_id: str, name: str) -> None:
+    """Give the container another name. Raises ConflictError if that is taken."""
+    try:
+        connection.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container_id))
+    except sqlite3.IntegrityError as error:
+        raise name_taken(name) from error
+
+
+def set_options(connection: sqlite3.Connection, container_id: str, options: LaunchOptions) -> None:
+    """Record other options, as limits can change."""
+    connection.execute(
+        "UPDATE containers SET options = ? WHERE id = ?", (encode_options(options), container_id)
+    )
+
+
+def delete_container(connection: sqlite3.Connection, container_id: str) -> None:
+    """Forget the container; it is fine if it is forgotten already."""
+    connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+
+
+def containers(connection: sqlite3.Connection) -> list[ContainerRow]:
+    """Every container, oldest first."""
+    return [_container(row) for row in connection.execute(f"{_CONTAINER} ORDER BY created, id")]
+
+
+def container_row(connection: sqlite3.Connection, reference: str) -> ContainerRow:
+    """The container that *reference* means: a name, a full ID, or a prefix that only one ID has.
+
+    Raises NotFoundError, or AmbiguousError with the matches.
+    """
+    row = connection.execute(
+        f"{_CONTAINER} WHERE name = ?1 OR id = ?1 ORDER BY name <> ?1", (reference,)
+    ).fetchone()
+    if row:
+        return _container(row)
+    found = []
+    if reference and not reference.strip("0123456789abcdef"):
+        found = connection.execute(
+            f"{_CONTAINER} WHERE id >= ? AND id < ? ORDER BY id LIMIT 9", (reference, reference + "g")
+        ).fetchall()
+    if not found:
+        raise NotFoundError(f"no container {reference}", "no name or ID matches", "look at cowl ps -a")
+    if len(found) > 1:
+        matches = ", ".join(f"{row[0][:12]} ({row[1]})" for row in found[:8]) + (
+            ", …" if len(found) > 8 else ""
+        )
+        raise AmbiguousError(
+            f"{reference} is ambiguous", f"it matches {matches}", "give more digits or the name"
+        )
+    return _container(found[0])
+
+
+def name_taken(name: str) -> ConflictError:
+    """The error for a container name in use."""
+    return ConflictError(
+        f"the name {name} is in use", "a container has it", f"choose another, or cowl rm {name}"
+    )
+
+
+def _container(row: tuple[Any, ...]) -> ContainerRow:
+    identity, name, image, chain_id, manifest, created, command, options = row
+    argv = tuple(json.loads(command))
+    return ContainerRow(identity, name, image, chain_id, manifest, created, argv, decode_options(options))
+
+
+def encode_options(options: LaunchOptions) -> str:
+    """*options* as the JSON object that is recorded."""
+    document = options._asdict()
+    document["limits"] = options.limits._asdict()
+    document["volumes"] = [volume._asdict() for volume in options.volumes]
+    return json.dumps(document, separators=(",", ":"))
+
+
+def decode_options(text: str) -> LaunchOptions:
+    """The options that `encode_options` wrote; what an older cowl did not know has its default."""
+    document = json.loads(text)
+    fields: JSON = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in document.items()
+        if name in LaunchOptions._fields
+    }
+    fields["limits"] = Limits(**document.get("limits", {}))
+    fields["volumes"] = tuple(Volume(**volume) for volume in document.get("volumes", ()))
+    return LaunchOptions(**fields)

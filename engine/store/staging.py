@@ -1,0 +1,171 @@
+"""Work that is not published yet, things on their way out, and what a crash made of either.
+
+A directory under staging/ belongs to whoever holds the lock (flock) beside it. The kernel lets go of a lock
+when its last holder dies, whatever killed it, so that an unlocked directory is nobody's and may be swept.
+What is taken out of the store is renamed into trash/ first: half-deleted trees are never seen under their own
+name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from engine.store.database import no_space
+from engine.store.deletion import delete_tree
+from engine.store.faults import point
+from engine.store.layout import Layout
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Area(NamedTuple):
+    """A staging directory and the lock that keeps it: child processes that work in it inherit the lock."""
+
+    path: str
+    lock: int
+    """A descriptor."""
+
+
+@contextlib.contextmanager
+def staging(layout: Layout) -> Iterator[str]:
+    """An empty directory on the store's file system; what is still in it at the end is deleted.
+
+    Raises NoSpaceError for an ENOSPC or EDQUOT that leaves the block.
+    """
+    with staging_area(layout) as area:
+        yield area.path
+
+
+@contextlib.contextmanager
+def staging_area(layout: Layout) -> Iterator[Area]:
+    """`staging`, with the descriptor of its lock."""
+    with no_space_on_full(layout):
+        area = _make_area(layout)
+        try:
+            yield area
+        finally:
+            delete_tree(area.path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{area.path}.lock")
+            os.close(area.lock)
+
+
+@contextlib.contextmanager
+def no_space_on_full(layout: Layout) -> Iterator[None]:
+    """Turn an ENOSPC or EDQUOT of the block into NoSpaceError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise no_space(layout) from error
+        raise
+
+
+def _make_area(layout: Layout) -> Area:
+    """Lock first, directory second: a directory is never there without somebody to whom it belongs."""
+    while True:
+        path = f"{layout.staging}/{os.urandom(8).hex()}"
+        lock = os.open(f"{path}.lock", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.fstat(lock).st_nlink:  # else a sweep found it before it was locked
+                os.mkdir(path, 0o700)
+                return Area(path, lock)
+        except BaseException:
+            os.close(lock)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{path}.lock")
+            raise
+        os.close(lock)
+
+
+def sync(path: str) -> None:
+    """Write everything of the file system that holds *path* to its disk (syncfs(2))."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in *path* last: what was renamed into it is still there after a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(path: str, destination: str, *, flush: bool = True) -> None:
+    """Give the finished *path* its place in the store; with *flush*, after everything in it is on disk.
+
+    Call it inside the transaction that records it: whoever sees a directory without a record while holding
+    the write lock may take it for a leftover.
+    """
+    if flush:
+        sync(path)
+    os.rename(path, destination)
+    if flush:
+        sync_directory(os.path.dirname(destination))
+
+
+def retire(layout: Layout, path: str) -> str | None:
+    """Rename *path* into trash/ and return its name there; None if it is not there (any more)."""
+    trashed = f"{layout.trash}/{os.urandom(8).hex()}"
+    try:
+        os.rename(path, trashed)
+    except FileNotFoundError:
+        return None
+    return trashed
+
+
+def discard(layout: Layout, path: str) -> None:
+    """Take *path* out of the store and delete it; that it is not there is fine."""
+    if trashed := retire(layout, path):
+        point("discard.after-rename")
+        delete_tree(trashed)
+
+
+def sweep_unlocked(layout: Layout) -> None:
+    """Delete the staging directories that nobody holds and whatever is in the trash."""
+    for name in sorted({name.removesuffix(".lock") for name in _names(layout.staging)}):
+        _sweep_area(f"{layout.staging}/{name}")
+    for name in _names(layout.trash):
+        delete_tree(f"{layout.trash}/{name}")
+
+
+def _sweep_area(path: str) -> None:
+    lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        if is_locked(lock):
+            return
+        delete_tree(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}.lock")
+    finally:
+        os.close(lock)
+
+
+def is_locked(descriptor: int) -> bool:
+    """Whether another open file description holds the lock; it is ours afterwards if none did."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,120 @@
+"""One opened root: its paths, a connection for each thread, and the sweep that follows a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from _thread import get_ident
+from collections.abc import Iterator
+
+from engine.store import database
+from engine.store.deletion import delete_tree
+from engine.store.layout import Layout, default_root
+from engine.store.staging import is_locked, no_space_on_full, retire, sweep_unlocked
+
+
+class Store:
+    """The records and directories of one root; every method may be called from any thread.
+
+    SQLite's connections are not shared between threads, nor carried over a fork: each thread of each process
+    opens its own at its first use.
+    """
+
+    def __init__(self, root: str | None = None) -> None:
+        """Open *root* (None: the default), making it if need be, and sweep what a crash left in it.
+
+        Raises StoreError when it cannot be used, NoSpaceError when there is no room for it.
+        """
+        self.layout = Layout.of(root or default_root())
+        self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
+        _ = self.connection  # whatever is wrong with the root is said now
+        self.sweep()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection, for reading."""
+        key = (os.getpid(), get_ident())
+        found = self._connections.get(key)
+        if found is None:
+            found = self._connections[key] = database.connect(self.layout)
+        return found
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction on this thread's connection; SQLite's failures come out as StoreError."""
+        try:
+            with database.transaction(self.connection) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise database.translate(error, self.layout) from error
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view of the records for several statements."""
+        connection = self.connection
+        try:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise database.translate(error, self.layout) from error
+
+    def close(self) -> None:
+        """Close the connections of this process; the store may be used again afterwards."""
+        for key, connection in list(self._connections.items()):
+            if key[0] == os.getpid():
+                connection.close()
+            del self._connections[key]
+
+    def sweep(self) -> None:
+        """Delete what no record names and nobody works on. Safe at any time, beside any other process."""
+        with no_space_on_full(self.layout):
+            sweep_unlocked(self.layout)
+            if not (self._stray_layers() or self._stray_blobs() or self._stray_containers()):
+                return
+            trashed = []
+            with (
+                self.write()
+            ):  # whoever publishes does so inside a transaction: looked at again, these are strays
+                for path in (*self._stray_layers(), *self._stray_blobs(), *self._stray_containers()):
+                    trashed.append(retire(self.layout, path))
+            for path in filter(None, trashed):
+                delete_tree(path)
+
+    def _stray_layers(self) -> list[str]:
+        return self._strays(self.layout.layers, "SELECT substr(chain_id, 8) FROM nodes")
+
+    def _stray_blobs(self) -> list[str]:
+        return self._strays(
+            self.layout.blobs, "SELECT DISTINCT substr(blob_digest, 8) FROM manifest_layers WHERE stored"
+        )
+
+    def _stray_containers(self) -> list[str]:
+        strays = self._strays(self.layout.containers, "SELECT id FROM containers")
+        return [path for path in strays if not _held(f"{path}/lock")]
+
+    def _strays(self, directory: str, recorded: str) -> list[str]:
+        """Paths in *directory* that are not *recorded*: the disk is looked at first."""
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return []
+        if not names:
+            return []
+        known = {row[0] for row in self.connection.execute(recorded)}
+        return [f"{directory}/{name}" for name in names if name not in known]
+
+
+def _held(lock: str) -> bool:
+    """Whether somebody holds the lock file of a container: it is being made or removed just now."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return is_locked(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,6 +1,7 @@
 """Figures and names for people, in few cells: pure functions.
 
-Sizes are powers of 1024, as `du -h` and `free -h` count. Every function says how many cells its text takes at most, so that columns never jump.
+Sizes are powers of 1024, as `du -h` and `free -h` count. Every function says how many cells its text takes at
+most, so that columns never jump.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def duration(seconds: float) -> str:
 
 
 def age(moment: str | None, now: float | None = None) -> str:
-    """`elapsed` since an RFC 3339 time; "" for one that is missing or malformed. `now`: seconds since 1970."""
+    """`elapsed` since an RFC 3339 time, "" for a missing or malformed one; `now` in seconds since 1970."""
     then = seconds(moment)
     return "" if then is None else elapsed((time.time() if now is None else now) - then)
 

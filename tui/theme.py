@@ -1,8 +1,8 @@
 """Colours by role: what a piece of text *means* is said by the one who makes it, how it looks is said here.
 
-Rows are tuples of `Span`s; `styles` maps every role to a rich style. Colour never stands alone: what a role says
-is also in the text (A, M, D, ●, ▲), so that the same screens work in the ansi theme and with NO_COLOR, where
-selection and tags are told by reverse video.
+Rows are tuples of `Span`s; `styles` maps every role to a rich style. Colour never stands alone: what a role
+says is also in the text (A, M, D, ●, ▲), so that the same screens work in the ansi theme and with NO_COLOR,
+where selection and tags are told by reverse video.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ PALETTES: Mapping[str, Palette] = MappingProxyType({"cowl": DARK, "cowl-light": 
 
 
 def _theme(name: str, palette: Palette, *, dark: bool) -> Theme:
-    """The Textual theme of a palette: only Textual's own variables, so that any other theme can be chosen too."""
+    """The Textual theme of a palette: only Textual's own variables, so that any other can take its place."""
     return Theme(
         name=name,
         primary=palette.accent,
@@ -206,6 +206,12 @@ _ANSI_THEME = Theme(
     panel="ansi_default",
     boost="ansi_default",
     variables={
+        "ansi-background": "ansi_default",
+        "ansi-foreground": "ansi_default",
+        "block-cursor-foreground": "ansi_default",
+        "block-cursor-background": "ansi_default",
+        "block-cursor-text-style": "reverse",
+        "input-cursor-text-style": "reverse",
         "border": "ansi_blue",
         "border-blurred": "ansi_bright_black",
         "foreground-muted": "ansi_bright_black",

@@ -1,0 +1,352 @@
+"""A layer tar becomes a directory that overlayfs can use as one lower layer.
+
+OCI image-spec, layer.md. Whiteouts and opaque markers speak of the layers below only, in whatever order they come:
+what the same tar brings stays. Their on-disk form is overlayfs' own (see `overlayfs`). The stream is hostile until
+proven otherwise: see `confine`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from engine.errors import ArchiveError, NoSpaceError, StoreError, UnsupportedError
+from engine.layers import stack
+from engine.layers.compression import Source
+from engine.layers.confine import Confined, clean, hostile
+from engine.layers.overlayfs import (
+    AUFS_PREFIX,
+    OPAQUE_MARKER,
+    OPAQUE_XATTR,
+    WHITEOUT_PREFIX,
+    is_whiteout,
+    read_xattrs,
+    write_xattrs,
+)
+from engine.layers.removal import remove_tree
+from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK, Member, TarReader
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_WHITEOUT = (0, 0)
+_NODES = {CHAR: stat.S_IFCHR, BLOCK: stat.S_IFBLK, FIFO: stat.S_IFIFO}
+
+
+class Applied(NamedTuple):
+    """What a layer tar turned out to be."""
+
+    diff_id: str
+    """sha256 of the whole stream, padding after the end marker included."""
+    size: int
+    """Bytes of its regular files, hard links counted once."""
+    file_count: int
+    """Entries on disk, whiteouts included, the root not."""
+    implicit: tuple[bytes, ...]
+    """Directories that had no entry of their own, parents first; the root is the empty path."""
+
+
+def apply_layer(stream: Source, destination: str) -> Applied:
+    """Unpack the plain layer tar *stream* into *destination*, an empty directory that nobody else uses.
+
+    Raises ArchiveError for a malformed, truncated or hostile tar, NoSpaceError on a full disk, UnsupportedError where
+    devices or attributes cannot be made here. What was written until then stays for the caller to throw away.
+    """
+    digest = sha256()
+    reader = TarReader(stream, digest.update)
+    root = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    extractor = _Extractor(root, reader)
+    name = b""
+    try:
+        for member in reader:
+            name = member.name
+            extractor.add(member)
+        reader.drain()
+        extractor.finish()
+    except OSError as error:
+        raise _translated(error, name) from error
+    finally:
+        extractor.close()
+        os.close(root)
+    implicit = tuple(sorted(extractor.implicit))
+    return Applied(f"sha256:{digest.hexdigest()}", extractor.size, extractor.count, implicit)
+
+
+def adopt_parents(destination: str, implicit: Sequence[bytes], lowers: Sequence[str]) -> None:
+    """Give the directories that `apply_layer` had to invent the metadata of the tree below (*lowers*, top first).
+
+    Without that a layer that only brings ``/tmp/x`` would take the sticky bit off ``/tmp``.
+    """
+    root = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    cursor = Confined(root)
+    try:
+        for path in implicit:
+            below = stack.lookup(lowers, path)
+            if below is None or not stat.S_ISDIR(below.status.st_mode):
+                continue
+            descriptor = cursor.enter(path)
+            status = below.status
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+            write_xattrs(descriptor, read_xattrs(below.path))
+            os.utime(descriptor, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    except OSError as error:
+        raise _translated(error, b"") from error
+    finally:
+        cursor.forget()
+        os.close(root)
+
+
+class _Extractor:
+    """Puts members below the directory *root* and keeps count.
+
+    Directories get their final owner, mode and time in `finish`, when nothing below them changes any more; until
+    then none is set-group-ID, so new files start as ours.
+    """
+
+    def __init__(self, root: int, reader: TarReader) -> None:
+        self.size = 0
+        self.count = 0
+        self.implicit: set[bytes] = {b""}
+        self._reader = reader
+        self._root = root
+        self._cursor = Confined(root, self._make_parent)
+        self._sources = Confined(root)
+        self._directories: dict[bytes, tuple[int, int, int, int]] = {}
+        self._whiteouts: set[bytes] = set()
+        self._user = os.geteuid()
+        self._group = os.getegid()
+        os.fchown(root, self._user, self._group)
+        os.fchmod(root, 0o755)
+        self._plain_modes = _modes_that_need_no_chmod(root)
+
+    def add(self, member: Member) -> None:
+        """One member, whatever it is."""
+        path = clean(member.name)
+        kind = member.kind
+        if not path:
+            if kind != DIRECTORY:
+                raise hostile(member.name, "it would replace the root of the tree")
+            self.implicit.discard(b"")
+            self._directories[b""] = member.mode, member.uid, member.gid, member.mtime_ns
+            write_xattrs(self._root, member.xattrs)
+            return
+        parent_path, _, name = path.rpartition(b"/")
+        parent = self._cursor.enter(parent_path)
+        if name[:4] == WHITEOUT_PREFIX:
+            self._add_mark(parent, name, member)
+        elif kind == FILE:
+            self._add_file(parent, name, member)
+        elif kind == DIRECTORY:
+            self._add_directory(parent, name, member)
+        elif kind == SYMLINK:
+            self._add_symlink(parent, name, member)
+        elif kind == LINK:
+            self._add_link(parent, name, path, member)
+        elif kind == CHAR and member.device == _WHITEOUT:
+            self._add_whiteout(parent, name)
+        else:
+            self._add_node(parent, name, member)
+
+    def finish(self) -> None:
+        """Set what directories can only get at the end; those without an entry become root's, 0755, of 1970."""
+        for path in self.implicit:
+            self._directories[path] = (0o755, 0, 0, 0)
+        for path, (mode, uid, gid, mtime_ns) in sorted(self._directories.items(), reverse=True):
+            descriptor = self._cursor.enter(path)
+            if uid != self._user or gid != self._group:
+                os.fchown(descriptor, uid, gid)
+            os.fchmod(descriptor, mode)
+            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+
+    def close(self) -> None:
+        """Let go of all descriptors but the root's."""
+        self._cursor.forget()
+        self._sources.forget()
+
+    def _add_file(self, parent: int, name: bytes, member: Member) -> None:
+        mode = member.mode
+        try:
+            descriptor = os.open(name, _CREATE, mode & 0o777, dir_fd=parent)
+        except FileExistsError:
+            self._clear(parent, name)
+            descriptor = os.open(name, _CREATE, mode & 0o777, dir_fd=parent)
+        try:
+            if member.size:
+                self._reader.copy_to(descriptor)
+            if member.uid != self._user or member.gid != self._group:
+                os.fchown(descriptor, member.uid, member.gid)
+            if mode not in self._plain_modes:
+                os.fchmod(descriptor, mode)
+            if member.xattrs:
+                write_xattrs(descriptor, member.xattrs)  # after all that takes capabilities away again
+            os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
+        finally:
+            os.close(descriptor)
+        self.count += 1
+        self.size += member.size
+
+    def _add_directory(self, parent: int, name: bytes, member: Member) -> None:
+        path = self._path_of(name)
+        if path in self._whiteouts:
+            self._make_directory(parent, name, path)
+        else:
+            try:
+                os.mkdir(name, 0o700, dir_fd=parent)
+                self.count += 1
+            except FileExistsError:
+                self._make_directory(parent, name, path)
+        self.implicit.discard(path)
+        self._directories[path] = member.mode, member.uid, member.gid, member.mtime_ns
+        if member.xattrs:
+            write_xattrs(self._cursor.enter(path), member.xattrs)
+
+    def _make_directory(self, parent: int, name: bytes, path: bytes) -> None:
+        """A directory at *name*, opaque if a whiteout spoke of it; one that is there already is kept."""
+        try:
+            status = os.lstat(name, dir_fd=parent)
+        except FileNotFoundError:
+            pass
+        else:
+            if stat.S_ISDIR(status.st_mode):
+                return
+            self._clear(parent, name)
+        os.mkdir(name, 0o700, dir_fd=parent)
+        self.count += 1
+        if path in self._whiteouts:
+            _make_opaque(parent, name)
+
+    def _make_parent(self, parent: int, name: bytes, path: bytes) -> None:
+        if name[:4] == WHITEOUT_PREFIX:
+            raise hostile(path, "a whiteout has no children")
+        self._make_directory(parent, name, path)
+        self.implicit.add(path)
+
+    def _add_symlink(self, parent: int, name: bytes, member: Member) -> None:
+        if not member.link:
+            raise hostile(member.name, "it is a link to nowhere")
+        try:
+            os.symlink(member.link, name, dir_fd=parent)
+        except FileExistsError:
+            self._clear(parent, name)
+            os.symlink(member.link, name, dir_fd=parent)
+        self._set_metadata(parent, name, member)
+
+    def _add_link(self, parent: int, name: bytes, path: bytes, member: Member) -> None:
+        target = clean(member.link)
+        if target == path:
+            raise hostile(member.name, "it is a hard link to itself")
+        target_parent, _, target_name = target.rpartition(b"/")
+        source = self._sources.enter(target_parent)
+        try:
+            status = os.lstat(target_name or b".", dir_fd=source)
+        except FileNotFoundError:
+            status = None
+        if status is None or stat.S_ISDIR(status.st_mode) or is_whiteout(status):
+            raise hostile(member.name, "it is a hard link to what the layer does not contain as a file")
+        try:
+            os.link(target_name, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        except FileExistsError:
+            there = os.lstat(name, dir_fd=parent)
+            if (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
+                return
+            self._clear(parent, name)
+            source = self._sources.enter(target_parent)
+            os.link(target_name, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        self.count += 1
+
+    def _add_node(self, parent: int, name: bytes, member: Member) -> None:
+        kind = _NODES[member.kind]
+        device = os.makedev(*member.device)
+        try:
+            os.mknod(name, kind | 0o600, device, dir_fd=parent)
+        except FileExistsError:
+            self._clear(parent, name)
+            os.mknod(name, kind | 0o600, device, dir_fd=parent)
+        self._set_metadata(parent, name, member)
+
+    def _set_metadata(self, parent: int, name: bytes, member: Member) -> None:
+        """Owner, mode, attributes and time of a link or node that was just made in *parent*."""
+        if member.uid != self._user or member.gid != self._group:
+            os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
+        if member.kind != SYMLINK:
+            os.chmod(name, member.mode, dir_fd=parent)
+        if member.xattrs:
+            write_xattrs(b"/proc/self/fd/%d/%s" % (parent, name), member.xattrs)
+        os.utime(name, ns=(member.mtime_ns, member.mtime_ns), dir_fd=parent, follow_symlinks=False)
+        self.count += 1
+
+    def _add_mark(self, parent: int, name: bytes, member: Member) -> None:
+        """A name that begins with ``.wh.``."""
+        if name == OPAQUE_MARKER:
+            os.setxattr(parent, OPAQUE_XATTR, b"y")
+        elif not name.startswith(AUFS_PREFIX):
+            hidden = name[len(WHITEOUT_PREFIX) :]
+            if hidden in (b"", b".", b".."):
+                raise hostile(member.name, "it would delete the root or what lies above it")
+            self._add_whiteout(parent, hidden)
+
+    def _add_whiteout(self, parent: int, name: bytes) -> None:
+        self._whiteouts.add(self._path_of(name))
+        try:
+            os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent)
+            self.count += 1
+        except FileExistsError:
+            if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+                _make_opaque(parent, name)
+
+    def _path_of(self, name: bytes) -> bytes:
+        parent = self._cursor.path
+        return parent + b"/" + name if parent else name
+
+    def _clear(self, parent: int, name: bytes) -> None:
+        """Take away what this layer put at *name* before: the last entry of a name counts."""
+        removed = remove_tree(parent, name)
+        self.count -= removed.entries
+        self.size -= removed.size
+        if removed.directories:
+            path = self._path_of(name)
+            for inner in removed.directories:
+                gone = path + inner
+                self._directories.pop(gone, None)
+                self.implicit.discard(gone)
+            self._sources.forget()
+
+
+def _make_opaque(parent: int, name: bytes) -> None:
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        os.setxattr(descriptor, OPAQUE_XATTR, b"y")
+    finally:
+        os.close(descriptor)
+
+
+def _modes_that_need_no_chmod(root: int) -> frozenset[int]:
+    """The modes that `open` gives exactly as asked: none where an inherited ACL takes part in it."""
+    try:
+        os.getxattr(root, "system.posix_acl_default")
+        return frozenset()
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+            raise
+    with open(
+        "/proc/self/status", encoding="ascii", errors="replace"
+    ) as status:  # os.umask is not for threads
+        umask = next((int(line.split()[1], 8) for line in status if line.startswith("Umask:")), 0o777)
+    return frozenset(mode for mode in range(0o1000) if not mode & umask)
+
+
+def _translated(error: OSError, name: bytes) -> Exception:
+    what = f"cannot unpack {os.fsdecode(name)!r}" if name else "cannot unpack the layer"
+    why = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpaceError(what, why, "free some space, `cowl prune` shows what can go")
+    if error.errno in (errno.ENAMETOOLONG, errno.EFBIG, errno.EINVAL, errno.EMLINK):
+        return ArchiveError(what, why)
+    if error.errno in (errno.EPERM, errno.ENOTSUP):
+        return UnsupportedError(
+            what, why, "the store needs root and a file system with devices and attributes"
+        )
+    return StoreError(what, why)

@@ -1,0 +1,76 @@
+"""Timing things fairly: all cases in turn, round after round, so that a slow minute slows all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+def _nothing() -> None:
+    pass
+
+
+class Case(NamedTuple):
+    """One thing to time; only `work` is on the clock."""
+
+    name: str
+    work: Callable[[], object]
+    before: Callable[[], object] = _nothing
+    after: Callable[[], object] = _nothing
+
+
+class Goal(NamedTuple):
+    """What `ours` should cost at most, as a multiple of what `theirs` costs in the same run."""
+
+    ours: str
+    theirs: str
+    at_most: float
+
+
+class Result(NamedTuple):
+    """What came of one area; times in seconds, one per round."""
+
+    title: str
+    times: dict[str, list[float]]
+    goals: tuple[Goal, ...]
+
+
+def measure(title: str, cases: list[Case], goals: tuple[Goal, ...], *, rounds: int) -> Result:
+    """Time *cases* interleaved, *rounds* times each after one that does not count."""
+    times: dict[str, list[float]] = {case.name: [] for case in cases}
+    for number in range(rounds + 1):
+        for case in cases:
+            case.before()
+            started = time.perf_counter()
+            case.work()
+            took = time.perf_counter() - started
+            case.after()
+            if number or rounds == 1:
+                times[case.name].append(took)
+    return Result(title, times, goals)
+
+
+def report(result: Result) -> str:
+    """The medians of *result* in milliseconds, and how its ratios stand against their goals."""
+    lines = [result.title]
+    width = max(map(len, result.times), default=0)
+    for name, times in result.times.items():
+        median = statistics.median(times)
+        spread = f"{min(times) * 1000:,.1f}..{max(times) * 1000:,.1f}"
+        lines.append(f"  {name:<{width}}  {median * 1000:>10,.1f} ms   {spread}")
+    for goal in result.goals:
+        if goal.ours in result.times and goal.theirs in result.times:
+            lines.append("  " + verdict(goal, result.times))
+    return "\n".join(lines)
+
+
+def verdict(goal: Goal, times: dict[str, list[float]]) -> str:
+    """One sentence: the ratio, in the direction in which people say it, and the goal."""
+    ratio = statistics.median(times[goal.ours]) / statistics.median(times[goal.theirs])
+    met = "met" if ratio <= goal.at_most else "missed"
+    if goal.at_most < 1:
+        wanted = f"{1 / goal.at_most:.0f}x"
+        return f"{goal.ours} is {1 / ratio:.1f}x as fast as {goal.theirs} (goal {wanted}: {met})"
+    return f"{goal.ours} takes {ratio:.2f}x the time of {goal.theirs} (goal at most {goal.at_most:g}x: {met})"

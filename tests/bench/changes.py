@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from engine.engine import Engine
 from engine.store.layout import Layout
-from tests.bench import peers, pictures
+from tests.bench import peers
 from tests.bench.measure import Case, Goal, Result, measure
 from tests.bench.place import Place, call
+from tests.support import images
 
 CHANGE = """
 set -e
@@ -28,9 +29,9 @@ def results(place: Place) -> Iterator[Result]:
     """The changes in process and as commands; then commits."""
     tree, archive = f"{place.scratch}/tiny", f"{place.scratch}/many.tar"
     if not os.path.exists(f"{tree}.tar"):
-        pictures.tiny_tree(tree)
-        pictures.tiny(f"{tree}.tar", tree)
-    pictures.many(archive, tree)
+        images.tiny_tree(tree)
+        images.tiny(f"{tree}.tar", tree)
+    images.many(archive, tree)
     rival = peers.podman(place)
     place.cowl("load", "-i", archive)
     place.cowl("run", "--name", "lots", "--network", "none", "bench:many", "sh", "-c", CHANGE)

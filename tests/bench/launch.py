@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 from engine.engine import Engine
 from engine.model import LaunchOptions
-from tests.bench import peers, pictures
+from tests.bench import peers
 from tests.bench.measure import Case, Goal, Result, measure
 from tests.bench.place import COWL, Place, call
+from tests.support import images
 
 TRUE = LaunchOptions(image="bench:tiny", command=("true",), auto_remove=True)
 
@@ -16,8 +17,8 @@ TRUE = LaunchOptions(image="bench:tiny", command=("true",), auto_remove=True)
 def results(place: Place) -> Iterator[Result]:
     """In a warm process beside bare runtimes; then whole commands beside podman's."""
     tree = f"{place.scratch}/tiny"
-    pictures.tiny_tree(tree)
-    pictures.tiny(f"{tree}.tar", tree)
+    images.tiny_tree(tree)
+    images.tiny(f"{tree}.tar", tree)
     place.cowl("load", "-i", f"{tree}.tar")
     yield _in_process(place, tree)
     yield from _commands(place)

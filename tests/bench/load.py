@@ -8,18 +8,19 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 
-from tests.bench import peers, pictures
+from tests.bench import peers
 from tests.bench.measure import Case, Goal, Result, measure
 from tests.bench.place import Place, call
+from tests.support import images
 
 
 def results(place: Place) -> Iterator[Result]:
     """cowl beside podman, and beside GNU tar unpacking the same layers one after the other."""
     tree, archive = f"{place.scratch}/tiny", f"{place.scratch}/deb.tar"
     if not os.path.exists(f"{tree}.tar"):
-        pictures.tiny_tree(tree)
-        pictures.tiny(f"{tree}.tar", tree)
-    pictures.deb(archive)
+        images.tiny_tree(tree)
+        images.tiny(f"{tree}.tar", tree)
+    images.deb(archive)
     layers, floor = _layers(archive, f"{place.scratch}/deb"), f"{place.scratch}/floor"
     cases = [
         Case(

@@ -1,4 +1,4 @@
-"""The images that are measured, made from this host's files: no registry is needed.
+"""Images for benchmarks and pictures, made from this host's files: no registry is needed.
 
 `tiny` has a shell and a few commands; `deb` is as large as a Debian with five layers; `many` is one layer of
 100,000 small files over `tiny`.

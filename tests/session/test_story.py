@@ -1,0 +1,82 @@
+"""The story that the README tells, by keys alone, in a real terminal on real containers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.model import JSON
+from tests.support import roots, traces
+from tests.support.roots import Run
+from tests.support.terminal import Terminal, terminal
+from tests.support.traces import Root
+
+pytestmark = [pytest.mark.kernel, pytest.mark.session]
+
+
+@pytest.fixture
+def app(root: Root, tmp_path: Path) -> Iterator[Terminal]:
+    """`cowl` on an empty root, in 120x40."""
+    env = {name: value for name, value in roots.environment(root).items() if name in ("PATH", "HOME")}
+    env |= {"COWL_ROOT": root.path, "COWL_CGROUP_PARENT": root.cgroup_parent, "SHELL": "/bin/sh"}
+    with terminal([sys.executable, "-m", "engine.cli"], str(tmp_path / "tmux"), env) as made:
+        yield made
+
+
+def test_a_newcomer_grows_an_image(app: Terminal, root: Root, cowl: Run) -> None:
+    app.expect("Welcome")
+    app.press("Enter")
+    app.expect("starter:latest", 60)
+    app.expect_gone("Welcome")
+
+    app.press("1", "G", "n")
+    app.expect("Launch a container")
+    app.write("sh -c 'echo ready; while :; do sleep 1; done'")
+    app.press("Tab")
+    app.write("first")
+    app.press("Enter")
+    app.expect_gone("Launch a container")
+    app.expect(r"● first")
+    app.expect(r"Logs[\s\S]*ready")
+
+    cowl("exec", "first", "sh", "-c", "echo hi > /new; rm /etc/os-release; chmod 600 /etc/passwd", check=True)
+    app.press("2", "g")
+    app.expect(r"A [^\n]*new")
+    app.expect(r"D [^\n]*os-release")
+    app.expect(r"M [^\n]*passwd[^\n]*mode")
+
+    before = len(forest(cowl))
+    app.press("c")
+    app.expect(r"cowl commit")
+    after = forest(cowl)
+    assert len(after) == before + 1
+    [node] = [node for node in after if node["parent"] == tagged(after, "starter:latest")["chain_id"]]
+    [name] = node["tags"]
+    app.expect(name)
+    assert cowl("run", "--rm", name, "cat", "/new").stdout == "hi\n"
+
+    app.press("2", "g", "s")
+    app.expect(r"○ first|exit", 30)
+    app.press("d")
+    app.expect("first")
+    app.press("y")
+    app.expect_gone(r"[●○◐] first")
+
+    app.press("q")
+    assert app.wait_for_exit() == 0
+    assert not traces.settle(root)
+    assert json.loads(cowl("ps", "-a", "--json").stdout) == []
+
+
+def forest(cowl: Run) -> list[JSON]:
+    nodes: list[JSON] = json.loads(cowl("forest", "--json", check=True).stdout)["nodes"]
+    return nodes
+
+
+def tagged(nodes: list[JSON], name: str) -> JSON:
+    [node] = [node for node in nodes if name in node["tags"]]
+    return node

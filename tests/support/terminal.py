@@ -1,0 +1,81 @@
+"""A program in a real terminal: tmux on a socket of its own, keys in, screens out."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+WAIT_SECONDS = 20.0
+
+
+class Terminal:
+    """One program in a terminal of fixed size."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+
+    def tmux(self, *arguments: str) -> str:
+        """Run one tmux command on this terminal's server; its output. Raises CalledProcessError."""
+        command = ["tmux", "-S", self._socket, "-f", "/dev/null", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after the other, by tmux's names: "n", "Enter", "C-p", "Escape"."""
+        for key in keys:
+            self.tmux("send-keys", "-t", "0", key)
+            time.sleep(0.05)
+
+    def write(self, text: str) -> None:
+        """Type *text* as it is."""
+        self.tmux("send-keys", "-t", "0", "-l", text)
+
+    def screen(self) -> str:
+        """What is on the screen now, lines without their trailing blanks."""
+        return self.tmux("capture-pane", "-t", "0", "-p")
+
+    def alive(self) -> bool:
+        """Whether the program is still running."""
+        return self.tmux("list-panes", "-t", "0", "-F", "#{pane_dead}").strip() == "0"
+
+    def expect(self, pattern: str, seconds: float = WAIT_SECONDS) -> str:
+        """Wait until the screen matches *pattern*; the screen. Raises AssertionError."""
+        return self._until(lambda screen: re.search(pattern, screen) is not None, f"no {pattern!r}", seconds)
+
+    def expect_gone(self, pattern: str, seconds: float = WAIT_SECONDS) -> str:
+        """Wait until the screen no longer matches *pattern*; the screen. Raises AssertionError."""
+        return self._until(lambda screen: re.search(pattern, screen) is None, f"still {pattern!r}", seconds)
+
+    def wait_for_exit(self, seconds: float = WAIT_SECONDS) -> int:
+        """Wait until the program has ended; its exit code. Raises AssertionError."""
+        self._until(lambda screen: not self.alive(), "still running", seconds)
+        return int(self.tmux("list-panes", "-t", "0", "-F", "#{pane_dead_status}").strip() or -1)
+
+    def _until(self, done: Callable[[str], bool], otherwise: str, seconds: float) -> str:
+        deadline = time.monotonic() + seconds
+        while not done(screen := self.screen()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{otherwise} after {seconds:.0f} s on\n{screen}")
+            time.sleep(0.05)
+        return screen
+
+
+@contextlib.contextmanager
+def terminal(
+    command: list[str], socket: str, env: Mapping[str, str], *, columns: int = 120, lines: int = 40
+) -> Iterator[Terminal]:
+    """*command* in a terminal of that size, ended with its server afterwards."""
+    made = Terminal(socket)
+    keep = ("set", "-g", "remain-on-exit", "on", ";", "set", "-g", "default-terminal", "tmux-256color")
+    size = ("-x", str(columns), "-y", str(lines))
+    environment = [f"{name}={value}" for name, value in env.items()]
+    # An empty environment but for *env*: what runs must not depend on how the tests were started.
+    whole = ["env", "-i", "TERM=tmux-256color", "LANG=C.UTF-8", *environment, *command]
+    made.tmux(*keep, ";", "new-session", "-d", *size, *whole)
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            made.tmux("kill-server")

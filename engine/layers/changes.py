@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Sequence
 
 from engine.layers import stack
@@ -15,6 +16,7 @@ from engine.layers.compare import Difference, Wanted, compare
 from engine.layers.confine import clean
 from engine.model import Change, FileType
 
+_ENCODING = sys.getfilesystemencoding()
 _TYPES: dict[int, FileType] = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",
@@ -37,7 +39,7 @@ def changes(upper: str, lowers: Sequence[str], paths: Sequence[str] = ()) -> lis
 def tree_changes(new: Sequence[str], old: Sequence[str], paths: Sequence[str] = ()) -> list[Change]:
     """What turns the tree of the stack *old* into the tree of the stack *new* (both top first), sorted by path."""
     found = compare(stack.roots(new), stack.roots(old), touching(paths))
-    result = [as_change(difference) for difference in found]
+    result = list(map(as_change, found))
     if paths:
         asked = [os.fsdecode(b"/" + clean(os.fsencode(path))) for path in paths]
         result = [change for change in result if _concerns(change, asked)]
@@ -48,12 +50,13 @@ def tree_changes(new: Sequence[str], old: Sequence[str], paths: Sequence[str] = 
 def as_change(difference: Difference) -> Change:
     """A difference as the rest of the engine names it."""
     path, kind, new, old, what = difference
-    size = _file_size(new.status) if new else 0
-    old_size = _file_size(old.status) if old else 0
     shown = new or old
     assert shown is not None
-    file_type = _TYPES[stat.S_IFMT(shown.status.st_mode)]
-    return Change("/" + os.fsdecode(path), kind, file_type, size, old_size, what)
+    mode = shown[1].st_mode
+    size = new[1].st_size if new and stat.S_ISREG(mode) else 0
+    old_size = old[1].st_size if old and stat.S_ISREG(old[1].st_mode) else 0
+    name = "/" + path.decode(_ENCODING, "surrogateescape")
+    return Change(name, kind, _TYPES[stat.S_IFMT(mode)], size, old_size, what)
 
 
 def touching(paths: Sequence[str]) -> Wanted | None:
@@ -75,7 +78,3 @@ def _concerns(change: Change, asked: list[str]) -> bool:
     if any(path == one or one == "/" or path.startswith(one + "/") for one in asked):
         return True
     return change.kind == "deleted" or "type" in change.what
-
-
-def _file_size(status: os.stat_result) -> int:
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0

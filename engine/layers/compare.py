@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from engine.layers import stack
-from engine.layers.overlayfs import has_origin, is_opaque, is_whiteout, read_xattrs
+from engine.layers.overlayfs import has_origin, is_opaque, is_whiteout, same_xattrs
 from engine.model import Aspect, ChangeKind
 
 _COMPARED_AT_ONCE = 1 << 18
-_LIST_FROM = 32
+_LIST_FROM = 64
 """From so many names in a directory on, shared directories are listed instead of asked for each name."""
 
 Wanted: TypeAlias = Callable[[bytes], bool]
@@ -32,9 +32,10 @@ class Entry(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One path, relative to the root of the tree, that differs."""
+    """One path that differs."""
 
     path: bytes
+    """Relative to the root of the tree; the root is the empty path."""
     kind: ChangeKind
     new: Entry | None
     old: Entry | None
@@ -52,7 +53,20 @@ class _Side(NamedTuple):
 
 
 _Listing: TypeAlias = dict[bytes, "os.DirEntry[bytes]"]
-_Step: TypeAlias = "Difference | Iterator[_Step]"
+
+
+class _Pair(NamedTuple):
+    """A merged directory that is still to be compared."""
+
+    path: bytes
+    new: list[bytes]
+    """What merges here on the new side only, top first."""
+    old: list[bytes]
+    shared: list[bytes]
+    """What lies below both."""
+
+
+_Step: TypeAlias = Difference | _Pair
 
 
 def compare(
@@ -75,16 +89,17 @@ def compare(
         if what := differences(root_new, root_old):
             yield Difference(b"", "modified", root_new, root_old, what)
     walk = _Walk(wanted, with_links)
+    start = _Pair(b"", list(new[:cut_new]), list(old[:cut_old]), list(new[cut_new:]))
     # An explicit stack of directories under way: a tree may be deeper than Python recurses.
-    levels = [walk.directory(b"", list(new[:cut_new]), list(old[:cut_old]), list(new[cut_new:]))]
+    levels = [iter(walk.directory(start))]
     while levels:
-        step = next(levels[-1], None)
-        if step is None:
-            levels.pop()
-        elif isinstance(step, Difference):
-            yield step
+        for step in levels[-1]:
+            if type(step) is _Pair:
+                levels.append(iter(walk.directory(step)))
+                break
+            yield cast(Difference, step)
         else:
-            levels.append(step)
+            levels.pop()
 
 
 def differences(new: Entry, old: Entry) -> tuple[Aspect, ...]:
@@ -102,7 +117,7 @@ def differences(new: Entry, old: Entry) -> tuple[Aspect, ...]:
         what.append("mode")
     if a.st_uid != b.st_uid or a.st_gid != b.st_gid:
         what.append("owner")
-    if read_xattrs(new.path) != read_xattrs(old.path):
+    if not same_xattrs(new.path, old.path):
         what.append("xattr")
     if kind == stat.S_IFDIR:
         return tuple(what)
@@ -147,13 +162,14 @@ class _Walk:
         self._wanted = wanted
         self._with_links = with_links
 
-    def directory(
-        self, path: bytes, new: list[bytes], old: list[bytes], shared: list[bytes]
-    ) -> Iterator[_Step]:
-        """The differences in one directory, and for each subdirectory that may differ an iterator like this one.
-
-        *new* and *old* are what merges here on one side only, *shared* lies below both.
+    def directory(self, pair: _Pair) -> list[_Step]:
+        """The differences in one directory in the order of names, and after each subdirectory that may differ inside
+        the pair to go on with.
         """
+        path, new, old, shared = pair
+        if len(new) == 1 and not old:
+            return self._layer(path, new[0], shared)
+        steps: list[_Step] = []
         new_listings = [_list(directory) for directory in new]
         old_listings = [_list(directory) for directory in old]
         names = sorted(set().union(*new_listings, *old_listings))
@@ -166,31 +182,70 @@ class _Walk:
             two, two_open = _own_part(old_listings, name, bool(shared))
             if shared and (one_open or two_open):
                 one, two = below.complete(name, one, one_open, two, two_open)
-            yield from self._compare(where, one, two)
+            self._compare(steps, where, one, two)
+        return steps
 
-    def _compare(self, path: bytes, new: _Side, old: _Side) -> Iterator[_Step]:
+    def _layer(self, path: bytes, directory: bytes, shared: list[bytes]) -> list[_Step]:
+        """The same for the one case that has to be fast: a directory of a read-write layer over what lies below."""
+        steps: list[_Step] = []
+        listing = _list(directory)
+        below = _Below(shared, len(listing))
+        find = below.find
+        prefix = path + b"/" if path else b""
+        wanted = self._wanted
+        for name in sorted(listing):
+            where = prefix + name
+            if wanted is not None and not wanted(where):
+                continue
+            found = listing[name]
+            if found.is_dir(follow_symlinks=False):
+                one, is_open = _own_part([listing], name, bool(shared))
+                old = _Side(None, [], [])
+                if shared:
+                    one, old = below.complete(name, one, is_open, old, True)
+                self._compare(steps, where, one, old)
+                continue
+            try:
+                status = found.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            lower = find(name)
+            gone = is_whiteout(status)
+            if lower is not None:
+                entry = Entry(lower[0][0], lower[1])
+                if gone:
+                    steps.append(Difference(where, "deleted", None, entry, ()))
+                else:
+                    self._modified(steps, where, Entry(found.path, status), entry)
+            elif not gone:
+                steps.append(Difference(where, "added", Entry(found.path, status), None, ()))
+        return steps
+
+    def _compare(self, steps: list[_Step], path: bytes, new: _Side, old: _Side) -> None:
         one, two = new.entry, old.entry
         if one is None:
             if two is not None:
-                yield Difference(path, "deleted", None, two, ())
-            return
-        if two is not None and one.path == two.path:
+                steps.append(Difference(path, "deleted", None, two, ()))
             return
         if two is None:
-            yield Difference(path, "added", one, None, ())
+            steps.append(Difference(path, "added", one, None, ()))
+        elif one.path == two.path:
+            return  # both have it from what they share
         else:
-            try:
-                what = differences(one, two)
-            except FileNotFoundError:
-                return
-            linked = self._with_links and one.status.st_nlink > 1 and stat.S_ISREG(one.status.st_mode)
-            if what or linked:
-                yield Difference(path, "modified", one, two, what)
+            self._modified(steps, path, one, two)
         if new.own or new.shared:
             if new.shared == old.shared:
-                yield self.directory(path, new.own, old.own, new.shared)
+                steps.append(_Pair(path, new.own, old.own, new.shared))
             else:
-                yield self.directory(path, new.own + new.shared, old.own + old.shared, [])
+                steps.append(_Pair(path, new.own + new.shared, old.own + old.shared, []))
+
+    def _modified(self, steps: list[_Step], path: bytes, new: Entry, old: Entry) -> None:
+        try:
+            what = differences(new, old)
+        except FileNotFoundError:
+            return
+        if what or (self._with_links and new.status.st_nlink > 1 and stat.S_ISREG(new.status.st_mode)):
+            steps.append(Difference(path, "modified", new, old, what))
 
 
 class _Below:
@@ -200,14 +255,20 @@ class _Below:
         self._directories = directories
         self._names = [set(os.listdir(d)) for d in directories] if asked >= _LIST_FROM else None
 
+    def find(self, name: bytes) -> tuple[list[bytes], os.stat_result] | None:
+        """*name* there, as `stack.find` tells it."""
+        directories = self._directories
+        if self._names is not None:
+            if len(directories) == 1:
+                return stack.find(directories, name) if name in self._names[0] else None
+            directories = [d for d, names in zip(directories, self._names, strict=True) if name in names]
+        return stack.find(directories, name) if directories else None
+
     def complete(
         self, name: bytes, one: _Side, one_open: bool, two: _Side, two_open: bool
     ) -> tuple[_Side, _Side]:
         """Both sides of *name* with what the shared part adds where it shows."""
-        directories = self._directories
-        if self._names is not None:
-            directories = [d for d, names in zip(directories, self._names, strict=True) if name in names]
-        found = stack.find(directories, name)
+        found = self.find(name)
         if found is None:
             return one, two
         return (_completed(one, *found) if one_open else one), (_completed(two, *found) if two_open else two)

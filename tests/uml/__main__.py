@@ -48,9 +48,7 @@ def unavailable() -> str:
     if os.geteuid() != 0:
         return "not root"
     if shutil.which(KERNEL) is None:
-        hint = (
-            "apt-get install user-mode-linux" if platform.machine() == "x86_64" else "it is for x86"
-        )
+        hint = "apt-get install user-mode-linux" if platform.machine() == "x86_64" else "it is for x86"
         return f"{KERNEL} is not here: {hint}"
     if shutil.which("insmod", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
         return "insmod is not here: apt-get install kmod"

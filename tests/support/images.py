@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from isal import igzip
 
-COMMANDS = ("sh", "true", "sleep", "rm", "cat", "find", "xargs", "mkdir")
+COMMANDS = ("sh", "true", "sleep", "rm", "cat", "head", "find", "xargs", "mkdir")
 MANY_FILES = 100_000
 MANY_DIRECTORIES = 1_000
 MANY_BYTES = 2_220

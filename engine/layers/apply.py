@@ -18,6 +18,7 @@ from engine.errors import ArchiveError, NoSpaceError, StoreError, UnsupportedErr
 from engine.layers import stack
 from engine.layers.compression import Source
 from engine.layers.confine import Confined, clean, hostile
+from engine.layers.creation import plain_modes
 from engine.layers.overlayfs import (
     AUFS_PREFIX,
     OPAQUE_MARKER,
@@ -120,7 +121,7 @@ class _Extractor:
         self._group = os.getegid()
         os.fchown(root, self._user, self._group)
         os.fchmod(root, 0o755)
-        self._plain_modes = _modes_that_need_no_chmod(root)
+        self._plain_modes = plain_modes(root)
 
     def add(self, member: Member) -> None:
         """One member, whatever it is."""
@@ -321,21 +322,6 @@ def _make_opaque(parent: int, name: bytes) -> None:
         os.setxattr(descriptor, OPAQUE_XATTR, b"y")
     finally:
         os.close(descriptor)
-
-
-def _modes_that_need_no_chmod(root: int) -> frozenset[int]:
-    """The modes that `open` gives exactly as asked: none where an inherited ACL takes part in it."""
-    try:
-        os.getxattr(root, "system.posix_acl_default")
-        return frozenset()
-    except OSError as error:
-        if error.errno not in (errno.ENODATA, errno.ENOTSUP):
-            raise
-    with open(
-        "/proc/self/status", encoding="ascii", errors="replace"
-    ) as status:  # os.umask is not for threads
-        umask = next((int(line.split()[1], 8) for line in status if line.startswith("Umask:")), 0o777)
-    return frozenset(mode for mode in range(0o1000) if not mode & umask)
 
 
 def _translated(error: OSError, name: bytes) -> Exception:

@@ -17,14 +17,16 @@ from typing import NamedTuple
 from engine.layers import stack
 from engine.layers.changes import as_change
 from engine.layers.compare import Difference, Entry, compare
+from engine.layers.creation import plain_modes
 from engine.layers.overlayfs import read_xattrs, write_xattrs
 from engine.layers.tarheader import padding
-from engine.layers.tarread import CHUNK, write_all, write_sparsely
+from engine.layers.tarread import write_all, write_sparsely
 from engine.layers.tarwrite import LayerTar, exactly, root_differs
 from engine.model import Change
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SMALL = 1 << 16
 
 
 class Captured(NamedTuple):
@@ -79,6 +81,9 @@ class _Capture:
         self._started = False
         self._user = os.geteuid()
         self._group = os.getegid()
+        self._plain_modes = plain_modes(self._destination)
+        os.chown(self._destination, self._user, self._group)
+        os.chmod(self._destination, 0o700)  # not set-group-ID until it is left: new files start as ours
 
     def take(self, difference: Difference) -> None:
         """One difference: copied if it is kept."""
@@ -173,13 +178,14 @@ class _Capture:
         size = status.st_size
         mode = stat.S_IMODE(status.st_mode)
         self._tar.file_header(path, status, size, xattrs)
-        target = os.open(self._at(path), _CREATE, 0o600)
+        target = os.open(self._at(path), _CREATE, mode & 0o777)
         try:
             if size:
                 self._copy_data(source, target, size)
             if status.st_uid != self._user or status.st_gid != self._group:
                 os.fchown(target, status.st_uid, status.st_gid)
-            os.fchmod(target, mode)
+            if mode not in self._plain_modes:
+                os.fchmod(target, mode)
             if xattrs:
                 write_xattrs(target, xattrs)
             os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
@@ -187,16 +193,16 @@ class _Capture:
             os.close(target)
 
     def _copy_data(self, source: int, target: int, size: int) -> None:
-        sparse = size > CHUNK
+        if size <= _SMALL and len(data := os.read(source, size)) == size:
+            write_all(target, data)
+            self._tar.put(data + padding(size))
+            return
+        os.lseek(source, 0, os.SEEK_SET)
         for piece in exactly(source, size):
             self._tar.put(piece)
-            if sparse:
-                write_sparsely(target, memoryview(piece))
-            else:
-                write_all(target, piece)
+            write_sparsely(target, memoryview(piece))
         self._tar.put(padding(size))
-        if sparse:
-            os.ftruncate(target, size)
+        os.ftruncate(target, size)
 
     def _special(self, path: bytes, entry: Entry) -> None:
         """A symlink, device or fifo."""

@@ -50,7 +50,7 @@ def header(
         records.append(_record(b"linkpath", link))
         link = link[:100]
     if nanoseconds or not 0 <= seconds <= _MAX_OCTAL_SIZE:
-        records.append(_record(b"mtime", _time(seconds, nanoseconds)))
+        records.append(_mtime_record(seconds, nanoseconds))
         seconds = min(max(seconds, 0), _MAX_OCTAL_SIZE)
     if uid > _MAX_OCTAL_ID:
         records.append(_record(b"uid", b"%d" % uid))
@@ -97,11 +97,13 @@ def _record(key: bytes, value: bytes) -> bytes:
     return b"%d %s=%s\n" % (length, key, value)
 
 
-def _time(seconds: int, nanoseconds: int) -> bytes:
+def _mtime_record(seconds: int, nanoseconds: int) -> bytes:
     """A PAX time; before 1970 the sign stands for the fraction, too."""
+    if nanoseconds and 1_000_000_000 <= seconds < 10_000_000_000:
+        return b"30 mtime=%d.%09d\n" % (seconds, nanoseconds)
     if seconds < 0 and nanoseconds:
-        return b"-%d.%09d" % (-seconds - 1, 1_000_000_000 - nanoseconds)
-    return b"%d.%09d" % (seconds, nanoseconds) if nanoseconds else b"%d" % seconds
+        return _record(b"mtime", b"-%d.%09d" % (-seconds - 1, 1_000_000_000 - nanoseconds))
+    return _record(b"mtime", b"%d.%09d" % (seconds, nanoseconds) if nanoseconds else b"%d" % seconds)
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:

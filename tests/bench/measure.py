@@ -29,6 +29,22 @@ class Goal(NamedTuple):
     at_most: float
 
 
+class Figure(NamedTuple):
+    """One figure that is judged by itself."""
+
+    name: str
+    value: float
+    unit: str
+    below: float | None = None
+
+
+class Figures(NamedTuple):
+    """What came of an area that has no peer."""
+
+    title: str
+    figures: tuple[Figure, ...]
+
+
 class Result(NamedTuple):
     """What came of one area; times in seconds, one per round."""
 
@@ -52,8 +68,10 @@ def measure(title: str, cases: list[Case], goals: tuple[Goal, ...], *, rounds: i
     return Result(title, times, goals)
 
 
-def report(result: Result) -> str:
-    """The medians of *result* in milliseconds, and how its ratios stand against their goals."""
+def report(result: Result | Figures) -> str:
+    """*result* for people: medians in milliseconds, and how ratios or figures stand against their goals."""
+    if isinstance(result, Figures):
+        return "\n".join([result.title, *map(_line, result.figures)])
     lines = [result.title]
     width = max(map(len, result.times), default=0)
     for name, times in result.times.items():
@@ -64,6 +82,13 @@ def report(result: Result) -> str:
         if goal.ours in result.times and goal.theirs in result.times:
             lines.append("  " + verdict(goal, result.times))
     return "\n".join(lines)
+
+
+def _line(figure: Figure) -> str:
+    line = f"  {figure.name:<40}{figure.value:>8.1f} {figure.unit}"
+    if figure.below is None:
+        return line
+    return f"{line} (goal below {figure.below:g}: {'met' if figure.value < figure.below else 'missed'})"
 
 
 def verdict(goal: Goal, times: dict[str, list[float]]) -> str:

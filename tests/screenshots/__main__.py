@@ -1,4 +1,4 @@
-"""``python -m tests.screenshots [SCENE…]``: draw screenshots/SCENE-SIZE.svg from the real app on real containers."""
+"""``python -m tests.screenshots [SCENE…]``: draw screenshots/SCENE-SIZE.svg, each from the real app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is photographed: each scene is keys pressed in the real app, and what must be seen before the shutter."""
+"""What is photographed: keys pressed in the real app, and what must be seen before the shutter."""
 
 from __future__ import annotations
 

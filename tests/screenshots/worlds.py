@@ -99,7 +99,7 @@ def _plant(cowl: Run, image: str, name: str) -> None:
         images.tiny_tree(tree)
         with open(f"{tree}/etc/image", "w", encoding="ascii") as file:
             file.write(f"{image}\n")
-        images.archive(archive, name, [images.layer(lambda tar: tar.add(tree, "."))])
+        images.archive(archive, {name: [images.layer(lambda tar: tar.add(tree, "."))]})
         _do(cowl, "load", "-i", archive)
 
 

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from isal import igzip
@@ -27,6 +27,7 @@ MANY_BYTES = 2_220
 DEB_LAYER = 75_000_000
 """Bytes of files in each of the five layers of `deb`."""
 DEB_SOURCES = ("/usr/bin", "/usr/lib", "/usr/share", "/usr/include", "/usr/sbin", "/usr/libexec")
+MEDIA_TYPE = "application/vnd.oci.image"
 
 Fill = Callable[[tarfile.TarFile], object]
 
@@ -36,10 +37,6 @@ class Layer(NamedTuple):
 
     diff_id: str
     blob: bytes
-
-    @property
-    def digest(self) -> str:
-        return f"sha256:{hashlib.sha256(self.blob).hexdigest()}"
 
 
 def tiny_tree(destination: str) -> None:
@@ -61,18 +58,18 @@ def tiny_tree(destination: str) -> None:
 
 def tiny(path: str, tree: str) -> None:
     """Write an archive of one layer from the tree that `tiny_tree` made."""
-    archive(path, "bench:tiny", [layer(lambda tar: tar.add(tree, "."))])
+    archive(path, {"bench:tiny": [layer(lambda tar: tar.add(tree, "."))]})
 
 
 def many(path: str, tree: str) -> None:
     """Write an archive with 100,000 files in 1,000 directories on top of *tree*."""
-    archive(path, "bench:many", [layer(lambda tar: tar.add(tree, ".")), layer(_small_files)])
+    archive(path, {"bench:many": [layer(lambda tar: tar.add(tree, ".")), layer(_small_files)]})
 
 
 def deb(path: str) -> None:
     """Write an archive of five layers, 375 MB together where the host has as much."""
     files = _host_files()
-    archive(path, "bench:deb", [layer(lambda tar: _take(tar, files)) for _ in range(5)])
+    archive(path, {"bench:deb": [layer(lambda tar: _take(tar, files)) for _ in range(5)]})
 
 
 def layer(fill: Fill) -> Layer:
@@ -84,37 +81,55 @@ def layer(fill: Fill) -> Layer:
     return Layer(f"sha256:{hashlib.sha256(data).hexdigest()}", igzip.compress(data, 1))
 
 
-def archive(path: str, name: str, layers: list[Layer]) -> None:
-    """Write an OCI archive (image-spec, image-layout.md) of *layers*, bottom first, under *name*."""
-    config = _document(
-        architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
+def small_layer(word: str) -> Layer:
+    """A layer of one file that says *word*."""
+    return layer(lambda tar: _put(tar, f"etc/{word}", word.encode()))
+
+
+def archive(path: str, images: Mapping[str, list[Layer]]) -> None:
+    """Write an OCI archive (image-spec, image-layout.md) of *images* by name, their layers bottom first."""
+    written: set[str] = set()
+    entries = []
+    with tarfile.open(path, "w") as tar:
+        for name, layers in images.items():
+            config = _config(layers)
+            manifest = _manifest(config, layers)
+            entry = _descriptor("manifest.v1+json", manifest)
+            entries.append({**entry, "annotations": {"org.opencontainers.image.ref.name": name}})
+            for blob in (config, manifest, *(one.blob for one in layers)):
+                if (digest := hashlib.sha256(blob).hexdigest()) not in written:
+                    written.add(digest)
+                    _put(tar, f"blobs/sha256/{digest}", blob)
+        _put(tar, "oci-layout", _document(imageLayoutVersion="1.0.0"))
+        _put(tar, "index.json", _document(schemaVersion=2, manifests=entries))
+
+
+def _config(layers: list[Layer]) -> bytes:
+    machine = os.uname().machine
+    return _document(
+        architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
         os="linux",
         config={"Cmd": ["/bin/sh"], "Env": ["PATH=/usr/bin:/bin"]},
         rootfs={"type": "layers", "diff_ids": [one.diff_id for one in layers]},
     )
-    image = "application/vnd.oci.image"
-    manifest = _document(
+
+
+def _manifest(config: bytes, layers: list[Layer]) -> bytes:
+    return _document(
         schemaVersion=2,
-        mediaType=f"{image}.manifest.v1+json",
-        config=_descriptor(f"{image}.config.v1+json", config),
-        layers=[_descriptor(f"{image}.layer.v1.tar+gzip", one.blob) for one in layers],
+        mediaType=f"{MEDIA_TYPE}.manifest.v1+json",
+        config=_descriptor("config.v1+json", config),
+        layers=[_descriptor("layer.v1.tar+gzip", one.blob) for one in layers],
     )
-    entry = _descriptor(f"{image}.manifest.v1+json", manifest)
-    entry["annotations"] = {"org.opencontainers.image.ref.name": name}
-    with tarfile.open(path, "w") as tar:
-        _put(tar, "oci-layout", _document(imageLayoutVersion="1.0.0"))
-        _put(tar, "index.json", _document(schemaVersion=2, manifests=[entry]))
-        for blob in (config, manifest, *(one.blob for one in layers)):
-            _put(tar, f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}", blob)
 
 
 def _document(**fields: object) -> bytes:
     return json.dumps(fields).encode()
 
 
-def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
+def _descriptor(kind: str, blob: bytes) -> dict[str, object]:
     digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
-    return {"mediaType": media_type, "digest": digest, "size": len(blob)}
+    return {"mediaType": f"{MEDIA_TYPE}.{kind}", "digest": digest, "size": len(blob)}
 
 
 def _put(tar: tarfile.TarFile, name: str, data: bytes) -> None:

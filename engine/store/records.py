@@ -150,6 +150,15 @@ def manifest_layers(connection: sqlite3.Connection, digest: str) -> list[LayerRo
     return [LayerRow(chain, blob, size, media, bool(stored)) for chain, blob, size, media, stored in found]
 
 
+def is_written_anew(connection: sqlite3.Connection, chain_id: str, blob_digest: str) -> bool:
+    """Whether the tree of *chain_id* gives the bytes of the blob *blob_digest*, which is not kept then."""
+    found = connection.execute(
+        "SELECT 1 FROM manifest_layers WHERE chain_id = ? AND blob_digest = ? AND NOT stored LIMIT 1",
+        (chain_id, blob_digest),
+    )
+    return found.fetchone() is not None
+
+
 def manifests_of_node(connection: sqlite3.Connection, chain_id: str) -> list[str]:
     """Manifests whose topmost layer is *chain_id*: those with the newest tag first."""
     found = connection.execute(

@@ -1,0 +1,115 @@
+"""The last step of all that makes images: finished trees and blobs get their places and records at once.
+
+All renames happen inside the one transaction that records them, so that whoever holds the write lock sees
+both or neither. What a crash in between leaves is a directory without a record, which the next opening
+sweeps.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.store import records
+from engine.store.clock import now
+from engine.store.faults import point
+from engine.store.records import LayerRow, ManifestRow, NodeRow
+from engine.store.staging import retire, sync, sync_directory
+from engine.store.store import Store
+
+
+class NewNode(NamedTuple):
+    """A node of an image to be recorded: with its finished tree, unless the store has it already."""
+
+    row: NodeRow
+    staged: str | None
+    """The directory that becomes `Layout.layer`."""
+
+
+class NewBlob(NamedTuple):
+    """A blob that a manifest needs: with its bytes, unless the store has them already."""
+
+    digest: str
+    staged: str | None
+
+
+class NewManifest(NamedTuple):
+    """A manifest to be recorded, and the names that shall mean it."""
+
+    row: ManifestRow
+    layers: tuple[LayerRow, ...]
+    names: tuple[str, ...]
+
+
+class VanishedError(Exception):
+    """Another process removed meanwhile what was there when the work was planned: plan again."""
+
+
+def publish_images(
+    store: Store,
+    nodes: Sequence[NewNode],
+    blobs: Sequence[NewBlob],
+    manifests: Sequence[NewManifest],
+    step: str,
+) -> None:
+    """Record *nodes* (parents first), *blobs* and *manifests*; everything or nothing.
+
+    *step* names the fault points. What another process recorded meanwhile is used as it is. Raises
+    VanishedError, StoreError, NoSpaceError.
+    """
+    staged = [path for path in (*(n.staged for n in nodes), *(b.staged for b in blobs)) if path]
+    if staged:
+        sync(staged[0])
+    point(f"{step}.after-sync")
+    try:
+        with store.write() as connection:
+            _check(store, connection, nodes, blobs)
+            _place(store, connection, nodes, blobs)
+            point(f"{step}.after-rename")
+            if staged:
+                sync_directory(store.layout.layers)
+                sync_directory(store.layout.blobs)
+            for manifest in manifests:
+                records.add_manifest(connection, manifest.row, manifest.layers)
+                for name in manifest.names:
+                    records.set_tag(connection, name, manifest.row.digest, now())
+            point(f"{step}.before-commit")
+    except BaseException:
+        store.sweep()  # what was renamed before the failure has no record now
+        raise
+    point(f"{step}.after-commit")
+
+
+def _check(
+    store: Store, connection: sqlite3.Connection, nodes: Sequence[NewNode], blobs: Sequence[NewBlob]
+) -> None:
+    for node in nodes:
+        if node.staged is None and records.node_row(connection, node.row.chain_id) is None:
+            raise VanishedError
+    for blob in blobs:
+        if blob.staged is None and not has_blob(store, connection, blob.digest):
+            raise VanishedError
+
+
+def _place(
+    store: Store, connection: sqlite3.Connection, nodes: Sequence[NewNode], blobs: Sequence[NewBlob]
+) -> None:
+    for node in nodes:
+        if node.staged and records.add_node(connection, node.row):
+            destination = store.layout.layer(node.row.chain_id)
+            if os.path.lexists(destination):  # a leftover, as it had no record
+                retire(store.layout, destination)
+            os.rename(node.staged, destination)
+    for blob in blobs:
+        if blob.staged:
+            os.rename(blob.staged, store.layout.blob(blob.digest))
+
+
+def has_blob(store: Store, connection: sqlite3.Connection, digest: str) -> bool:
+    """Whether the blob *digest* is recorded as kept and is there."""
+    found = connection.execute(
+        "SELECT 1 FROM manifest_layers WHERE blob_digest = ? AND stored LIMIT 1", (digest,)
+    ).fetchone()
+    return found is not None and os.path.exists(store.layout.blob(digest))

@@ -1,0 +1,172 @@
+"""One layer of an archive on its way into the store: read once, verified, kept, unpacked.
+
+A worker process runs this module (`python -m engine.images.unpacking`): jobs come in and results go out as
+lines of JSON. The app has threads and so never forks; a fresh interpreter costs less than the smallest layer
+that is worth it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from typing import NamedTuple
+
+from engine.errors import ArchiveError, CowlError
+from engine.layers.apply import apply_layer
+from engine.layers.compression import codec_of, open_layer
+from engine.store.faults import point
+
+_READ = 1 << 20
+_HEAD = 6
+
+
+class Job(NamedTuple):
+    """What is to be done with the bytes of one layer."""
+
+    source: str
+    """The archive."""
+    offset: int
+    size: int
+    digest: str | None
+    """Of these bytes; None if the archive does not say it."""
+    diff_id: str
+    media_type: str
+    blob: str | None
+    """Where the bytes are kept as they are; None: they are kept already."""
+    tree: str | None
+    """A directory to be made for the unpacked layer; None: it is there already."""
+
+
+class Unpacked(NamedTuple):
+    """What came of a job."""
+
+    digest: str
+    size: int
+    """Bytes of the regular files in the layer."""
+    file_count: int
+    implicit: list[str]
+    """Directories without an entry of their own, as `engine.layers.apply` tells them; surrogate-escaped."""
+
+
+def unpack(job: Job, advance: Callable[[int], None]) -> Unpacked:
+    """Do *job*, calling *advance* with the number of bytes read each time.
+
+    Raises ArchiveError for what is damaged, truncated, hostile, or not what its digests say; NoSpaceError;
+    OSError.
+    """
+    with _Reader(job, advance) as reader:
+        plain = open_layer(reader, job.media_type)
+        if job.tree is not None:
+            os.makedirs(job.tree)
+            applied = apply_layer(plain, job.tree)
+            diff_id, size, count = applied.diff_id, applied.size, applied.file_count
+            implicit = [os.fsdecode(path) for path in applied.implicit]
+        else:
+            diff_id, size, count, implicit = _digest(plain.read), 0, 0, []
+        reader.drain()
+        digest = reader.digest(diff_id)
+    if digest != (job.digest or digest):
+        raise _damaged("blob", job.digest or "", digest)
+    if diff_id != job.diff_id:
+        raise _damaged("layer", job.diff_id, diff_id)
+    return Unpacked(digest, size, count, implicit)
+
+
+def _digest(read: Callable[[int], bytes]) -> str:
+    hashed = sha256()
+    while data := read(_READ):
+        hashed.update(data)
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def _damaged(what: str, expected: str, actual: str) -> ArchiveError:
+    return ArchiveError(
+        f"the {what} {expected[:19]} is damaged", f"its bytes have the digest {actual[:19]}", "get it again"
+    )
+
+
+class _Reader:
+    """The bytes of a layer as a stream that hashes and keeps what is read from it.
+
+    What is verified is what was kept: the archive may change meanwhile.
+    """
+
+    def __init__(self, job: Job, advance: Callable[[int], None]) -> None:
+        self._job = job
+        self._advance = advance
+        self._left = job.size
+        self._hash = sha256()
+        self._source = os.open(job.source, os.O_RDONLY | os.O_CLOEXEC)
+        self._kept = -1
+        try:
+            os.lseek(self._source, job.offset, os.SEEK_SET)
+            self._is_plain = codec_of(os.pread(self._source, _HEAD, job.offset)) == "none"
+            if job.blob is not None:
+                self._kept = os.open(job.blob, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except BaseException:
+            os.close(self._source)
+            raise
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._source)
+        if self._kept >= 0:
+            os.close(self._kept)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes, at most *size*."""
+        wanted = min(self._left, _READ if size < 0 else size)
+        if not wanted:
+            return b""
+        data = os.read(self._source, wanted)
+        if not data:
+            raise ArchiveError("the archive is truncated", "it ends within a layer", "get a complete copy")
+        self._left -= len(data)
+        if not self._is_plain:
+            self._hash.update(data)
+        if self._kept >= 0:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._kept, view) :]
+        self._advance(len(data))
+        return data
+
+    def drain(self) -> None:
+        """Read what follows the end of the compressed stream: it belongs to the blob."""
+        while self.read(_READ):
+            pass
+
+    def digest(self, diff_id: str) -> str:
+        """The digest of everything read; that of a plain layer is its *diff_id*, computed already."""
+        return diff_id if self._is_plain else f"sha256:{self._hash.hexdigest()}"
+
+
+def work() -> None:
+    """Do the jobs that come on standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends its workers itself
+    for line in sys.stdin:
+        job = Job(*json.loads(line))
+        try:
+            result = unpack(job, lambda count: _say({"read": count}))
+            point("load.worker")
+        except CowlError as error:
+            _say({"error": [type(error).__name__, error.what, error.why, error.hint]})
+        except OSError as error:
+            _say({"errno": error.errno, "file": os.fsdecode(error.filename or job.source)})
+        else:
+            _say({"done": result})
+
+
+def _say(message: object) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    work()

@@ -1,0 +1,112 @@
+"""Layers unpack side by side, a worker process for each processor: on disk they are independent."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine import errors
+from engine.errors import CowlError, StoreError
+from engine.images.unpacking import Job, Unpacked
+
+_COMMAND = (sys.executable, "-I", "-m", "engine.images.unpacking")
+_READ = 1 << 16
+
+
+def unpack_all(jobs: Sequence[Job], lock: int, advance: Callable[[int], None]) -> list[Unpacked]:
+    """Do *jobs* side by side, the largest first; results in the order of *jobs*.
+
+    Workers inherit the descriptor *lock*: the staging area is held for as long as one of them lives.
+    *advance* gets the bytes read since it was called last. The first failure ends all workers and is raised.
+    """
+    order = sorted(range(len(jobs)), key=lambda number: jobs[number].size)
+    results: list[Unpacked | None] = [None] * len(jobs)
+    workers: dict[int, _Worker] = {}
+    poll = select.poll()
+    try:
+        for _ in range(min(len(jobs), len(os.sched_getaffinity(0)))):
+            worker = _Worker(lock)
+            workers[worker.descriptor] = worker
+            poll.register(worker.descriptor, select.POLLIN)
+            worker.give(order.pop(), jobs)
+        while workers:
+            for descriptor, _ in poll.poll():
+                worker = workers[descriptor]
+                for message in worker.messages():
+                    if "read" in message:
+                        advance(message["read"])
+                        continue
+                    results[worker.number] = _result(message)
+                    if order:
+                        worker.give(order.pop(), jobs)
+                    else:
+                        poll.unregister(descriptor)
+                        workers.pop(descriptor).end()
+    finally:
+        for worker in workers.values():
+            worker.end()
+    return [result for result in results if result is not None]
+
+
+class _Worker:
+    """A process that does one job at a time."""
+
+    def __init__(self, lock: int) -> None:
+        self._process = subprocess.Popen(
+            _COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(lock,),
+        )
+        assert self._process.stdin and self._process.stdout
+        self._input = self._process.stdin
+        self.descriptor = self._process.stdout.fileno()
+        self.number = -1
+        self._pending = b""
+
+    def give(self, number: int, jobs: Sequence[Job]) -> None:
+        """Let it do the job *number*. Raises StoreError if it is dead."""
+        self.number = number
+        try:
+            self._input.write(json.dumps(jobs[number]).encode() + b"\n")
+            self._input.flush()
+        except BrokenPipeError as error:
+            raise self._died() from error
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What it has said by now. Raises StoreError if it is dead."""
+        data = os.read(self.descriptor, _READ)
+        if not data:
+            raise self._died()
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        with self._process:
+            pass
+
+    def _died(self) -> StoreError:
+        assert self._process.stderr
+        told = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+        code = self._process.wait()
+        why = told[-1] if told else f"signal {-code}" if code < 0 else f"exit code {code}"
+        return StoreError("a layer could not be unpacked", f"its worker ended early: {why}", "try again")
+
+
+def _result(message: dict[str, Any]) -> Unpacked:
+    if "errno" in message:
+        code = message["errno"]
+        raise OSError(code, os.strerror(code), message["file"])
+    if "error" in message:
+        kind, what, why, hint = message["error"]
+        known = getattr(errors, kind, CowlError)
+        raise known(what, why, hint)
+    return Unpacked(*message["done"])

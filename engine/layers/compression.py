@@ -1,16 +1,19 @@
 """Compressed layers as plain streams: the codec is told by its magic number, never by a media type.
 
-Registries and archives label layers wrongly often enough that all engines look at the first bytes: gzip (RFC 1952),
-zstd (RFC 8878), xz and bzip2, which docker loads too, and anything else is taken for a plain tar.
+Registries and archives label layers wrongly often enough that all engines look at the first bytes: gzip (RFC
+1952), zstd (RFC 8878), xz and bzip2, which docker loads too, and anything else is taken for a plain tar.
 """
 
 from __future__ import annotations
 
 import io
 import zlib
-from typing import BinaryIO, Literal, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from engine.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 Codec = Literal["gzip", "zstd", "xz", "bzip2", "none"]
 
@@ -43,8 +46,8 @@ def codec_of(head: bytes) -> Codec:
 def open_layer(raw: Source, media_type: str | None = None) -> BinaryIO:
     """*raw* (a compressed or plain layer, need not be seekable) as the plain tar stream in it.
 
-    *media_type* is only named in the error when the data is damaged. Reading raises ArchiveError on damaged or
-    truncated data. Closing the result does not close *raw*.
+    *media_type* is only named in the error when the data is damaged. Reading raises ArchiveError on damaged
+    or truncated data. Closing the result does not close *raw*.
     """
     head = b""
     while len(head) < _LONGEST_MAGIC and (more := raw.read(_LONGEST_MAGIC - len(head))):
@@ -73,6 +76,12 @@ class _Rejoined(io.RawIOBase):
         if len(head) < size:
             head += self._rest.read(size - len(head))
         return head
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
 
     def readable(self) -> bool:
         return True

@@ -89,7 +89,9 @@ def xattrs_of(records: Records) -> dict[str, bytes]:
                 raise malformed("an extended attribute is not base64") from error
             found.setdefault(name, raw)
         elif key.startswith(XATTR_PREFIX):
-            found[key[len(XATTR_PREFIX) :].decode("utf-8", "surrogateescape")] = value
+            # GNU tar's escapes for the two characters that a keyword cannot hold (src/xheader.c there)
+            escaped = key[len(XATTR_PREFIX) :].replace(b"%3D", b"=").replace(b"%25", b"%")
+            found[escaped.decode("utf-8", "surrogateescape")] = value
     if any(not name or "\0" in name for name in found):
         raise malformed("an extended attribute has no proper name")
     return found

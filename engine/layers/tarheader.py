@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from zlib import adler32
 
+from engine.layers.paxrecords import XATTR_PREFIX
 from engine.layers.tarread import BLOCK_SIZE
 
 TRAILER = bytes(2 * BLOCK_SIZE)
@@ -63,7 +64,8 @@ def header(
         size = 0
     if xattrs:
         for key in sorted(xattrs):
-            records.append(_record(b"SCHILY.xattr." + key.encode("utf-8", "surrogateescape"), xattrs[key]))
+            keyword = key.encode("utf-8", "surrogateescape").replace(b"%", b"%25").replace(b"=", b"%3D")
+            records.append(_record(XATTR_PREFIX + keyword, xattrs[key]))
     numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, seconds)
     devices = b"%07o\0%07o\0" % device if device else _EMPTY_DEVICE
     block = _block(short, numbers, kind, link, devices, prefix)

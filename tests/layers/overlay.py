@@ -1,0 +1,166 @@
+"""Real overlay mounts for tests: a child process in a mount namespace of its own, so the host's never changes.
+
+It is asked over a pipe, one request at a time: mount a stack, do operations in the merged tree, write down what it
+looks like, unmount.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tests.layers.trees import Seen, snapshot
+
+CLONE_NEWNS = 0x20000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+MNT_DETACH = 2
+
+Operation = tuple[Any, ...]
+
+
+class Overlay:
+    """The parent's end."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def change(
+        self, lowers: Sequence[str], home: str, operations: Sequence[Operation]
+    ) -> tuple[dict[bytes, Seen], dict[bytes, Seen]]:
+        """Mount `home`/upper over *lowers*, do *operations*; what the merged tree was before and after."""
+        for name in ("upper", "work", "merged"):
+            os.makedirs(f"{home}/{name}", exist_ok=True)
+        shutil.copystat(lowers[0], f"{home}/upper")
+        status = os.stat(lowers[0])
+        os.chown(f"{home}/upper", status.st_uid, status.st_gid)
+        return self._ask((list(lowers), home, list(operations)))
+
+    def look(self, lowers: Sequence[str], home: str) -> dict[bytes, Seen]:
+        """What the merged tree of *lowers* looks like to the kernel."""
+        os.makedirs(f"{home}/merged", exist_ok=True)
+        return self._ask((list(lowers), home, None))[0]
+
+    def _ask(self, request: object) -> Any:
+        self._connection.send(request)
+        answer = self._connection.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@contextlib.contextmanager
+def overlay() -> Iterator[Overlay]:
+    """A child that mounts; it ends with the block."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_serve, args=(theirs, ours), daemon=True)
+    child.start()
+    theirs.close()
+    try:
+        yield Overlay(ours)
+    finally:
+        ours.close()
+        child.join(10)
+
+
+def _serve(connection: Connection, other: Connection) -> None:
+    other.close()
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.unshare(CLONE_NEWNS))
+    _check(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None))
+    with contextlib.suppress(EOFError):
+        while True:
+            lowers, home, operations = connection.recv()
+            try:
+                connection.send(_session(libc, lowers, home, operations))
+            except Exception as error:  # noqa: BLE001 - goes to the parent, whatever it is
+                connection.send(error)
+
+
+def _session(libc: Any, lowers: list[str], home: str, operations: list[Operation] | None) -> Any:
+    merged = f"{home}/merged"
+    options = "lowerdir=" + ":".join(lowers) + ",index=off,metacopy=off,redirect_dir=off"
+    if operations is not None:
+        options += f",upperdir={home}/upper,workdir={home}/work"
+    elif len(lowers) == 1:
+        return snapshot(lowers[0]), {}
+    _check(libc.mount(b"overlay", merged.encode(), b"overlay", 0, options.encode()))
+    try:
+        before = snapshot(merged)
+        for operation in operations or ():
+            with contextlib.suppress(OSError):
+                perform(merged, *operation)
+        return before, snapshot(merged) if operations else before
+    finally:
+        _check(libc.umount2(merged.encode(), MNT_DETACH))
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def perform(root: str, verb: str, path: str, *rest: Any) -> None:
+    """One operation of a process in the container; OSError where it makes no sense there."""
+    where = f"{root}/{path}"
+    if verb == "write":
+        with open(where, "wb") as file:
+            file.write(rest[0])
+    elif verb == "append":
+        with open(where, "ab") as file:
+            file.write(rest[0])
+    elif verb == "open":
+        os.close(os.open(where, os.O_RDWR | os.O_NOFOLLOW))
+    elif verb == "again":
+        content = _bytes(where)
+        os.unlink(where)
+        with open(where, "wb") as file:
+            file.write(content)
+    elif verb == "chmod":
+        os.chmod(where, rest[0])
+    elif verb == "chown":
+        os.chown(where, rest[0], rest[0], follow_symlinks=False)
+    elif verb == "xattr":
+        os.setxattr(where, rest[0], rest[1], follow_symlinks=False)
+    elif verb == "unxattr":
+        os.removexattr(where, rest[0], follow_symlinks=False)
+    elif verb == "utime":
+        os.utime(where, ns=(rest[0], rest[0]), follow_symlinks=False)
+    elif verb == "remove":
+        if stat.S_ISDIR(os.lstat(where).st_mode):
+            shutil.rmtree(where)
+        else:
+            os.unlink(where)
+    elif verb == "mkdir":
+        os.makedirs(where)
+    elif verb == "remake":
+        shutil.rmtree(where)
+        os.mkdir(where)
+    elif verb == "replace":
+        shutil.rmtree(where)
+        os.symlink("/a", where)
+    elif verb == "symlink":
+        os.symlink(rest[0], where)
+    elif verb == "fifo":
+        os.mkfifo(where)
+    elif verb == "device":
+        os.mknod(where, stat.S_IFCHR | 0o600, os.makedev(1, rest[0]))
+    elif verb == "link":
+        os.link(f"{root}/{rest[0]}", where, follow_symlinks=False)
+    elif verb == "rename":
+        os.rename(where, f"{root}/{rest[0]}")
+    else:
+        raise ValueError(verb)
+
+
+def _bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

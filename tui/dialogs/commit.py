@@ -31,6 +31,7 @@ class CommitScreen(Dialog[CommitRequest]):
     CommitScreen .twin { height: auto; max-height: 3; }
     CommitScreen .side { height: 1; }
     """
+    AUTO_FOCUS = "#message"
     hints = "enter commit · tab next · esc cancel"
 
     def __init__(self, container: str, name: str, summary: str = "") -> None:
@@ -64,8 +65,7 @@ class CommitScreen(Dialog[CommitRequest]):
         yield Static("", id="twin", classes="twin")
 
     def on_mount(self) -> None:
-        """The name is proposed; the message is what is missing."""
-        self.query_one("#message", Input).focus()
+        """Show the twin of what stands there already."""
         self.look()
 
     @on(Input.Changed)

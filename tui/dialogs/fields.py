@@ -24,7 +24,7 @@ class Field(Horizontal):
     Field { height: 1; width: 1fr; }
     Field > Label { width: 11; color: $text-muted; }
     Field > Label.-short { width: auto; padding: 0 1 0 2; }
-    Field:focus-within > Label { color: $border; text-style: bold; }
+    Field.-focused > Label { color: $border; text-style: bold; }
     Field.-wrong > Label { color: $error; text-style: bold; }
     Field > Input { width: 1fr; height: 1; border: none; padding: 0 1; background: $surface; }
     Field > Input:focus { border: none; background: $surface; }
@@ -42,6 +42,14 @@ class Field(Horizontal):
         """The text, without the blanks around it."""
         return self.input.value.strip()
 
+    def on_descendant_focus(self) -> None:
+        """The label of the field that is being typed into stands out."""
+        self.add_class("-focused")
+
+    def on_descendant_blur(self) -> None:
+        """And only that one."""
+        self.remove_class("-focused")
+
     def compose(self) -> ComposeResult:
         """Label and input, side by side."""
         yield self._label
@@ -52,7 +60,7 @@ class Flag(Widget, can_focus=True):
     """Yes or no: space turns it."""
 
     DEFAULT_CSS = """
-    Flag { height: 1; width: auto; padding: 0 1; }
+    Flag { height: 1; width: auto; margin: 0 3 0 0; }
     Flag:focus { background: $block-cursor-background; text-style: $block-cursor-text-style; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "turn", "Turn", show=False)]
@@ -87,7 +95,7 @@ class Choice(Widget, can_focus=True):
     """One of a few words: left, right or space moves on."""
 
     DEFAULT_CSS = """
-    Choice { height: 1; width: auto; padding: 0 1; }
+    Choice { height: 1; width: auto; }
     Choice:focus { background: $block-cursor-background; text-style: $block-cursor-text-style; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

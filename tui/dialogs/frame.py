@@ -45,8 +45,8 @@ class Dialog(ModalScreen[Result]):
     def compose(self) -> ComposeResult:
         """The frame around `body`."""
         with VerticalScroll(classes="frame", can_focus=False) as frame:
-            frame.border_title = Text(f" {self.heading} ")
-            frame.border_subtitle = Text(f" {self.hints} ")
+            frame.border_title = Text(self.heading)
+            frame.border_subtitle = Text(self.hints)
             yield from self.body()
 
     def body(self) -> Iterable[Widget]:

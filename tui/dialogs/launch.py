@@ -32,6 +32,7 @@ class LaunchScreen(Dialog[LaunchOptions]):
     LaunchScreen .side > Label { width: 11; color: $text-muted; }
     LaunchScreen .twin { height: auto; max-height: 3; }
     """
+    AUTO_FOCUS = "#command"
     hints = "enter launch · tab next · space turns · esc cancel"
 
     def __init__(self, image: str, command: str = "", name: str = "", taken: Iterable[str] = ()) -> None:
@@ -70,8 +71,7 @@ class LaunchScreen(Dialog[LaunchOptions]):
         yield Static("", id="twin", classes="twin")
 
     def on_mount(self) -> None:
-        """The command is what one most likely wants to change."""
-        self.query_one("#command", Input).focus()
+        """Show the twin of what stands there already."""
         self.look()
 
     @on(Input.Changed)

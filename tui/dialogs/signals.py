@@ -32,7 +32,9 @@ class SignalScreen(Dialog[str]):
     DEFAULT_CSS = """
     SignalScreen > .frame { width: 60; }
     SignalScreen OptionList { height: auto; max-height: 18; border: none; padding: 0; }
-    SignalScreen OptionList { background: $background; }
+    SignalScreen OptionList, SignalScreen OptionList:focus {
+        background: $background; background-tint: transparent;
+    }
     SignalScreen OptionList:focus { border: none; }
     """
     AUTO_FOCUS = "OptionList"

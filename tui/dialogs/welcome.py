@@ -37,7 +37,7 @@ class WelcomeScreen(Dialog[None]):
         Binding("o", "ask", "Load an archive", show=False, id="welcome.load"),
     ]
     heading = "Welcome to cowl"
-    hints = "enter make starter images · o load an archive · esc look around"
+    hints = "enter make them · o load an archive · esc look around"
     busy: reactive[bool] = reactive(False)
 
     class MakeStarter(Message):

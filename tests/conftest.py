@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from engine import errors
 from tests.support import peers, roots, traces
@@ -20,6 +21,11 @@ from tests.support.traces import Root
 
 if TYPE_CHECKING:
     from engine.engine import Engine
+
+settings.register_profile("cowl", deadline=None)
+# The second kernel runs every system call through ptrace: fewer examples there, and no writable checkout.
+settings.register_profile("uml", deadline=None, max_examples=10, database=None)
+settings.load_profile("uml" if "COWL_UML" in os.environ else "cowl")
 
 KERNEL_REASON = "makes mounts, namespaces or cgroups: needs root"
 

@@ -76,14 +76,12 @@ def total(nodes: Sequence[Node]) -> Total:
     """Count the forest and what its images share."""
     parents = {node.chain_id: node.parent for node in nodes}
     users: defaultdict[str, int] = defaultdict(int)
-    seen_by: dict[str, str] = {}
     for node in nodes:
         if not node.tags:
             continue
         step: str | None = node.chain_id
-        while step is not None and users[step] < 2 and seen_by.get(step) != node.chain_id:
+        while step is not None and users[step] < 2:
             users[step] += 1
-            seen_by[step] = node.chain_id
             step = parents.get(step)
     shared = sum(node.size for node in nodes if users[node.chain_id] > 1)
     return Total(len(nodes), sum(node.size for node in nodes), shared)
@@ -122,22 +120,6 @@ def state_text(container: Container, now: float) -> str:
 def node_name(node: Node) -> str:
     """What a node is called: its first tag, else its short chain ID."""
     return node.tags[0] if node.tags else fmt.short_id(node.chain_id)
-
-
-def node_facts(node: Node) -> str:
-    """A node in words, for the preview."""
-    lines = [
-        ("chain ID", node.chain_id),
-        ("diff ID", node.diff_id),
-        ("parent", node.parent or "none: a base layer"),
-        ("tags", ", ".join(node.tags) or "none"),
-        ("size", f"{fmt.size(node.size)} in {node.file_count:,} entries, this layer alone"),
-        ("created", node.created),
-        ("by", node.created_by),
-        ("comment", node.comment),
-        ("containers", ", ".join(node.containers)),
-    ]
-    return "\n".join(f"{name:<11} {fmt.safe(value)}" for name, value in lines if value)
 
 
 def in_order(containers: Iterable[Container]) -> list[Container]:

@@ -1,0 +1,206 @@
+"""Launch, start, stop, pause, signal, remove, look into and enter containers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import partial
+
+from textual.app import SuspendNotSupported
+
+from engine.model import Container, LaunchOptions, Node, Removal
+from tui import facts, twin
+from tui.base import Base
+from tui.dialogs.confirm import ConfirmScreen
+from tui.dialogs.launch import LaunchScreen
+from tui.dialogs.signals import SignalScreen
+from tui.forest_rows import container_key
+from tui.format import command_line
+from tui.widgets.logs import Logs
+
+SHELL = ("sh",)
+
+
+class ContainerActions(Base):
+    """The keys that act on the selected container."""
+
+    def action_launch(self) -> None:
+        """Ask how to launch a container from the selected node."""
+        node = self.node_of_item()
+        if node is None:
+            self.say("select an image first: 1 shows the forest")
+            return
+        reference = facts.reference(node)
+        self.job("", partial(self._own_command, node), done=partial(self._ask_launch, reference))
+
+    def action_start_stop(self) -> None:
+        """Stop what runs, start what does not."""
+        container = self.need_container()
+        if container is None:
+            return
+        name, containers = container.name, self.engine.containers
+        if container.state in ("running", "paused"):
+            self.job(f"stopping {name}", partial(containers.stop, container.id), twin=f"cowl stop {name}")
+        else:
+            self.job(f"starting {name}", partial(containers.start, container.id), twin=f"cowl start {name}")
+
+    def action_restart(self) -> None:
+        """Stop and start."""
+        container = self.need_container()
+        if container is not None:
+            name = container.name
+            self.job(f"restarting {name}", partial(self._restart, container), twin=f"cowl restart {name}")
+
+    def action_pause(self) -> None:
+        """Freeze all processes, or let them go on."""
+        container = self.need_container()
+        if container is None:
+            return
+        name, containers = container.name, self.engine.containers
+        if container.state == "paused":
+            self.job(
+                f"unpausing {name}", partial(containers.unpause, container.id), twin=f"cowl unpause {name}"
+            )
+        else:
+            self.job(f"pausing {name}", partial(containers.pause, container.id), twin=f"cowl pause {name}")
+
+    def action_signal(self) -> None:
+        """Choose a signal for the first process."""
+        container = self.need_container()
+        if container is not None:
+            self.push_screen(SignalScreen(container.name), partial(self._send_signal, container))
+
+    def action_remove(self) -> None:
+        """Show what removing would take away, and do it if that is wanted."""
+        item = self.desk.item
+        if item is None:
+            return
+        if isinstance(item, Node):
+            self._ask_image_removal(item)
+            return
+        effect = partial(self.engine.containers.removal_effect, item.id)
+        self.job("", effect, done=partial(self._ask_removal, item))
+
+    def action_logs(self) -> None:
+        """Show what the container has said."""
+        container = self.need_container()
+        if container is not None:
+            logs = self.desk.query_one(Logs)
+            if logs.showing_text:
+                logs.show_log()
+            self.desk.show_pane("logs")
+
+    def action_inspect(self) -> None:
+        """Show everything that is recorded about the selected thing."""
+        item = self.desk.item
+        if item is None:
+            return
+        if isinstance(item, Container):
+            work = partial(self.engine.containers.inspect, item.id)
+        else:
+            work = partial(self.engine.images.inspect, facts.reference(item))
+        self.job("", work, twin=f"cowl inspect {self.name_of_item()}", done=self._show_document)
+
+    def action_shell(self) -> None:
+        """Leave the screen to a shell inside of the container; come back when it ends."""
+        container = self.need_container()
+        if container is None:
+            return
+        if container.state != "running":
+            self.say(f"{container.name} does not run: s starts it")
+            return
+        words = ("exec", "-it", container.name, *SHELL)
+        command = [sys.executable, "-m", "engine.cli", "--root", self.engine.root, *words]
+        self._hold(True)
+        try:
+            with self.suspend():
+                sys.stdout.write(f"\x1b[2J\x1b[Ha shell in {container.name}: exit comes back to cowl\n")
+                sys.stdout.flush()
+                subprocess.run(command, check=False)
+        except SuspendNotSupported:
+            self.notify("this terminal cannot be lent to a shell", severity="warning")
+        finally:
+            self._hold(False)
+        self.screen.refresh(layout=True)
+        self.desk.command_line.show(command_line(("cowl", *words)))
+        self.store_watch.again()
+        self.subject_watch.again()
+
+    # What follows the questions.
+
+    def _own_command(self, node: Node) -> bool:
+        """Whether the image says itself what to run."""
+        if not node.tags:
+            return False
+        config = self.engine.images.get(node.tags[0]).config.get("config") or {}
+        return bool(config.get("Cmd") or config.get("Entrypoint"))
+
+    def _ask_launch(self, reference: str, own_command: bool) -> None:
+        taken = [each.name for each in self.desk.containers]
+        screen = LaunchScreen(reference, "" if own_command else " ".join(SHELL), taken=taken)
+        self.push_screen(screen, self._launch)
+
+    def _launch(self, options: LaunchOptions | None) -> None:
+        if options is None:
+            return
+        self.job(
+            f"launching from {options.image}",
+            partial(self.engine.containers.run, options),
+            twin=twin.run(options),
+            done=self._launched,
+        )
+
+    def _launched(self, result: Container | int) -> None:
+        if isinstance(result, Container):
+            self.desk.select(container_key(result.id))
+
+    def _restart(self, container: Container) -> None:
+        if container.state in ("running", "paused"):
+            self.engine.containers.stop(container.id)
+        self.engine.containers.start(container.id)
+
+    def _send_signal(self, container: Container, signal: str | None) -> None:
+        if signal is not None:
+            self.job(
+                f"sending {signal} to {container.name}",
+                partial(self.engine.containers.kill, container.id, signal),
+                twin=f"cowl kill -s {signal} {container.name}",
+            )
+
+    def _ask_removal(self, container: Container, effect: Removal) -> None:
+        screen = ConfirmScreen(f"Remove {container.name}", effect)
+        self.push_screen(screen, partial(self._remove, container))
+
+    def _remove(self, container: Container, agreed: bool | None) -> None:
+        if not agreed:
+            return
+        force = container.state in ("running", "paused")
+        self.job(
+            f"removing {container.name}",
+            partial(self.engine.containers.remove, container.id, force=force),
+            twin=f"cowl rm {'-f ' if force else ''}{container.name}",
+        )
+
+    def _ask_image_removal(self, node: Node) -> None:
+        names = node.tags or (facts.reference(node),)
+        effect = partial(self.engine.images.removal, names)
+        self.job("", effect, done=partial(self._ask_untag, names))
+
+    def _ask_untag(self, names: tuple[str, ...], effect: Removal) -> None:
+        screen = ConfirmScreen(f"Remove {', '.join(names)}", effect)
+        self.push_screen(screen, partial(self._untag, names))
+
+    def _untag(self, names: tuple[str, ...], agreed: bool | None) -> None:
+        if agreed:
+            text = " ".join(names)
+            self.job(f"removing {text}", partial(self.engine.images.remove, names), twin=f"cowl rmi {text}")
+
+    def _show_document(self, document: object) -> None:
+        text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+        self.desk.query_one(Logs).show_text(self.name_of_item(), text)
+        self.desk.show_pane("logs")
+
+    def _hold(self, held: bool) -> None:
+        self.store_watch.hold(held)
+        self.subject_watch.hold(held)

@@ -1,0 +1,122 @@
+"""Grow the forest: commit, tag, make the starter images, load archives."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from engine.model import Container, Node
+from tui import facts, twin
+from tui.base import Base
+from tui.change_rows import summary_text
+from tui.dialogs.commit import CommitRequest, CommitScreen
+from tui.dialogs.welcome import WelcomeScreen
+from tui.forest_rows import node_key
+from tui.messages import Advanced
+from tui.widgets.changes import Changes
+
+
+class ImageActions(Base):
+    """The keys that make images, and the welcome to an empty store."""
+
+    def action_commit(self) -> None:
+        """Propose a name and commit: Enter is all it takes."""
+        container = self.need_container()
+        if container is not None:
+            propose = partial(self.engine.changes.propose_name, container.id)
+            self.job("", propose, done=partial(self._ask_name, container))
+
+    def action_commit_with(self) -> None:
+        """Ask for message, author and configuration too."""
+        container = self.need_container()
+        if container is not None:
+            propose = partial(self.engine.changes.propose_name, container.id)
+            self.job("", propose, done=partial(self._ask_all, container))
+
+    def action_tag(self) -> None:
+        """Give the selected node another name."""
+        node = self.node_of_item()
+        if node is None:
+            self.say("select an image first: 1 shows the forest")
+            return
+        reference = facts.reference(node)
+        self.desk.command_line.ask(f"tag {reference} as", "", partial(self._tag, reference))
+
+    def welcome(self) -> None:
+        """Offer to fill an empty store."""
+        self.push_screen(WelcomeScreen(self.engine.root))
+
+    def on_welcome_screen_make_starter(self, message: WelcomeScreen.MakeStarter) -> None:
+        """The starter images are wanted."""
+        message.stop()
+        work = partial(self.engine.images.starter, progress=self.advance)
+        self.job(
+            "making the starter images", work, twin="cowl starter", done=self._welcomed, failed=self._refused
+        )
+
+    def on_welcome_screen_load_archive(self, message: WelcomeScreen.LoadArchive) -> None:
+        """An archive is wanted."""
+        message.stop()
+        path = message.path
+        work = partial(self.engine.images.load, path, progress=self.advance)
+        self.job(
+            f"loading {path}", work, twin=f"cowl load -i {path}", done=self._welcomed, failed=self._refused
+        )
+
+    def on_advanced(self, message: Advanced) -> None:
+        """Long work got further."""
+        screen = self.screen
+        if isinstance(screen, WelcomeScreen):
+            screen.progress(message.progress)
+        else:
+            self.desk.command_line.progress(message.progress)
+
+    # What follows the questions.
+
+    def _ask_name(self, container: Container, proposed: str) -> None:
+        label = f"commit {container.name} as"
+        self.desk.command_line.ask(label, proposed, partial(self._commit_as, container))
+
+    def _commit_as(self, container: Container, name: str | None) -> None:
+        if name is not None:
+            self._commit(container, CommitRequest(name.strip()))
+
+    def _ask_all(self, container: Container, proposed: str) -> None:
+        changes = self.desk.query_one(Changes)
+        about = summary_text(changes.counts) if self.desk.container == container else ""
+        self.push_screen(CommitScreen(container.name, proposed, about), partial(self._commit, container))
+
+    def _commit(self, container: Container, request: CommitRequest | None) -> None:
+        if request is None:
+            return
+        work = partial(
+            self.engine.changes.commit,
+            container.id,
+            request.name or None,
+            message=request.message,
+            author=request.author,
+            changes=request.changes,
+            pause=request.pause,
+            progress=self.advance,
+        )
+        line = twin.commit(container.name, request)
+        self.job(f"committing {container.name}", work, twin=line, done=self._grown)
+
+    def _grown(self, node: Node) -> None:
+        """A new node: select it as soon as the forest shows it."""
+        self.desk.select(node_key(node.chain_id))
+        self.desk.show_pane("forest")
+
+    def _tag(self, reference: str, name: str | None) -> None:
+        if name and name.strip():
+            name = name.strip()
+            work = partial(self.engine.images.tag, reference, name)
+            self.job(f"tagging {reference}", work, twin=f"cowl tag {reference} {name}")
+
+    def _welcomed(self, names: list[str]) -> None:
+        if isinstance(self.screen, WelcomeScreen):
+            self.screen.dismiss(None)
+        self.say(f"made {', '.join(names)}: n launches a container" if names else "nothing was made")
+
+    def _refused(self) -> None:
+        if isinstance(self.screen, WelcomeScreen):
+            self.screen.failed("that did not work; the notice says why")

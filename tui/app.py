@@ -1,0 +1,94 @@
+"""The workstation: the desk on top of the engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.command import Provider
+
+from engine.model import Node
+from tui import keys
+from tui.actions.containers import ContainerActions
+from tui.actions.images import ImageActions
+from tui.actions.view import ViewActions
+from tui.commands import PaletteCommands
+from tui.desk import Desk
+from tui.forest_rows import ForestItem
+from tui.messages import ChangesRead, LogsRead, Sampled, StoreRead
+from tui.theme import THEMES
+from tui.watch import Subject
+
+if TYPE_CHECKING:
+    from engine import Engine
+
+
+class Workstation(ContainerActions, ImageActions, ViewActions):
+    """cowl in a terminal."""
+
+    TITLE = "cowl"
+    CSS_PATH = "app.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings()
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {PaletteCommands}
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-medium"), (50, "-tall")]  # noqa: RUF012
+
+    def __init__(self, engine: Engine, *, no_color: bool | None = None) -> None:
+        plain = "NO_COLOR" in os.environ if no_color is None else no_color
+        super().__init__(engine, no_color=plain)
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = "cowl-ansi" if plain else THEMES[0].name
+        self._welcomed_once = False
+
+    def compose(self) -> ComposeResult:
+        """One desk."""
+        yield Desk(self.engine.root)
+
+    def on_mount(self) -> None:
+        """Paint first, then look: the threads start once there is a screen."""
+        for watch, group in (
+            (self.store_watch, "watching the store"),
+            (self.subject_watch, "watching changes"),
+        ):
+            self.run_worker(watch.run, thread=True, exclusive=True, group=group, exit_on_error=False)
+
+    def on_unmount(self) -> None:
+        """Let the threads end."""
+        self.store_watch.stop()
+        self.subject_watch.stop()
+
+    def on_store_read(self, message: StoreRead) -> None:
+        """The records moved."""
+        self.desk.show_store(message)
+        if not message.nodes and not message.containers and not self._welcomed_once:
+            self._welcomed_once = True
+            self.welcome()
+
+    def on_sampled(self, message: Sampled) -> None:
+        """A tick."""
+        self.desk.show_samples(message)
+
+    def on_changes_read(self, message: ChangesRead) -> None:
+        """The changes of the selected thing moved."""
+        self.desk.show_changes(message)
+
+    def on_logs_read(self, message: LogsRead) -> None:
+        """The selected container said something."""
+        self.desk.show_log(message)
+
+    def on_desk_selected(self, message: Desk.Selected) -> None:
+        """Follow something else."""
+        message.stop()
+        self.subject_watch.turn_to(_subject(message.item, self.desk.subject))
+
+
+def _subject(item: ForestItem | None, key: str) -> Subject | None:
+    if item is None:
+        return None
+    if isinstance(item, Node):
+        return Subject("node", item.chain_id, item.parent, key)
+    return Subject("container", item.id, None, key)

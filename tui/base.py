@@ -1,0 +1,158 @@
+"""What every action of the app stands on: the engine, the desk, work in threads, and how trouble is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from textual.app import App
+from textual.worker import Worker, WorkerState
+
+from engine.errors import CowlError
+from engine.model import Container, Node, Progress
+from tui import facts
+from tui.desk import Desk
+from tui.messages import Advanced, Done, Trouble
+from tui.watch import StoreWatch, SubjectWatch
+
+if TYPE_CHECKING:
+    from engine import Engine
+
+R = TypeVar("R")
+NOTICE_SECONDS = 8
+
+
+class Base(App[None]):
+    """The app without its actions."""
+
+    def __init__(self, engine: Engine, *, no_color: bool = False) -> None:
+        super().__init__(ansi_color=no_color)
+        self.engine = engine
+        self.store_watch = StoreWatch(engine, self.post_message)
+        self.subject_watch = SubjectWatch(engine, self.post_message)
+
+    @property
+    def desk(self) -> Desk:
+        """The panes, whatever dialog is open above them."""
+        return self.screen_stack[0].query_one(Desk)
+
+    def job(
+        self,
+        doing: str,
+        work: Callable[[], R],
+        *,
+        twin: str = "",
+        done: Callable[[R], None] | None = None,
+        failed: Callable[[], None] | None = None,
+        group: str = "",
+    ) -> None:
+        """Do something with the engine in a thread; then show its twin and let *done* have the result.
+
+        *doing* is shown meanwhile, as "stopping api". A failure becomes a notice. Of a named *group* only
+        the newest counts.
+        """
+        if doing:
+            self.desk.command_line.say(f"{doing} …")
+        body = partial(self._work, doing, work, twin, done, failed)
+        self.run_worker(
+            body,
+            thread=True,
+            group=group or "jobs",
+            exclusive=bool(group),
+            exit_on_error=False,
+            description=doing,
+        )
+
+    def advance(self, progress: Progress) -> None:
+        """A progress callback for long work: may be called in any thread."""
+        self.post_message(Advanced(progress))
+
+    def need_container(self) -> Container | None:
+        """The selected container, or None after saying that one must be selected."""
+        container = self.desk.container
+        if container is None:
+            self.say("select a container first: 2 shows them all, n launches one")
+        return container
+
+    def node_of_item(self) -> Node | None:
+        """The selected node, or the one that the selected container stands on."""
+        item = self.desk.item
+        if isinstance(item, Container):
+            return next((node for node in self.desk.nodes if node.chain_id == item.chain_id), None)
+        return item
+
+    def say(self, sentence: str) -> None:
+        """A sentence in the command line, for what is no failure."""
+        self.desk.command_line.say(sentence)
+
+    def on_done(self, message: Done) -> None:
+        """Work has ended."""
+        message.finish()
+
+    def on_trouble(self, message: Trouble) -> None:
+        """A failure becomes a notice: what, why, and what to do."""
+        error = message.error
+        if isinstance(error, CowlError):
+            text = "\n".join(part for part in (error.why, error.hint) if part)
+            title = error.what
+        else:
+            title, text = message.doing, str(error)
+        self.notify(
+            text or message.doing or title,
+            title=title,
+            severity="error",
+            timeout=NOTICE_SECONDS,
+            markup=False,
+        )
+        if message.doing:
+            self.desk.command_line.say(f"{message.doing}: failed", "bad")
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """What escapes a worker is a defect of ours: say so instead of hiding it."""
+        error = event.worker.error
+        if event.state != WorkerState.ERROR or error is None:
+            return
+        if os.environ.get("COWL_DEBUG"):
+            raise error
+        self.notify(
+            f"{type(error).__name__}: {error}",
+            title=f"cowl made a mistake while {event.worker.description or event.worker.group}",
+            severity="error",
+            timeout=NOTICE_SECONDS,
+            markup=False,
+        )
+
+    def name_of_item(self) -> str:
+        """What the selected thing is called on the command line."""
+        item = self.desk.item
+        if item is None:
+            return ""
+        return item.name if isinstance(item, Container) else facts.reference(item)
+
+    def _work(
+        self,
+        doing: str,
+        work: Callable[[], R],
+        twin: str,
+        done: Callable[[R], None] | None,
+        failed: Callable[[], None] | None,
+    ) -> None:
+        try:
+            result = work()
+        except (CowlError, OSError) as error:
+            self.post_message(Trouble(error, doing))
+            if failed is not None:
+                self.post_message(Done(failed))
+            return
+        finally:
+            if doing:
+                self.store_watch.poke()
+        self.post_message(Done(partial(self._finish, result, twin, done)))
+
+    def _finish(self, result: R, twin: str, done: Callable[[R], None] | None) -> None:
+        if twin:
+            self.desk.command_line.show(twin)
+        if done is not None:
+            done(result)

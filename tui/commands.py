@@ -1,0 +1,59 @@
+"""The palette: every key's action by name, and a way to every image and container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from tui import facts, keys
+from tui.forest_rows import container_key, node_key, state_text
+
+if TYPE_CHECKING:
+    from tui.app import Workstation
+
+HIDDEN = ("command_palette", "next_pane(1)", "next_pane(-1)", "leave")
+
+
+class Command(NamedTuple):
+    """One line of the palette."""
+
+    text: str
+    help: str
+    run: Callable[[], object]
+
+
+class PaletteCommands(Provider):
+    """What the palette finds."""
+
+    async def discover(self) -> Hits:
+        """Without a word typed: the actions."""
+        for command in self._actions():
+            yield DiscoveryHit(command.text, command.run, help=command.help)
+
+    async def search(self, query: str) -> Hits:
+        """Actions, images and containers that match."""
+        matcher = self.matcher(query)
+        for command in (*self._actions(), *self._places()):
+            score = matcher.match(command.text)
+            if score > 0:
+                yield Hit(score, matcher.highlight(command.text), command.run, help=command.help)
+
+    def _actions(self) -> Iterable[Command]:
+        app = cast("Workstation", self.app)
+        for key in keys.KEYS:
+            if key.action not in HIDDEN:
+                run = partial(app.run_action, key.action)
+                yield Command(f"{key.group}: {key.what}", f"key {keys.shown(key.keys)}", run)
+
+    def _places(self) -> Iterable[Command]:
+        desk = cast("Workstation", self.app).desk
+        for container in desk.containers:
+            run = partial(desk.select, container_key(container.id))
+            yield Command(f"Go to container {container.name}", state_text(container, 0.0), run)
+        for node in desk.nodes:
+            for tag in node.tags or (facts.name_of(node),):
+                run = partial(desk.select, node_key(node.chain_id))
+                yield Command(f"Go to image {tag}", node.created_by, run)

@@ -1,0 +1,76 @@
+"""Nodes and containers in words, for the preview, the palette and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.model import Container, Limits, Node
+from tui import format as fmt
+from tui.forest_rows import ForestItem, node_name, state_text
+from tui.theme import Line, Span
+
+
+def name_of(item: ForestItem) -> str:
+    """What people call it."""
+    return node_name(item) if isinstance(item, Node) else item.name
+
+
+def reference(node: Node) -> str:
+    """What the command line takes for it: a tag, else twelve figures of the chain ID."""
+    return node.tags[0] if node.tags else node.chain_id.removeprefix("sha256:")[:12]
+
+
+def facts(item: ForestItem, now: float) -> Sequence[Line]:
+    """What is known of it, a line each."""
+    pairs = _node(item) if isinstance(item, Node) else _container(item, now)
+    return [(Span(f"{name:<10} ", "muted"), Span(fmt.safe(value))) for name, value in pairs if value]
+
+
+def limits_text(limits: Limits) -> str:
+    """`1.5 CPUs · 512M · 50 processes`, or that there are none."""
+    parts = []
+    if limits.cpus is not None:
+        parts.append(f"{fmt.cpus(limits.cpus)} CPUs")
+    if limits.cpuset_cpus:
+        parts.append(f"on CPU {limits.cpuset_cpus}")
+    if limits.memory is not None:
+        parts.append(fmt.size(limits.memory))
+    if limits.pids is not None:
+        parts.append(f"{limits.pids} processes")
+    return " · ".join(parts) or "none"
+
+
+def _node(node: Node) -> list[tuple[str, str]]:
+    return [
+        ("image", ", ".join(node.tags) or "no tag"),
+        ("chain ID", node.chain_id.removeprefix("sha256:")),
+        ("diff ID", node.diff_id.removeprefix("sha256:")),
+        ("parent", (node.parent or "none: a base layer").removeprefix("sha256:")),
+        ("layer", f"{fmt.size(node.size)} in {fmt.count(node.file_count)} entries"),
+        ("created", f"{node.created[:19].replace('T', ' ')}  ({fmt.age(node.created)} ago)"),
+        ("by", node.created_by),
+        ("comment", node.comment),
+        ("used by", ", ".join(node.containers)),
+    ]
+
+
+def _container(container: Container, now: float) -> list[tuple[str, str]]:
+    return [
+        ("container", container.name),
+        ("ID", container.id[:12]),
+        ("image", container.image),
+        ("command", fmt.command_line(container.command)),
+        ("state", _state(container, now)),
+        ("trouble", container.error),
+        ("PID", str(container.pid or "")),
+        ("limits", limits_text(container.limits)),
+        ("network", container.options.network),
+        ("volumes", ", ".join(f"{each.source} on {each.destination}" for each in container.options.volumes)),
+        ("created", f"{container.created[:19].replace('T', ' ')}  ({fmt.age(container.created, now)} ago)"),
+    ]
+
+
+def _state(container: Container, now: float) -> str:
+    if container.state == "running":
+        return f"running for {state_text(container, now)}"
+    return container.state if container.state != "exited" else f"exited: {state_text(container, now)}"

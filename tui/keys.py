@@ -1,0 +1,133 @@
+"""Every key of the app in one table: bindings, help and the key bar are made of it.
+
+Each has an id, so that a keymap can move it. No `ctrl+m/i/h/j/[`: many terminals send Enter, Tab, Backspace,
+newline and Escape for those.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from textual.binding import Binding, BindingType
+
+
+class Key(NamedTuple):
+    """One thing that the app does at a key."""
+
+    id: str
+    keys: str
+    """Textual's key names, separated by commas."""
+    action: str
+    what: str
+    """A word or two for the key bar, the palette and help."""
+    group: str
+
+
+KEYS: tuple[Key, ...] = (
+    Key("container.launch", "n", "launch", "launch", "Containers"),
+    Key("container.toggle", "s", "start_stop", "start / stop", "Containers"),
+    Key("container.restart", "r", "restart", "restart", "Containers"),
+    Key("container.pause", "p", "pause", "pause / go on", "Containers"),
+    Key("container.shell", "e", "shell", "shell", "Containers"),
+    Key("container.shell_full", "E", "shell", "shell, full screen", "Containers"),
+    Key("container.logs", "l", "logs", "logs", "Containers"),
+    Key("container.inspect", "i", "inspect", "inspect", "Containers"),
+    Key("container.signal", "S", "signal", "send a signal", "Containers"),
+    Key("container.remove", "d", "remove", "remove", "Containers"),
+    Key("changes.commit", "c", "commit", "commit", "Changes and images"),
+    Key("changes.commit_with", "C", "commit_with", "commit with options", "Changes and images"),
+    Key("image.tag", "T", "tag", "tag", "Changes and images"),
+    Key("pane.forest", "1", "pane('forest')", "forest", "Panes"),
+    Key("pane.containers", "2", "pane('containers')", "containers", "Panes"),
+    Key("pane.changes", "3", "pane('changes')", "changes", "Panes"),
+    Key("pane.resources", "4", "pane('resources')", "resources", "Panes"),
+    Key("pane.logs", "5", "pane('logs')", "logs", "Panes"),
+    Key("pane.next", "tab", "next_pane(1)", "next pane", "Panes"),
+    Key("pane.previous", "shift+tab", "next_pane(-1)", "previous pane", "Panes"),
+    Key("pane.zoom", "plus", "zoom(True)", "zoom the pane", "Panes"),
+    Key("pane.unzoom", "underscore", "zoom(False)", "all panes again", "Panes"),
+    Key("pane.back", "escape", "leave", "back", "Panes"),
+    Key("app.filter", "slash", "filter", "filter the pane", "Everywhere"),
+    Key("app.copy", "y", "copy", "copy", "Everywhere"),
+    Key("app.palette", "colon,ctrl+p", "command_palette", "palette", "Everywhere"),
+    Key("app.help", "question_mark", "help", "help", "Everywhere"),
+    Key("app.quit", "q,ctrl+q", "quit", "quit", "Everywhere"),
+)
+MOVES: tuple[tuple[str, str], ...] = (
+    ("j k ↓ ↑", "move"),
+    ("g G", "first, last"),
+    ("PgDn PgUp", "by the page"),
+    ("h l ← →", "fold, unfold"),
+    ("Enter", "open: fold a branch, read a file"),
+)
+"""What every list answers to, for the help page."""
+SHORT = {
+    "container.toggle": "stop",
+    "container.pause": "pause",
+    "changes.commit_with": "with options",
+    "app.filter": "filter",
+    "pane.zoom": "zoom",
+}
+"""Shorter words for the key bar."""
+NAMES = {
+    "slash": "/",
+    "plus": "+",
+    "underscore": "_",
+    "question_mark": "?",
+    "colon": ":",
+    "escape": "Esc",
+    "tab": "Tab",
+    "shift+tab": "Shift-Tab",
+    "enter": "Enter",
+    "ctrl+p": "Ctrl-P",
+    "ctrl+q": "Ctrl-Q",
+}
+
+
+def bindings() -> list[BindingType]:
+    """The app's bindings."""
+    return [
+        Binding(key.keys, key.action, key.what, id=key.id, show=False)
+        for key in KEYS
+        if not key.action.startswith("next_pane")  # The screen has a Tab of its own: the desk binds these.
+    ]
+
+
+def shown(keys: str) -> str:
+    """Key names as they are printed on keyboards: `: Ctrl-P`."""
+    return " ".join(NAMES.get(key, key) for key in keys.split(","))
+
+
+def help_groups() -> list[tuple[str, list[tuple[str, str]]]]:
+    """The help page: headings with their keys."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for key in KEYS:
+        groups.setdefault(key.group, []).append((shown(key.keys), key.what))
+    return [("Lists", list(MOVES)), *groups.items()]
+
+
+def bar(pane: str, *, container: bool) -> list[tuple[str, str]]:
+    """What the key bar offers: in which pane the keys go, and whether a container is selected (or a node)."""
+    ids: tuple[str, ...]
+    if pane == "changes" and container:
+        ids = ("changes.commit", "changes.commit_with", "container.shell", "container.toggle", "app.copy")
+    elif pane in ("preview", "logs"):
+        ids = ("pane.back", "app.copy", "container.shell", "changes.commit")
+    elif container:
+        ids = (
+            "container.shell",
+            "changes.commit",
+            "container.toggle",
+            "container.pause",
+            "container.launch",
+            "container.logs",
+            "container.remove",
+        )
+    else:
+        ids = ("container.launch", "image.tag", "container.inspect", "container.remove", "app.copy")
+    return [_entry(each) for each in (*ids, "app.filter", "pane.zoom", "app.help", "app.quit")]
+
+
+def _entry(key_id: str) -> tuple[str, str]:
+    key = next(key for key in KEYS if key.id == key_id)
+    return shown(key.keys.split(",")[0]), SHORT.get(key_id, key.what)

@@ -1,0 +1,213 @@
+"""Two threads that look at the engine so that the event loop never has to.
+
+`StoreWatch` polls the store's revision and samples what runs; `SubjectWatch` follows the changes and the log
+of what is selected. Both only read, and both speak to the app by `post_message`, which any thread may call.
+Idle, they wake the app once in two seconds, for the header's figures.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from textual.message import Message
+
+from engine.errors import CowlError, NotFoundError
+from engine.model import LogLine
+from tui import messages
+from tui.change_rows import change_entries
+
+if TYPE_CHECKING:
+    from engine import Engine
+
+POLL = 0.5
+"""Seconds between two looks at the revision."""
+TICK = 1.0
+"""Seconds between two samples while something runs."""
+IDLE_TICK = 2.0
+"""Seconds between two looks at the machine while nothing runs."""
+SETTLE = 0.06
+"""Seconds that a selection must last before anything is read for it: a held key passes over hundreds."""
+TAIL = 1000
+"""Log lines read at first."""
+Post = Callable[[Message], object]
+
+
+class Subject(NamedTuple):
+    """What is selected, as far as the watch cares."""
+
+    kind: Literal["node", "container"]
+    id: str
+    """Chain ID or container ID."""
+    parent: str | None = None
+    """A node's parent."""
+    key: str = ""
+
+
+class _Thread:
+    """A loop that can be woken, held and stopped."""
+
+    def __init__(self, engine: Engine, post: Post) -> None:
+        self._engine = engine
+        self._post = post
+        self._wake = threading.Event()
+        self._stopped = False
+        self._held = False
+        self._told = ""
+
+    def run(self) -> None:
+        """Look until stopped: the body of a thread worker."""
+        while not self._stopped:
+            pause = POLL if self._held else self._turn()
+            self._wake.wait(pause)
+            self._wake.clear()
+
+    def poke(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def hold(self, held: bool) -> None:
+        """Stop looking while the app does not show anything."""
+        self._held = held
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End `run` at its next turn."""
+        self._stopped = True
+        self._wake.set()
+
+    def _turn(self) -> float:
+        """One look; the seconds until the next one."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _telling(self, doing: str) -> Iterator[None]:
+        """Hand a failure to the app, each one once until something else happens."""
+        try:
+            yield
+        except (CowlError, OSError) as error:
+            if self._told != str(error):
+                self._told = str(error)
+                self._post(messages.Trouble(error, doing))
+
+
+class StoreWatch(_Thread):
+    """Reads the records when the revision moves, and samples what runs."""
+
+    def __init__(self, engine: Engine, post: Post) -> None:
+        super().__init__(engine, post)
+        self._revision: object = None
+        self._running = False
+        self._due = 0.0
+
+    def again(self) -> None:
+        """Read the records at the next turn whatever the revision says, and take that turn now."""
+        self._revision = None
+        self.poke()
+
+    def _turn(self) -> float:
+        with self._telling("reading the store"):
+            revision = self._engine.revision()
+            if revision != self._revision:
+                self._revision = revision
+                self._read()
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + (TICK if self._running else IDLE_TICK) - 0.01
+            with self._telling("sampling"):
+                self._sample()
+        return POLL
+
+    def _read(self) -> None:
+        nodes = self._engine.images.forest()
+        containers = self._engine.containers.list()
+        running = any(each.state in ("running", "paused") for each in containers)
+        if running != self._running:
+            self._running = running
+            self._due = 0.0
+        self._post(messages.StoreRead(nodes, containers))
+
+    def _sample(self) -> None:
+        stats = self._engine.stats
+        samples = stats.sample() if self._running else []
+        histories = {sample.container: stats.history(sample.container) for sample in samples}
+        self._post(messages.Sampled(stats.host(), samples, histories))
+
+
+class SubjectWatch(_Thread):
+    """Follows the changes and the log of the selected container, or reads the selected layer once."""
+
+    def __init__(self, engine: Engine, post: Post) -> None:
+        super().__init__(engine, post)
+        self._wanted: Subject | None = None
+        self._subject: Subject | None = None
+        self._fingerprint: object = None
+        self._last_line: LogLine | None = None
+
+    def turn_to(self, subject: Subject | None) -> None:
+        """Look at something else from now on."""
+        self._wanted = subject
+        self.poke()
+
+    def again(self) -> None:
+        """Read everything about the present subject anew, now."""
+        self._subject = None
+        self.poke()
+
+    def _turn(self) -> float:
+        wanted = self._wanted
+        fresh = wanted != self._subject
+        if fresh:
+            time.sleep(SETTLE)
+            if self._wanted != wanted:
+                return 0.0
+            self._subject, self._fingerprint, self._last_line = wanted, None, None
+        if wanted is None:
+            return IDLE_TICK
+        start = time.monotonic()
+        if wanted.kind == "node":
+            if fresh:
+                with self._telling("reading a layer"):
+                    self._read_layer(wanted)
+            return IDLE_TICK
+        with self._telling("reading the changes"):
+            self._read_changes(wanted, fresh=fresh)
+        with self._telling("reading the log"):
+            self._read_log(wanted)
+        return max(TICK, 3 * (time.monotonic() - start))
+
+    def _read_layer(self, subject: Subject) -> None:
+        if subject.parent is None:
+            return
+        changes = self._engine.changes.between(subject.parent, subject.id)
+        self._post(messages.ChangesRead(subject.key, changes, change_entries(changes), fresh=True))
+
+    def _read_changes(self, subject: Subject, *, fresh: bool) -> None:
+        try:
+            fingerprint = self._engine.changes.fingerprint(subject.id)
+            if not fresh and fingerprint == self._fingerprint:
+                return
+            changes = self._engine.changes.of(subject.id)
+        except NotFoundError:
+            return  # Removed while it was looked at: the records say so by themselves.
+        self._fingerprint = fingerprint
+        self._post(messages.ChangesRead(subject.key, changes, change_entries(changes), fresh=fresh))
+
+    def _read_log(self, subject: Subject) -> None:
+        last = self._last_line
+        try:
+            if last is None:
+                lines = list(self._engine.containers.logs(subject.id, tail=TAIL))
+            else:
+                lines = list(self._engine.containers.logs(subject.id, since=last.time))
+        except NotFoundError:
+            return
+        if last is not None and last in lines:
+            del lines[: lines.index(last) + 1]
+        if lines or last is None:
+            self._post(messages.LogsRead(subject.key, lines))
+        if lines:
+            self._last_line = lines[-1]

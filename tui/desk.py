@@ -186,13 +186,13 @@ class Desk(Widget):
     # What the panes say.
 
     def on_flat_list_highlighted(self, event: FlatList.Highlighted) -> None:
-        """The cursor of a list moved."""
+        """The cursor of a list moved. Where it is now counts: the message may be older than a selection."""
         event.stop()
-        entry = event.entry
+        entry = event.flat_list.current
         if isinstance(event.flat_list, Changes):
             if self.pane == "changes":
                 self._say_path()
-        elif event.flat_list.id == self.pane or self.item is None:
+        elif event.flat_list.id == self.pane:
             self._set_item(entry.item if entry is not None else None)
 
     def on_flat_list_activated(self, event: FlatList.Activated) -> None:

@@ -21,16 +21,19 @@ from tui.messages import ChangesRead, LogsRead, Sampled, StoreRead
 from tui.theme import THEMES
 from tui.widgets.preview import Preview
 
-DIFF = """\
-@@ -11,6 +11,6 @@ def load(env):
-     import os
-     root = Path(env['ROOT'])
- 
--DEBUG = True
-+DEBUG = False
- TIMEOUT = 30
- WORKERS = int(env['N'])
-"""
+DIFF = "\n".join(
+    (
+        "@@ -11,6 +11,6 @@ def load(env):",
+        "     import os",
+        "     root = Path(env['ROOT'])",
+        " ",
+        "-DEBUG = True",
+        "+DEBUG = False",
+        " TIMEOUT = 30",
+        " WORKERS = int(env['N'])",
+        "",
+    )
+)
 
 
 class Rings(NamedTuple):

@@ -1,0 +1,187 @@
+"""Cgroup version 1: limits, freezer and join, one hierarchy per controller.
+
+Documentation/admin-guide/cgroup-v1 of the kernel says what the files mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, NamedTuple
+
+from engine import errors
+from engine.kernel import cgroupfs
+from engine.kernel.cgroupfs import Cgroup, Deadline, Hierarchies
+
+_UNLIMITED = 1 << 62
+"""The kernel shows no limit as the largest multiple of a page; anything of this size is one."""
+
+
+class Setting(NamedTuple):
+    """One file to write."""
+
+    controller: str
+    file: str
+    value: str
+    optional: bool = False
+    """Left out, and reported, where the kernel has no such file."""
+
+
+def directories(hierarchies: Hierarchies, path: str) -> dict[str, str]:
+    """The directories of the cgroup *path*, by controller, in the order in which they are entered."""
+    bases = hierarchies.roots if path.startswith("/") else hierarchies.bases
+    names = [*cgroupfs.V1_CONTROLLERS, cgroupfs.UNIFIED]
+    return {name: f"{bases[name].rstrip('/')}/{path.strip('/')}" for name in names if name in bases}
+
+
+def make(directory: str, controllers: list[str]) -> None:
+    """Make one directory in the hierarchy of *controllers* and give it what a new one needs; its parent exists."""
+    os.mkdir(directory)
+    if "cpuset" in controllers:
+        # A new cpuset has neither CPUs nor memory nodes, and takes no process until it has both.
+        parent = os.path.dirname(directory)
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            cgroupfs.write(f"{directory}/{file}", cgroupfs.read(f"{parent}/{file}").decode().strip())
+    if "memory" in controllers:
+        # Before Linux 5.11 a child counted in its parent only if asked to.
+        with contextlib.suppress(OSError):
+            cgroupfs.write(f"{directory}/memory.use_hierarchy", "1")
+
+
+def settings(resources: dict[str, Any]) -> list[Setting]:
+    """What to write for an OCI `linux.resources` document, memory's two limits aside (see `apply_memory`)."""
+    found: list[Setting] = []
+    cpu = resources.get("cpu") or {}
+    if cpu.get("shares"):
+        found.append(Setting("cpu", "cpu.shares", str(cpu["shares"])))
+    if cpu.get("period"):
+        found.append(Setting("cpu", "cpu.cfs_period_us", str(cpu["period"])))
+    if cpu.get("quota"):
+        found.append(Setting("cpu", "cpu.cfs_quota_us", str(max(-1, cpu["quota"]))))
+    if cpu.get("burst") is not None:
+        found.append(Setting("cpu", "cpu.cfs_burst_us", str(cpu["burst"]), optional=True))
+    if cpu.get("idle") is not None:
+        found.append(Setting("cpu", "cpu.idle", str(cpu["idle"]), optional=True))
+    for key in ("cpus", "mems"):
+        if cpu.get(key):
+            found.append(Setting("cpuset", f"cpuset.{key}", cpu[key]))
+    memory = resources.get("memory") or {}
+    if memory.get("reservation"):
+        found.append(Setting("memory", "memory.soft_limit_in_bytes", str(memory["reservation"])))
+    if memory.get("swappiness") is not None:
+        found.append(Setting("memory", "memory.swappiness", str(memory["swappiness"])))
+    limit = (resources.get("pids") or {}).get("limit")
+    if limit is not None:
+        found.append(Setting("pids", "pids.max", str(limit) if limit > 0 else "max"))
+    return found + _block(resources.get("blockIO") or {})
+
+
+def _block(block: dict[str, Any]) -> list[Setting]:
+    found: list[Setting] = []
+    if block.get("weight"):
+        found.append(Setting("blkio", "blkio.bfq.weight", str(block["weight"]), optional=True))
+    for key, file in (
+        ("throttleReadBpsDevice", "read_bps_device"),
+        ("throttleWriteBpsDevice", "write_bps_device"),
+        ("throttleReadIOPSDevice", "read_iops_device"),
+        ("throttleWriteIOPSDevice", "write_iops_device"),
+    ):
+        for entry in block.get(key) or ():
+            value = f"{entry['major']}:{entry['minor']} {entry['rate']}"
+            found.append(Setting("blkio", f"blkio.throttle.{file}", value))
+    return found
+
+
+def apply_memory(directory: str, limit: int | None, swap: int | None) -> list[str]:
+    """Set the limit of memory and that of memory and swap together, in bytes; -1 is none, None leaves it.
+
+    The kernel refuses every state in which the first is above the second, so whichever makes room goes first.
+    Returns what was left out: swap cannot be limited where it is not accounted (``swapaccount=0``).
+    """
+    limits = [("memory.limit_in_bytes", limit), ("memory.memsw.limit_in_bytes", swap)]
+    left_out: list[str] = []
+    if swap and not os.path.exists(f"{directory}/memory.memsw.limit_in_bytes"):
+        left_out.append("the swap limit: this kernel does not account swap")
+        limits.pop()
+    elif limit and swap:
+        before = int(cgroupfs.read(f"{directory}/memory.memsw.limit_in_bytes"))
+        if limit < 0 or limit > before:
+            limits.reverse()
+    for file, value in limits:
+        if value:
+            cgroupfs.write(f"{directory}/{file}", str(value))
+    return left_out
+
+
+def swap_is_below(directory: str, limit: int) -> bool:
+    """Whether the limit of memory and swap together, as it is, forbids a memory limit of *limit* bytes."""
+    try:
+        together = int(cgroupfs.read(f"{directory}/memory.memsw.limit_in_bytes"))
+    except FileNotFoundError:
+        return False
+    return together < _UNLIMITED and (limit < 0 or limit > together)
+
+
+def entrances(cgroup: Cgroup) -> list[str]:
+    """The files through which a process enters.
+
+    `tasks` moves one thread, `cgroup.procs` a whole process: for the latter the kernel shuts out every fork
+    and exec of the machine first, which costs a grace period (10 ms and more); for a thread that moves itself
+    it does not.
+    """
+    places = [place for name, place in cgroup.directories.items() if name != cgroupfs.UNIFIED]
+    return [f"{place}/tasks" for place in dict.fromkeys(places)]
+
+
+def freezer_state(cgroup: Cgroup) -> str:
+    """THAWED, FREEZING or FROZEN; THAWED for a cgroup that has gone."""
+    try:
+        return cgroupfs.read(f"{cgroup.directories['freezer']}/freezer.state").decode().strip()
+    except (KeyError, FileNotFoundError):
+        return "THAWED"
+
+
+def freeze(cgroup: Cgroup, seconds: float) -> bool:
+    """Stop every process of *cgroup*; thaws it again and returns False when some would not stop in time.
+
+    The freezer can stay FREEZING for as long as processes come and go; asking again makes it look again, and
+    letting go now and then frees those that wait for one another (freezer-subsystem.rst).
+    """
+    file = f"{cgroup.directories['freezer']}/freezer.state"
+    deadline = Deadline(seconds)
+    tries = 0
+    cgroupfs.write(file, "FROZEN")
+    while freezer_state(cgroup) != "FROZEN":
+        if not deadline.pause():
+            cgroupfs.write(file, "THAWED")
+            return False
+        tries += 1
+        if tries % 25 == 0:
+            cgroupfs.write(file, "THAWED")
+        cgroupfs.write(file, "FROZEN")
+    return True
+
+
+def thaw(cgroup: Cgroup) -> None:
+    """Let it run again; nothing happens where it runs, or has gone."""
+    with contextlib.suppress(KeyError, FileNotFoundError):
+        cgroupfs.write(f"{cgroup.directories['freezer']}/freezer.state", "THAWED")
+
+
+def enter_cpuset(cgroup: Cgroup, sibling: str) -> None:
+    """Move every process of the directory *sibling* into the cpuset directory, made after they started."""
+    file = f"{cgroup.directories['cpuset']}/cgroup.procs"
+    deadline = Deadline(1.0)
+    inside: set[int] = set()
+    while coming := set(cgroupfs.pids(sibling)) - inside:
+        for pid in coming:
+            with contextlib.suppress(ProcessLookupError):
+                cgroupfs.write(file, str(pid))
+        inside |= coming
+        if not deadline.pause():
+            raise errors.ConflictError("not every process could be given its CPUs", "it forks too fast")
+
+
+def oom_kills(cgroup: Cgroup) -> int:
+    """Processes that the kernel ended because the limit was reached; shown since Linux 4.13."""
+    return cgroupfs.field(cgroupfs.read(f"{cgroup.directories['memory']}/memory.oom_control"), b"oom_kill")

@@ -1,0 +1,155 @@
+"""Commands on containers that exist: starting, ending and removing them, and talking to what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.cli import launch, report
+from engine.cli.group import complete_containers
+from engine.cli.output import emit
+from engine.cli.session import Session
+from engine.cli.values import seconds
+from engine.errors import CowlError, UsageError
+
+if TYPE_CHECKING:
+    from engine.containers.lifecycle import Containers
+
+one = click.argument("container", shell_complete=complete_containers)
+several = click.argument(
+    "containers", nargs=-1, required=True, metavar="CONTAINER...", shell_complete=complete_containers
+)
+
+
+def _each(session: Session, containers: Sequence[str], act: Callable[[Containers, str], object]) -> int:
+    """Do *act* to each container and print its name as it was given; a failure does not spare the others."""
+    code = 0
+    with session.open() as engine:
+        for name in containers:
+            try:
+                act(engine.containers, name)
+            except CowlError as error:
+                code = report.fail(error)
+            else:
+                print(name, flush=True)
+    return code
+
+
+@click.command("start")
+@click.option("-a", "--attach", is_flag=True, help="Show its output and end with its exit code.")
+@click.option("-i", "--interactive", is_flag=True, help="Give it this standard input; implies -a.")
+@several
+@click.pass_obj
+def start_command(session: Session, attach: bool, interactive: bool, containers: tuple[str, ...]) -> int:
+    """Start containers that were created or have ended."""
+    if not (attach or interactive):
+        return _each(session, containers, lambda room, name: room.start(name))
+    if len(containers) > 1:
+        raise UsageError("cannot attach to several containers", "there is one terminal", "name one")
+    with report.launching(), session.open() as engine:
+        return launch.start_attached(engine, containers[0], interactive=interactive)
+
+
+@click.command("stop")
+@click.option("-t", "--time", "--timeout", "timeout", metavar="SECONDS", help="From the signal to SIGKILL.")
+@several
+@click.pass_obj
+def stop_command(session: Session, timeout: str | None, containers: tuple[str, ...]) -> int:
+    """Ask containers to end, and kill those that do not in time."""
+    limit = None if timeout is None else seconds(timeout)
+    return _each(session, containers, lambda room, name: room.stop(name, limit))
+
+
+@click.command("restart")
+@click.option("-t", "--time", "--timeout", "timeout", metavar="SECONDS", help="From the signal to SIGKILL.")
+@several
+@click.pass_obj
+def restart_command(session: Session, timeout: str | None, containers: tuple[str, ...]) -> int:
+    """Stop containers, where they run, and start them."""
+    limit = None if timeout is None else seconds(timeout)
+
+    def again(room: Containers, name: str) -> None:
+        room.stop(name, limit)
+        room.start(name)
+
+    return _each(session, containers, again)
+
+
+@click.command("kill")
+@click.option("-s", "--signal", "signal", default="KILL", metavar="SIGNAL", help="Name or number.")
+@several
+@click.pass_obj
+def kill_command(session: Session, signal: str, containers: tuple[str, ...]) -> int:
+    """Send a signal to first processes: SIGKILL if none is named."""
+    return _each(session, containers, lambda room, name: room.kill(name, signal))
+
+
+@click.command("pause")
+@several
+@click.pass_obj
+def pause_command(session: Session, containers: tuple[str, ...]) -> int:
+    """Freeze all processes of containers."""
+    return _each(session, containers, lambda room, name: room.pause(name))
+
+
+@click.command("unpause")
+@several
+@click.pass_obj
+def unpause_command(session: Session, containers: tuple[str, ...]) -> int:
+    """Let the processes of paused containers go on."""
+    return _each(session, containers, lambda room, name: room.unpause(name))
+
+
+@click.command("wait")
+@several
+@click.pass_obj
+def wait_command(session: Session, containers: tuple[str, ...]) -> int:
+    """Wait until containers end, and print their exit codes."""
+    code = 0
+    with session.open() as engine:
+        for name in containers:
+            try:
+                print(engine.containers.wait(name), flush=True)
+            except CowlError as error:
+                code = report.fail(error)
+    return code
+
+
+@click.command("rm")
+@click.option("-f", "--force", is_flag=True, help="Kill those that run.")
+@click.option("-v", "--volumes", is_flag=True, hidden=True)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@several
+@click.pass_obj
+def rm_command(
+    session: Session, force: bool, volumes: bool, dry_run: bool, containers: tuple[str, ...]
+) -> int:
+    """Remove containers with their changes."""
+    if not dry_run:
+        return _each(session, containers, lambda room, name: room.remove(name, force=force))
+    with session.open() as engine:
+        for name in containers:
+            emit(engine.containers.removal_effect(name))
+    return 0
+
+
+@click.command("rename")
+@one
+@click.argument("name")
+@click.pass_obj
+def rename_command(session: Session, container: str, name: str) -> None:
+    """Give a container another name."""
+    with session.open() as engine:
+        engine.containers.rename(container, name)
+
+
+@click.command("attach")
+@click.option("--no-stdin", is_flag=True, help="Only watch.")
+@one
+@click.pass_obj
+def attach_command(session: Session, no_stdin: bool, container: str) -> int:
+    """Join a container's input and output; ctrl-p ctrl-q leaves."""
+    with report.launching(), session.open() as engine:
+        return launch.attach(engine, container, interactive=not no_stdin)

@@ -1,0 +1,179 @@
+"""The click side of `cowl`: commands by name, each module imported when one of its commands is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from engine.cli import report
+from engine.cli.options import COMMANDS, GLOBALS, Command, Option
+from engine.cli.session import Session
+
+ENVIRONMENT = {"root": "COWL_ROOT", "cgroup_parent": "COWL_CGROUP_PARENT"}
+MODULES = {
+    "images": ("starter", "load", "save", "images", "forest", "history", "tag", "rmi"),
+    "containers": ("start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename", "attach"),
+    "watching": ("ps", "logs", "top", "stats"),
+    "changes": ("diff", "commit"),
+    "system": ("inspect", "df", "version", "completion"),
+}
+SECTIONS = {
+    "Images": MODULES["images"],
+    "Containers": (*COMMANDS, *MODULES["containers"], *MODULES["watching"]),
+    "Changes": MODULES["changes"],
+    "Everything": MODULES["system"],
+}
+ALIASES = {"tree": "forest"}
+
+
+class CowlGroup(click.Group):
+    """`cowl` itself: the commands that are tables, and those that are functions in modules."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, aliases left out."""
+        return [name for names in SECTIONS.values() for name in names]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands by what they are about."""
+        for heading, names in SECTIONS.items():
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(name, command.get_short_help_str(limit=75)) for name, command in found if command]
+                )
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command *cmd_name*, imported now; None if there is none."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name in COMMANDS:
+            return from_table(COMMANDS[name])
+        for module, names in MODULES.items():
+            if name in names:
+                found = getattr(importlib.import_module(f"engine.cli.{module}"), f"{name}_command")
+                assert isinstance(found, click.Command)
+                return found
+        return None
+
+
+def dispatch(words: Sequence[str]) -> int:
+    """Run a command line through click and return its exit code; engine errors are left to the caller."""
+    cli = command_line()
+    try:
+        code = cli.main(list(words), "cowl", standalone_mode=False, complete_var="_COWL_COMPLETE")
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        report.say(_message(error))
+        return error.exit_code
+    except click.Abort:
+        return report.INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def command_line() -> click.Group:
+    """The whole command line, as help, completion and tests see it."""
+    return CowlGroup(
+        "cowl",
+        callback=_open,
+        params=[_option(option) for option in GLOBALS],
+        help="A workstation for containers: a forest of images, containers on top of it, and what each has "
+        "changed. Alone on a terminal it opens the app.",
+        invoke_without_command=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+
+@click.pass_context
+def _open(context: click.Context, root: str | None, cgroup_parent: str | None, version: bool) -> None:
+    if version:
+        from engine.cli.system import print_version
+
+        print_version()
+        context.exit()
+    context.obj = Session(root, cgroup_parent)
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(2)
+
+
+def from_table(table: Command) -> click.Command:
+    """A command of `engine.cli.options` as click has it."""
+
+    def act(arguments: tuple[str, ...], **given: Any) -> int:
+        from engine.cli import launch
+
+        if len(arguments) < table.at_least:
+            raise click.UsageError(f"Missing arguments (it takes {table.arguments})")
+        return launch.ACTIONS[table.name](
+            click.get_current_context().ensure_object(Session), given, arguments
+        )
+
+    return click.Command(
+        table.name,
+        callback=act,
+        params=[
+            *(_option(option) for option in table.options),
+            click.Argument(
+                ["arguments"],
+                nargs=-1,
+                type=click.UNPROCESSED,
+                metavar=table.arguments,
+                shell_complete=complete_containers if table.name == "exec" else complete_images,
+            ),
+        ],
+        help=table.help,
+        context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]},
+    )
+
+
+def _option(option: Option) -> click.Option:
+    name = [option.dest, *option.flags]
+    if not option.metavar:
+        return click.Option(name, is_flag=True, help=option.help, hidden=option.hidden)
+    return click.Option(
+        name,
+        help=option.help,
+        metavar=option.metavar,
+        multiple=option.multiple,
+        hidden=option.hidden,
+        type=click.UNPROCESSED,
+        envvar=None,
+        show_envvar=False,
+    )
+
+
+def complete_images(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Tags that begin with what is typed."""
+    with _session(context).open() as engine:
+        names = [image.name for image in engine.images.list()]
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
+def complete_containers(
+    context: click.Context, parameter: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    """Containers whose names begin with what is typed, with their states."""
+    with _session(context).open() as engine:
+        containers = engine.containers.list()
+    return [CompletionItem(each.name, help=each.state) for each in containers if each.name.startswith(begun)]
+
+
+def _session(context: click.Context) -> Session:
+    given = context.find_root().params
+    return Session(given.get("root"), given.get("cgroup_parent"))
+
+
+def _message(error: click.ClickException) -> str:
+    """click's sentence as ours: what, then what to do."""
+    text = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else "cowl"
+    return f"{text}; see {path} --help"
+
+
+COMPLETE_CONTAINER: dict[str, Callable[..., list[CompletionItem]]] = {"shell_complete": complete_containers}

@@ -1,0 +1,241 @@
+"""Commands on images: making, loading, saving, showing, naming and removing them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import click
+
+from engine.cli import forest, output
+from engine.cli.group import complete_images
+from engine.cli.output import Column, Piece, json_option, quiet_option
+from engine.cli.progress import ProgressLine
+from engine.cli.session import Session
+from engine.errors import ConflictError, UsageError
+from engine.model import JSON, Image, Node
+
+Format: TypeAlias = Literal["oci-archive", "oci-dir", "docker-archive"]
+MAX_CREATED_BY = 60
+
+
+@click.command("starter")
+@quiet_option
+@json_option
+@click.pass_obj
+def starter_command(session: Session, quiet: bool, as_json: bool) -> None:
+    """Make starter images from this host's own programs."""
+    with session.open() as engine, ProgressLine("starter", quiet=quiet) as progress:
+        names = engine.images.starter(progress)
+    _print_names(names, "Made", quiet, as_json)
+
+
+@click.command("load")
+@click.option("-i", "--input", "source", metavar="FILE|DIR", help="Read this; otherwise standard input.")
+@quiet_option
+@json_option
+@click.pass_obj
+def load_command(session: Session, source: str | None, quiet: bool, as_json: bool) -> None:
+    """Load images from a docker-archive or an OCI layout."""
+    if source in (None, "-") and sys.stdin.isatty():
+        raise UsageError("nothing to load", "standard input is a terminal", "name an archive with -i")
+    with session.open() as engine, ProgressLine("load", quiet=quiet) as progress:
+        stream = sys.stdin.buffer if source in (None, "-") else source
+        assert stream is not None
+        names = engine.images.load(stream, progress)
+    _print_names(names, "Loaded image:", quiet, as_json)
+
+
+def _print_names(names: Sequence[str], verb: str, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        output.emit({"names": names})
+        return
+    for name in names:
+        print(name if quiet else f"{verb} {name}")
+
+
+@click.command("save")
+@click.option(
+    "-o", "--output", "destination", metavar="FILE|DIR", help="Write there; otherwise standard output."
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["oci-archive", "oci-dir", "docker-archive"]),
+    default="oci-archive",
+    help="What to write.  [default: oci-archive]",
+)
+@quiet_option
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_images)
+@click.pass_obj
+def save_command(
+    session: Session, destination: str | None, kind: Format, quiet: bool, names: tuple[str, ...]
+) -> None:
+    """Save images so that other tools read them."""
+    if destination in (None, "-") and sys.stdout.isatty():
+        raise UsageError("an archive would go to the terminal", "no file is named", "name one with -o")
+    with session.open() as engine, ProgressLine("save", quiet=quiet) as progress:
+        target = sys.stdout.buffer if destination in (None, "-") else destination
+        assert target is not None
+        engine.images.save(names, target, format=kind, progress=progress)
+
+
+@click.command("images")
+@quiet_option
+@json_option
+@click.option("--no-trunc", is_flag=True, help="Whole chain IDs.")
+@click.argument("name", required=False, shell_complete=complete_images)
+@click.pass_obj
+def images_command(session: Session, quiet: bool, as_json: bool, no_trunc: bool, name: str | None) -> None:
+    """List tagged images, or those called NAME."""
+    with session.open() as engine:
+        images = [image for image in engine.images.list() if name is None or _matches(image, name)]
+        sizes = _total_sizes(engine.images.forest())
+    if quiet:
+        for chain_id in dict.fromkeys(image.chain_id for image in images):
+            print(chain_id if no_trunc else output.short(chain_id))
+        return
+    if as_json:
+        output.emit([_document(image, sizes) for image in images])
+        return
+    rows: list[list[Piece | str]] = []
+    for image in images:
+        repository, _, tag = image.name.rpartition(":")
+        chain_id = image.chain_id if no_trunc else output.short(image.chain_id)
+        created = output.age_text(image.config.get("created"))
+        size = output.size_text(sizes[image.chain_id])
+        rows.append(
+            [
+                repository,
+                Piece(tag, "red"),
+                Piece(chain_id, "cyan"),
+                f"{created} ago" if created else "",
+                size,
+            ]
+        )
+    output.write_table(
+        [Column("REPOSITORY"), Column("TAG"), Column("CHAIN ID"), Column("CREATED"), Column("SIZE", True)],
+        rows,
+    )
+
+
+def _matches(image: Image, name: str) -> bool:
+    return name in (image.name, image.name.rpartition(":")[0])
+
+
+def _document(image: Image, sizes: dict[str, int]) -> JSON:
+    return {
+        "name": image.name,
+        "chain_id": image.chain_id,
+        "manifest_digest": image.manifest_digest,
+        "size": sizes[image.chain_id],
+        "created": image.config.get("created"),
+        "config": image.config,
+    }
+
+
+def _total_sizes(nodes: Sequence[Node]) -> dict[str, int]:
+    """Bytes of each node and everything under it; *nodes* has parents first."""
+    sizes: dict[str, int] = {}
+    for node in nodes:
+        sizes[node.chain_id] = node.size + (sizes[node.parent] if node.parent else 0)
+    return sizes
+
+
+@click.command("forest")
+@quiet_option
+@json_option
+@click.pass_obj
+def forest_command(session: Session, quiet: bool, as_json: bool) -> None:
+    """Show all nodes as trees (also called tree).
+
+    Each stands under its parent, with its tags; containers are leaves.
+    """
+    with session.open() as engine:
+        nodes = engine.images.forest()
+        if as_json:
+            output.emit({"nodes": nodes})
+        elif quiet:
+            for node in nodes:
+                print(node.chain_id)
+        else:
+            output.write_lines(forest.draw(nodes, engine.containers.list() if nodes else []))
+
+
+@click.command("history")
+@quiet_option
+@json_option
+@click.option("--no-trunc", is_flag=True, help="Whole chain IDs and commands.")
+@click.argument("name", shell_complete=complete_images)
+@click.pass_obj
+def history_command(session: Session, quiet: bool, as_json: bool, no_trunc: bool, name: str) -> None:
+    """Show how an image came to be, newest layer first."""
+    with session.open() as engine:
+        entries = engine.images.history(name)
+    if as_json:
+        output.emit(entries)
+        return
+    if quiet:
+        for entry in entries:
+            print(entry["chain_id"] or "<missing>")
+        return
+    rows: list[list[Piece | str]] = []
+    for entry in entries:
+        words = entry["created_by"] or ""
+        created = output.age_text(entry["created"])
+        rows.append(
+            [
+                Piece(_id(entry["chain_id"], no_trunc), "cyan"),
+                f"{created} ago" if created else "",
+                words if no_trunc or len(words) <= MAX_CREATED_BY else words[: MAX_CREATED_BY - 1] + "…",
+                output.size_text(entry["size"] or 0),
+                entry["comment"] or "",
+            ]
+        )
+    output.write_table(
+        [
+            Column("CHAIN ID"),
+            Column("CREATED"),
+            Column("CREATED BY"),
+            Column("SIZE", True),
+            Column("COMMENT"),
+        ],
+        rows,
+    )
+
+
+def _id(chain_id: str | None, no_trunc: bool) -> str:
+    if chain_id is None:
+        return "-"
+    return chain_id if no_trunc else output.short(chain_id)
+
+
+@click.command("tag")
+@click.argument("source", shell_complete=complete_images)
+@click.argument("name")
+@click.pass_obj
+def tag_command(session: Session, source: str, name: str) -> None:
+    """Give the node SOURCE a further NAME."""
+    with session.open() as engine:
+        engine.images.tag(source, name)
+
+
+@click.command("rmi")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@json_option
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_images)
+@click.pass_obj
+def rmi_command(session: Session, dry_run: bool, as_json: bool, names: tuple[str, ...]) -> None:
+    """Remove tags, and the nodes that nothing else needs."""
+    with session.open() as engine:
+        removal = engine.images.removal(names) if dry_run else engine.images.remove(names)
+    if as_json:
+        output.emit(removal)
+    elif dry_run and removal.blocked_by:
+        raise ConflictError("it would be refused", "; ".join(removal.blocked_by), "remove those first")
+    else:
+        for what in removal.what:
+            print(f"{'Would remove' if dry_run else 'Removed'} {output.path_text(what)}")
+        if removal.nodes:
+            print(f"{output.size_text(removal.size)} {'would come' if dry_run else 'came'} free")

@@ -1,0 +1,75 @@
+"""`create`, `run` and `exec`: from what was typed to the engine, and back to an exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from engine.cli import report, values
+from engine.cli.options import Values
+from engine.cli.session import Session
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+Action: TypeAlias = Callable[[Session, Values, Sequence[str]], int]
+
+
+def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
+    """Make a container and print its ID."""
+    with session.open() as engine:
+        print(engine.containers.create(values.launch_options(given, arguments)).id)
+    return 0
+
+
+def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
+    """Make and start a container; in the foreground the exit code is its process's own."""
+    with report.launching():
+        options = values.launch_options(given, arguments)
+        if given["detach"]:
+            with session.open() as engine:
+                print(engine.containers.run(options).id)
+            return 0
+        check_terminal(interactive=options.interactive, tty=options.tty)
+        with session.open() as engine:
+            return engine.containers.run(options, attach=True)
+
+
+def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:
+    """Run a command in a running container; the exit code is the command's own."""
+    with report.launching():
+        container, *command = arguments
+        if not given["detach"]:
+            check_terminal(interactive=given["interactive"], tty=given["tty"])
+        with session.open() as engine:
+            return engine.containers.exec(
+                container,
+                command,
+                tty=given["tty"],
+                interactive=given["interactive"],
+                detach=given["detach"],
+                env=values.environment(given["env"], given["env_file"]),
+                user=given["user"] or None,
+                workdir=given["workdir"] or None,
+            )
+
+
+def start_attached(engine: Engine, container: str, *, interactive: bool) -> int:
+    """Start a container in the foreground; its exit code."""
+    return engine.containers.start(container, attach=True, interactive=interactive)
+
+
+def attach(engine: Engine, container: str, *, interactive: bool) -> int:
+    """Join a running container; its exit code, or 0 if it was left by ctrl-p ctrl-q."""
+    return engine.containers.attach(container, interactive=interactive)
+
+
+def check_terminal(*, interactive: bool, tty: bool) -> None:
+    """Refuse ``-it`` where standard input is no terminal, as docker does."""
+    if interactive and tty and not os.isatty(0):
+        raise UsageError("standard input is no terminal", "-i and -t together need one", "leave -t out")
+
+
+ACTIONS: Final[dict[str, Action]] = {"create": create, "run": run, "exec": execute}

@@ -1,0 +1,56 @@
+"""The way into `cowl`: launches by the short road, everything else through click.
+
+`run` and `exec` are typed and scripted more than anything: they import what the engine needs to launch and
+nothing else. What the short road does not understand takes the long one, whose messages are better.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from engine.cli import report
+from engine.cli.options import COMMANDS, GLOBALS
+from engine.cli.parser import parse
+from engine.cli.session import Session
+
+COMPLETION = "_COWL_COMPLETE"
+"""Set by the shell's completion function, in click's protocol."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place that turns errors into text
+        return report.fail(error)
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    said = parse(words, GLOBALS)
+    if COMPLETION not in os.environ and said is not None and not said.values["version"]:
+        session = Session(said.values["root"], said.values["cgroup_parent"])
+        if not said.rest and sys.stdin.isatty() and sys.stdout.isatty():
+            _open_workstation(session)
+        command = said.rest[0] if said.rest else ""
+        table = COMMANDS.get(command)
+        parsed = parse(said.rest[1:], table.options) if table else None
+        if table and parsed and len(parsed.rest) >= table.at_least:
+            from engine.cli import launch
+
+            return launch.ACTIONS[command](session, parsed.values, parsed.rest)
+    from engine.cli import group
+
+    return group.dispatch(words)
+
+
+def _open_workstation(session: Session) -> None:
+    """Become the app, a program of its own that finds its root in the environment."""
+    for name, value in (("COWL_ROOT", session.root), ("COWL_CGROUP_PARENT", session.cgroup_parent)):
+        if value is not None:
+            os.environ[name] = os.path.abspath(value) if name == "COWL_ROOT" else value
+    os.execv(sys.executable, [sys.executable, "-m", "tui"])

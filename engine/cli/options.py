@@ -1,0 +1,108 @@
+"""The options of `create`, `run`, `exec` and of `cowl` itself, declared once.
+
+Two parsers read these tables: `engine.cli.parser`, which costs a launch nothing, and click, which has the
+help, the messages and the completion (`engine.cli.group`). Both give the same values, text as it was typed;
+`engine.cli.values` gives it meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
+
+Values: TypeAlias = Mapping[str, Any]
+"""By `Option.dest`: bool for a flag, tuple[str, ...] for one that repeats, else str or None."""
+
+
+class Option(NamedTuple):
+    """One option of the command line."""
+
+    flags: tuple[str, ...]
+    """Its spellings, short ones first."""
+    dest: str
+    help: str
+    metavar: str = ""
+    """What its value is called; empty for a flag, which has none."""
+    multiple: bool = False
+    hidden: bool = False
+
+
+class Command(NamedTuple):
+    """A command whose options are a table; its arguments begin at the first word that is no option."""
+
+    name: str
+    arguments: str
+    """As the usage line shows them."""
+    help: str
+    options: tuple[Option, ...]
+    at_least: int
+    """How many arguments it needs."""
+
+
+GLOBALS = (
+    Option(("--root",), "root", "The store: images, containers and their changes.", "DIR"),
+    Option(("--cgroup-parent",), "cgroup_parent", "Put containers into this cgroup.", "NAME", hidden=True),
+    Option(("--version",), "version", "Show the version and end."),
+)
+
+_PROCESS = (
+    Option(("-e", "--env"), "env", "Set a variable; NAME alone takes it from here.", "NAME=VALUE", True),
+    Option(("--env-file",), "env_file", "Read variables from a file, one a line.", "FILE", True),
+    Option(("-i", "--interactive"), "interactive", "Keep standard input open."),
+    Option(("-t", "--tty"), "tty", "Give it a terminal."),
+    Option(("-u", "--user"), "user", "Run as this user of the image, or of these numbers.", "NAME[:GROUP]"),
+    Option(("-w", "--workdir"), "workdir", "Begin in this directory.", "DIR"),
+)
+
+_CONTAINER = (
+    Option(("--name",), "name", "Call it this; otherwise a name is made.", "NAME"),
+    Option(("--rm",), "rm", "Remove it, with its changes, when it ends."),
+    *_PROCESS,
+    Option(("-v", "--volume"), "volume", "Show a directory or file of the host in it.", "SRC:DST[:ro]", True),
+    Option(("--tmpfs",), "tmpfs", "Mount memory there.", "DIR[:OPTIONS]", True),
+    Option(("--read-only",), "read_only", "Mount its root read-only."),
+    Option(("-h", "--hostname"), "hostname", "Its host name; otherwise the first of its ID.", "NAME"),
+    Option(("--entrypoint",), "entrypoint", "Run this instead of the image's entrypoint.", "COMMAND"),
+    Option(("--network", "--net"), "network", "none (the default) or host.", "NETWORK"),
+    Option(("-p", "--publish"), "publish", "Networks come later.", "PORT", True, hidden=True),
+    Option(("--cpus",), "cpus", "At most so many CPUs: 0.5 is half of one.", "NUMBER"),
+    Option(("--cpu-shares", "-c"), "cpu_shares", "Its weight beside others; 1024 is usual.", "NUMBER"),
+    Option(("--cpuset-cpus",), "cpuset_cpus", "Run on these CPUs only.", "0-2,4"),
+    Option(("-m", "--memory"), "memory", "At most so much memory: 64m, 1g.", "SIZE"),
+    Option(("--memory-swap",), "memory_swap", "Memory and swap together; -1: any.", "SIZE"),
+    Option(("--pids-limit",), "pids_limit", "At most so many processes; -1: any.", "NUMBER"),
+    Option(("--cap-add",), "cap_add", "Add a capability, or ALL.", "NAME", True),
+    Option(("--cap-drop",), "cap_drop", "Take a capability away, or ALL.", "NAME", True),
+    Option(("--privileged",), "privileged", "Every capability and device: no protection at all."),
+    Option(
+        ("--ulimit",), "ulimit", "Set a limit of its processes: nofile=1024:2048.", "NAME=SOFT[:HARD]", True
+    ),
+    Option(("--sysctl",), "sysctl", "Set a sysctl of its namespaces.", "NAME=VALUE", True),
+    Option(("-l", "--label"), "label", "Attach a label.", "NAME=VALUE", True),
+    Option(("--stop-signal",), "stop_signal", "What asks it to end; otherwise SIGTERM.", "SIGNAL"),
+    Option(("--stop-timeout",), "stop_timeout", "Seconds from that to SIGKILL; otherwise 10.", "SECONDS"),
+)
+
+CREATE = Command(
+    "create",
+    "IMAGE [COMMAND [ARGUMENT]...]",
+    "Make a container without starting it.",
+    _CONTAINER,
+    1,
+)
+RUN = Command(
+    "run",
+    "IMAGE [COMMAND [ARGUMENT]...]",
+    "Make a container from any node and start it.",
+    (Option(("-d", "--detach"), "detach", "Let it run on its own and print its ID."), *_CONTAINER),
+    1,
+)
+EXEC = Command(
+    "exec",
+    "CONTAINER COMMAND [ARGUMENT]...",
+    "Run a further command in a running container.",
+    (Option(("-d", "--detach"), "detach", "Let it run on its own."), *_PROCESS),
+    2,
+)
+COMMANDS: Mapping[str, Command] = MappingProxyType({command.name: command for command in (CREATE, RUN, EXEC)})

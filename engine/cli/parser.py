@@ -1,0 +1,96 @@
+"""The parser of the launch path: what click would make of the same words, without importing click.
+
+Options end at the first word that is none, or at ``--``, as docker has it for `run` and `exec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from engine.cli.options import Option, Values
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class Parsed(NamedTuple):
+    """What a command line says."""
+
+    values: Values
+    rest: tuple[str, ...]
+    """The words after the options."""
+
+
+def parse(words: Sequence[str], options: Sequence[Option]) -> Parsed | None:
+    """Read *words* by the table *options*; None for what is not understood, ``--help`` included.
+
+    Like docker's parser it also takes ``-m=64m`` and ``--rm=false``.
+    """
+    known = {flag: option for option in options for flag in option.flags}
+    values: dict[str, Any] = {
+        option.dest: () if option.multiple else None if option.metavar else False for option in options
+    }
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if word == "--":
+            position += 1
+            break
+        if len(word) < 2 or not word.startswith("-"):
+            break
+        position += 1
+        took = (_long if word.startswith("--") else _short)(
+            word, words[position : position + 1], known, values
+        )
+        if took is None:
+            return None
+        position += took
+    return Parsed(values, tuple(words[position:]))
+
+
+def _long(
+    word: str, following: Sequence[str], known: dict[str, Option], values: dict[str, Any]
+) -> int | None:
+    """``--name value``, ``--name=value``, ``--flag``, ``--flag=true``: how many of *following* it took."""
+    name, equals, value = word.partition("=")
+    option = known.get(name)
+    if option is None:
+        return None
+    if not option.metavar:
+        if equals and value not in _BOOLEANS:
+            return None
+        values[option.dest] = _BOOLEANS[value] if equals else True
+        return 0
+    if equals:
+        _store(option, value, values)
+        return 0
+    if not following:
+        return None
+    _store(option, following[0], values)
+    return 1
+
+
+def _short(
+    word: str, following: Sequence[str], known: dict[str, Option], values: dict[str, Any]
+) -> int | None:
+    """``-i``, ``-it``, ``-e A=B``, ``-eA=B``, ``-m=64m``: how many of *following* it took."""
+    for index, letter in enumerate(word[1:], 1):
+        option = known.get(f"-{letter}")
+        if option is None:
+            return None
+        if not option.metavar:
+            values[option.dest] = True
+            continue
+        attached = word[index + 1 :]
+        if attached:
+            _store(option, attached.removeprefix("="), values)
+            return 0
+        if not following:
+            return None
+        _store(option, following[0], values)
+        return 1
+    return 0
+
+
+def _store(option: Option, value: str, values: dict[str, Any]) -> None:
+    values[option.dest] = (*values[option.dest], value) if option.multiple else value

@@ -1,0 +1,115 @@
+"""Commands on everything at once: `inspect`, `df`, `check`, and cowl's own `version` and `completion`."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import click
+from click.shell_completion import get_completion_class
+
+from engine.cli import output
+from engine.cli.group import complete_containers, complete_images
+from engine.cli.output import Column, json_option
+from engine.cli.session import Session
+from engine.engine import Engine
+from engine.errors import NotFoundError, UsageError
+from engine.model import JSON
+
+NOT_FOUND = "no container and no image"
+
+
+@click.command("inspect")
+@click.option("--type", "kind", type=click.Choice(["container", "image"]), help="Look at these only.")
+@click.option("--json", "as_json", is_flag=True, hidden=True, help="It prints JSON anyway.")
+@click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="NAME...",
+    shell_complete=lambda *each: [*complete_containers(*each), *complete_images(*each)],
+)
+@click.pass_obj
+def inspect_command(session: Session, kind: str | None, as_json: bool, names: tuple[str, ...]) -> None:
+    """Print all that is known of containers and images."""
+    with session.open() as engine:
+        output.emit_indented([_inspect(engine, name, kind) for name in names])
+
+
+def _inspect(engine: Engine, name: str, kind: str | None) -> JSON:
+    """A container's document, else an image's: containers come first, as docker has it."""
+    if kind == "image":
+        return engine.images.inspect(name)
+    try:
+        return engine.containers.inspect(name)
+    except NotFoundError:
+        if kind == "container":
+            raise
+    try:
+        return engine.images.inspect(name)
+    except (NotFoundError, UsageError) as error:
+        raise NotFoundError(
+            f"{NOT_FOUND} {name}", "no name, ID or tag matches", "look at cowl ps -a and cowl images"
+        ) from error
+
+
+@click.command("df")
+@json_option
+@click.pass_obj
+def df_command(session: Session, as_json: bool) -> None:
+    """Show how many bytes layers and changes take."""
+    with session.open() as engine:
+        nodes = engine.images.forest()
+        containers = engine.containers.list()
+        layers = sum(node.size for node in nodes)
+        changes = sum(engine.containers.removal_effect(each.id).size for each in containers)
+    if as_json:
+        output.emit(
+            {
+                "nodes": {"count": len(nodes), "size": layers},
+                "containers": {"count": len(containers), "size": changes},
+            }
+        )
+        return
+    rows = [
+        ["Layers", str(len(nodes)), output.size_text(layers)],
+        ["Changes of containers", str(len(containers)), output.size_text(changes)],
+    ]
+    output.write_table([Column("WHAT"), Column("COUNT", True), Column("SIZE", True)], rows)
+
+
+@click.command("version")
+@json_option
+@click.pass_obj
+def version_command(session: Session, as_json: bool) -> None:
+    """Show the versions of cowl, Python and the kernel."""
+    if not as_json:
+        print_version()
+        return
+    output.emit({"version": own_version(), "python": platform.python_version(), "kernel": os.uname().release})
+
+
+def print_version() -> None:
+    """One line."""
+    print(f"cowl {own_version()} (Python {platform.python_version()}, Linux {os.uname().release})")
+
+
+def own_version() -> str:
+    """The version of the installed distribution."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("cowl")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion_command(context: click.Context, shell: str) -> None:
+    """Print a script for SHELL to source, for completion."""
+    root = context.find_root()
+    found = get_completion_class(shell)
+    assert found is not None
+    print(found(root.command, {}, "cowl", "_COWL_COMPLETE").source())

@@ -1,0 +1,205 @@
+"""What is typed after an option, given its meaning: sizes, numbers, variables, mounts, limits.
+
+Spellings are docker's. Every function raises UsageError, which says how to write it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from engine.cli.options import Values
+from engine.errors import UnsupportedError, UsageError
+from engine.model import LaunchOptions, Limits, Volume
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+_MODES = {"": False, "rw": False, "ro": True}
+_IGNORED_MODES = {"z", "Z", "rprivate", "private", "nocopy"}
+"""Modes of `-v` that ask for what is done anyway, or that speak to a security module that is not here."""
+
+
+def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
+    """What `create` and `run` were given, their first argument being the image."""
+    image, *command = arguments
+    return LaunchOptions(
+        image=image,
+        command=tuple(command),
+        entrypoint=entrypoint(values["entrypoint"]),
+        name=values["name"] or None,
+        env=environment(values["env"], values["env_file"]),
+        workdir=values["workdir"] or None,
+        user=values["user"] or None,
+        hostname=values["hostname"] or None,
+        interactive=values["interactive"],
+        tty=values["tty"],
+        auto_remove=values["rm"],
+        network=network(values["network"], values["publish"]),
+        read_only=values["read_only"],
+        privileged=values["privileged"],
+        cap_add=_split(values["cap_add"]),
+        cap_drop=_split(values["cap_drop"]),
+        volumes=tuple(volume(text) for text in values["volume"]),
+        tmpfs=values["tmpfs"],
+        ulimits=values["ulimit"],
+        sysctls=values["sysctl"],
+        labels=values["label"],
+        stop_signal=values["stop_signal"] or None,
+        stop_timeout=10.0 if values["stop_timeout"] is None else seconds(values["stop_timeout"]),
+        limits=limits(values),
+    )
+
+
+def limits(values: Values) -> Limits:
+    """The limits among *values*; what docker calls unlimited (-1 or 0) is none of its own."""
+    return Limits(
+        cpus=positive(values["cpus"], "--cpus") or None,
+        cpu_shares=integer(values["cpu_shares"], "--cpu-shares") or None,
+        cpuset_cpus=values["cpuset_cpus"] or None,
+        memory=size(values["memory"], "--memory") or None,
+        memory_swap=-1
+        if values["memory_swap"] == "-1"
+        else size(values["memory_swap"], "--memory-swap") or None,
+        pids=_unlimited(integer(values["pids_limit"], "--pids-limit")),
+    )
+
+
+def size(text: str | None, option: str) -> int | None:
+    """Bytes: ``64m``, ``1.5g``, ``4096``, ``10MiB``; units are powers of 1024."""
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise UsageError(
+            f"bad size {text!r} for {option}", "it is no number with a unit", "write it like 64m or 1g"
+        )
+    return int(float(match[1]) * (1 << _UNITS[match[2].lower()]))
+
+
+def positive(text: str | None, option: str) -> float | None:
+    """A number that is not negative."""
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise UsageError(
+            f"bad number {text!r} for {option}", "it is no positive number", "write it like 0.5 or 2"
+        )
+    return number
+
+
+def seconds(text: str) -> float:
+    """Seconds to wait; negative is for ever, as docker has it."""
+    return math.inf if text.startswith("-") and text[1:].isdecimal() else positive(text, "a time") or 0.0
+
+
+def integer(text: str | None, option: str) -> int | None:
+    """A whole number."""
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(
+            f"bad number {text!r} for {option}", "it is no whole number", "write it like 100"
+        ) from None
+
+
+def _unlimited(number: int | None) -> int | None:
+    return None if number is None or number <= 0 else number
+
+
+def environment(entries: Sequence[str], files: Sequence[str]) -> tuple[str, ...]:
+    """``NAME=VALUE`` of files, then of options, in order; a bare NAME takes the caller's value, if any."""
+    found = [entry for path in files for entry in _read_env_file(path)]
+    found += [_checked(entry, "-e") for entry in entries]
+    return tuple(entry for entry in map(_filled, found) if entry is not None)
+
+
+def _read_env_file(path: str) -> Iterable[str]:
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            lines = [line.rstrip("\r\n").lstrip() for line in file]
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}", error.strerror or str(error), "name a file of NAME=VALUE lines"
+        ) from error
+    return [_checked(line, path) for line in lines if line and not line.startswith("#")]
+
+
+def _checked(entry: str, where: str) -> str:
+    name = entry.partition("=")[0]
+    if not name or "\0" in entry or any(letter.isspace() for letter in name):
+        raise UsageError(f"bad variable {entry!r} in {where}", "it has no proper name", "write NAME=VALUE")
+    return entry
+
+
+def _filled(entry: str) -> str | None:
+    if "=" in entry:
+        return entry
+    value = os.environ.get(entry)
+    return None if value is None else f"{entry}={value}"
+
+
+def entrypoint(text: str | None) -> tuple[str, ...] | None:
+    """None as the image says; empty for none at all; a JSON array or one word otherwise."""
+    if text is None:
+        return None
+    if text.startswith("["):
+        import json
+
+        with_words: object = None
+        try:
+            with_words = json.loads(text)
+        except ValueError as error:
+            raise UsageError(
+                f"bad entrypoint {text!r}", str(error), "write one word or a JSON array"
+            ) from error
+        if not isinstance(with_words, list) or not all(isinstance(word, str) for word in with_words):
+            raise UsageError(
+                f"bad entrypoint {text!r}", "it holds more than words", "write an array of strings"
+            )
+        return tuple(with_words)
+    return (text,) if text else ()
+
+
+def network(name: str | None, published: Sequence[str]) -> Literal["none", "host"]:
+    """``none`` or ``host``."""
+    if name == "host" and not published:
+        return "host"
+    if published or name not in (None, "none"):
+        what = f"publish port {published[0]}" if published else f"join the network {name}"
+        raise UnsupportedError(f"cannot {what}", "networks come later", "use --network none or host")
+    return "none"
+
+
+def volume(text: str) -> Volume:
+    """``SOURCE:DESTINATION[:MODE]``; a source that begins with a dot is relative to here."""
+    source, colon, rest = text.partition(":")
+    destination, _, mode = rest.partition(":")
+    if not colon or not source or not destination:
+        raise UsageError(
+            f"bad volume {text!r}",
+            "it does not name both sides",
+            "write it like /here:/there or /here:/there:ro",
+        )
+    if not source.startswith(("/", ".")):
+        raise UnsupportedError(
+            f"no volume {source}", "named volumes come later", "name a path: ./dir or /dir"
+        )
+    chosen = [word for word in mode.split(",") if word not in _IGNORED_MODES]
+    if len(chosen) > 1 or (chosen and chosen[0] not in _MODES):
+        raise UsageError(
+            f"bad mode {mode!r} of volume {text!r}", "it is neither ro nor rw", "end it with :ro or :rw"
+        )
+    return Volume(os.path.abspath(source), destination, _MODES[chosen[0]] if chosen else False)
+
+
+def _split(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for text in names for name in text.split(",") if name)

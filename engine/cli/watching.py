@@ -1,0 +1,254 @@
+"""Commands that look at containers: `ps`, `logs`, `top`, `stats`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from engine.cli import output
+from engine.cli.containers import one
+from engine.cli.forest import STATES, state_text
+from engine.cli.group import complete_containers
+from engine.cli.output import Column, Piece, json_option, quiet_option
+from engine.cli.session import Session
+from engine.engine import Engine
+from engine.errors import ConflictError, UsageError
+from engine.model import JSON, Container, Sample
+
+MAX_COMMAND = 30
+INTERVAL_S = 1.0
+"""Between two samples of `stats`."""
+_DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+HOME_AND_CLEAR = "\x1b[H\x1b[J"
+
+
+@click.command("ps")
+@click.option("-a", "--all", "everything", is_flag=True, help="Also those that do not run.")
+@click.option("--no-trunc", is_flag=True, help="Whole IDs and commands.")
+@click.option("-l", "--latest", is_flag=True, help="Only the newest, whatever its state.")
+@quiet_option
+@json_option
+@click.pass_obj
+def ps_command(
+    session: Session, everything: bool, no_trunc: bool, latest: bool, quiet: bool, as_json: bool
+) -> None:
+    """List containers, newest first."""
+    with session.open() as engine:
+        containers = sorted(engine.containers.list(), key=lambda each: each.created, reverse=True)
+    if latest:
+        containers = containers[:1]
+    elif not everything:
+        containers = [each for each in containers if each.state in ("running", "paused")]
+    if quiet:
+        for container in containers:
+            print(container.id if no_trunc else output.short(container.id))
+    elif as_json:
+        output.emit([document(container) for container in containers])
+    else:
+        _write_containers(containers, no_trunc)
+
+
+def document(container: Container) -> JSON:
+    """A container for programs; how it was launched is `inspect`'s."""
+    found: JSON = container._asdict()
+    del found["options"]
+    return found
+
+
+def _write_containers(containers: Sequence[Container], no_trunc: bool) -> None:
+    rows: list[list[Piece | str]] = []
+    for each in containers:
+        command = " ".join(each.command)
+        if not no_trunc and len(command) > MAX_COMMAND:
+            command = command[: MAX_COMMAND - 1] + "…"
+        identity = each.id if no_trunc else output.short(each.id)
+        status = Piece(state_text(each), STATES[each.state][1])
+        rows.append(
+            [
+                Piece(identity, "cyan"),
+                each.image,
+                command,
+                f"{output.age_text(each.created)} ago",
+                status,
+                each.name,
+            ]
+        )
+    titles = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAME")
+    output.write_table([Column(title) for title in titles], rows)
+
+
+@click.command("logs")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until it ends.")
+@click.option("-n", "--tail", metavar="N", help="Only the last N lines; all is every one.")
+@click.option("--since", metavar="TIME", help="Not before: RFC 3339, seconds since 1970, or 10m ago.")
+@click.option("--until", metavar="TIME", help="Not after.")
+@click.option("-t", "--timestamps", is_flag=True, help="Put its time before each line.")
+@json_option
+@one
+@click.pass_obj
+def logs_command(
+    session: Session,
+    follow: bool,
+    tail: str | None,
+    since: str | None,
+    until: str | None,
+    timestamps: bool,
+    as_json: bool,
+    container: str,
+) -> None:
+    """Print what a container has said, each stream on its own."""
+    with session.open() as engine:
+        lines = engine.containers.logs(
+            container, tail=_tail(tail), since=_moment(since), until=_moment(until), follow=follow
+        )
+        for line in lines:
+            if as_json:
+                output.emit_line(line)
+                continue
+            stream = sys.stderr if line.stream == "stderr" else sys.stdout
+            text = output.visible(line.text) if stream.isatty() else line.text
+            stream.write(f"{line.time} {text}\n" if timestamps else f"{text}\n")
+            if follow:
+                stream.flush()
+
+
+def _tail(text: str | None) -> int | None:
+    if text is None or text == "all":
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"bad number of lines {text!r}", "it is no whole number", "write -n 100 or -n all")
+    return int(text)
+
+
+def _moment(text: str | None) -> str | None:
+    """An RFC 3339 time in UTC for what docker takes: one with an offset, seconds since 1970, a duration."""
+    if text is None:
+        return None
+    moment = _ago(text) or _written(text)
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _ago(text: str) -> datetime | None:
+    total, digits = 0.0, ""
+    for letter in text:
+        if letter.isdigit() or letter == ".":
+            digits += letter
+        elif letter in _DURATIONS and digits.replace(".", "", 1).isdigit():
+            total += float(digits) * _DURATIONS[letter]
+            digits = ""
+        else:
+            return None
+    return None if digits else datetime.now(UTC) - timedelta(seconds=total)
+
+
+def _written(text: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(float(text), UTC)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"bad time {text!r}", "it is no time", "write 2026-05-01T12:00:00Z, seconds since 1970, or 10m"
+        ) from None
+
+
+@click.command("top")
+@json_option
+@one
+@click.pass_obj
+def top_command(session: Session, as_json: bool, container: str) -> None:
+    """List the processes in a running container."""
+    with session.open() as engine:
+        processes = engine.containers.top(container)
+    if as_json:
+        output.emit(processes)
+        return
+    columns = [
+        Column("PID", True),
+        Column("PPID", True),
+        Column("UID", True),
+        Column("TIME", True),
+        Column("COMMAND"),
+    ]
+    output.write_table(
+        columns,
+        [
+            [str(each.pid), str(each.parent), str(each.uid), f"{each.cpu_seconds:.2f}s", each.command]
+            for each in processes
+        ],
+    )
+
+
+@click.command("stats")
+@click.option("--no-stream", is_flag=True, help="One sample, then end.")
+@json_option
+@click.argument("containers", nargs=-1, metavar="[CONTAINER...]", shell_complete=complete_containers)
+@click.pass_obj
+def stats_command(session: Session, no_stream: bool, as_json: bool, containers: tuple[str, ...]) -> None:
+    """Show what containers use: CPU, memory, IO, processes."""
+    with session.open() as engine:
+        for samples in _samples(engine, containers, once=no_stream):
+            if as_json:
+                for sample in samples:
+                    output.emit_line(sample)
+                continue
+            if not no_stream and output.on_terminal():
+                sys.stdout.write(HOME_AND_CLEAR)
+            _write_samples(samples)
+            sys.stdout.flush()
+
+
+def _samples(engine: Engine, names: Sequence[str], *, once: bool) -> Iterator[list[Sample]]:
+    """Samples of the containers *names*, or of all that run, until the last of those named has ended."""
+    wanted = {engine.containers.get(name).id: name for name in names}
+    due = time.monotonic()
+    while True:
+        samples = [each for each in engine.stats.sample() if not wanted or each.container in wanted]
+        if wanted and not samples:
+            raise ConflictError(f"{', '.join(wanted.values())} does not run", "there is nothing to sample")
+        yield samples
+        if once:
+            return
+        due = max(due + INTERVAL_S, time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _write_samples(samples: Sequence[Sample]) -> None:
+    titles = (
+        "NAME",
+        "CPU %",
+        "LIMIT",
+        "MEMORY",
+        "LIMIT",
+        "PEAK",
+        "READ",
+        "WRITTEN",
+        "RECEIVED",
+        "SENT",
+        "PIDS",
+        "LIMIT",
+    )
+    rows = [
+        [
+            each.name,
+            f"{each.cpu_percent:.1f}",
+            "-" if each.cpu_limit is None else f"{each.cpu_limit * 100:.0f}",
+            output.size_text(each.memory_bytes),
+            "-" if each.memory_limit_bytes is None else output.size_text(each.memory_limit_bytes),
+            output.size_text(each.memory_peak_bytes),
+            output.size_text(each.io_read_bytes),
+            output.size_text(each.io_write_bytes),
+            output.size_text(each.net_rx_bytes),
+            output.size_text(each.net_tx_bytes),
+            str(each.pids),
+            "-" if each.pids_limit is None else str(each.pids_limit),
+        ]
+        for each in samples
+    ]
+    output.write_table([Column(title, index > 0) for index, title in enumerate(titles)], rows)

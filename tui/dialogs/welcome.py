@@ -17,6 +17,7 @@ from tui import format as fmt
 from tui.dialogs.fields import Field
 from tui.dialogs.frame import Dialog
 from tui.theme import Line, Span
+from tui.widgets.commandline import progress_line
 
 BAR = 34
 
@@ -107,18 +108,6 @@ class WelcomeScreen(Dialog[None]):
         text = self.text(line)
         text.no_wrap = False
         self.query_one("#state", Static).update(text)
-
-
-def progress_line(progress: Progress, cells: int) -> Line:
-    """A bar of that many cells with figures; without a total, the figures alone."""
-    done = Span(fmt.size(progress.done), "number")
-    step = Span(f"{fmt.safe(progress.step)}  ", "text")
-    if not progress.total:
-        return (step, done) if progress.done else (step,)
-    share = min(1.0, progress.done / progress.total)
-    full = int(share * cells)
-    bar = (Span("━" * full, "accent"), Span("━" * (cells - full), "faint"))
-    return (step, *bar, Span(f" {share:4.0%} ", "text"), done, Span(f"/{fmt.size(progress.total)}", "muted"))
 
 
 def _words(root: str) -> tuple[Line, ...]:

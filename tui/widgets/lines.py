@@ -28,10 +28,12 @@ def strip(
 ) -> Strip:
     """One line in exactly that many cells, on `base`, its first `skip` cells scrolled away to the left.
 
-    `ground` is a role that lies under the whole line, to its end.
+    `ground` is a role that lies under the whole line, to its end; where that is reverse video (a theme without
+    backgrounds), it is all that is seen.
     """
     under = base + styles[ground] if ground else base
-    drawn = Strip([Segment(span.text, under + styles[span.role]) for span in line])
+    plain = under.reverse
+    drawn = Strip([Segment(span.text, under if plain else under + styles[span.role]) for span in line])
     return drawn.crop_extend(skip, skip + cells, under)
 
 

@@ -1,0 +1,126 @@
+"""Images as the façade offers them. What is heavy is imported where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO, Literal, TypeAlias
+
+from engine.model import JSON, Image, Node, ProgressCallback, Removal
+from engine.oci import reference
+from engine.store.store import Store
+
+Names: TypeAlias = list[str]
+Documents: TypeAlias = list[JSON]
+
+
+class Images:
+    """The forest of one store: nodes, tags, archives. Every method may be called from any thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def has_any(self) -> bool:
+        """Whether there is any node."""
+        return self._store.connection.execute("SELECT 1 FROM nodes LIMIT 1").fetchone() is not None
+
+    def forest(self) -> list[Node]:
+        """Every node: parents first, each tree in one piece, siblings by time and chain ID."""
+        from engine.images import forest
+
+        with self._store.read() as connection:
+            return forest.forest(connection)
+
+    def list(self) -> list[Image]:
+        """Every tag with what it names, by name."""
+        from engine.images import forest
+
+        with self._store.read() as connection:
+            return forest.images(connection)
+
+    def resolve(self, name: str) -> Node:
+        """The node that *name* means: a tag, ``name@sha256:…``, or a unique prefix of a chain ID.
+
+        Raises NotFoundError, AmbiguousError, UsageError.
+        """
+        from engine.images import forest
+
+        with self._store.read() as connection:
+            chain_id, _ = reference.resolve_image(connection, name)
+            found = forest.node(connection, chain_id)
+        assert found is not None
+        return found
+
+    def get(self, name: str) -> Image:
+        """What *name* means, with its configuration: a derived one for a mere part of images."""
+        from engine.images import forest
+
+        with self._store.read() as connection:
+            chain_id, manifest = reference.resolve_image(connection, name)
+            config = forest.configuration(connection, chain_id, manifest)
+        return Image(name, manifest or "", chain_id, config)
+
+    def history(self, name: str) -> Documents:
+        """How the image came about, newest first. Raises NotFoundError, AmbiguousError, UsageError."""
+        from engine.images import forest
+
+        with self._store.read() as connection:
+            return forest.history_of(connection, *reference.resolve_image(connection, name))
+
+    def inspect(self, name: str) -> JSON:
+        """All that is known of it, as one document. Raises NotFoundError, AmbiguousError, UsageError."""
+        from engine.images import forest
+
+        with self._store.read() as connection:
+            return forest.inspection(connection, *reference.resolve_image(connection, name))
+
+    def tag(self, source: str, name: str) -> None:
+        """Let *name* mean what *source* means. Raises NotFoundError, AmbiguousError, UsageError."""
+        from engine.images import tagging
+
+        tagging.tag(self._store, source, name)
+
+    def removal(self, names: Sequence[str]) -> Removal:
+        """What `remove` would take away, and why not. Raises NotFoundError, AmbiguousError, UsageError."""
+        from engine.images import removal
+
+        return removal.preview(self._store, names)
+
+    def remove(self, names: Sequence[str]) -> Removal:
+        """Remove names, and nodes that nothing else needs. Raises InUseError, NotFoundError, …"""
+        from engine.images import removal
+
+        return removal.remove(self._store, names)
+
+    def load(self, source: str | BinaryIO, progress: ProgressCallback | None = None) -> Names:
+        """Load every image of an archive, a layout directory or a stream; returns their names.
+
+        Raises ArchiveError for what is damaged, hostile or no image; NotFoundError; NoSpaceError; StoreError.
+        """
+        from engine.images import load
+
+        return load.load(self._store, source, progress)
+
+    def save(
+        self,
+        names: Sequence[str],
+        destination: str | BinaryIO,
+        format: Literal["oci-archive", "oci-dir", "docker-archive"] = "oci-archive",  # noqa: A002 - the word of the command line
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """Write images as an archive or layout that others read: a path, or a stream for archives.
+
+        Raises NotFoundError, AmbiguousError, UsageError, ConflictError, NoSpaceError, StoreError.
+        """
+        from engine.images import save
+
+        save.save(self._store, names, destination, format, progress)
+
+    def starter(self, progress: ProgressCallback | None = None) -> Names:
+        """Make ``starter:base`` and ``starter:latest`` from this host's own programs; returns their names.
+
+        Nothing changes if they are there and up to date. Raises UnsupportedError where this host has no
+        shell.
+        """
+        from engine.images import starter
+
+        return starter.make(self._store, progress)

@@ -1,0 +1,187 @@
+"""What `rmi` takes away: names, manifests that nothing names any more, the nodes and blobs of only those.
+
+Every node is a layer of at least one recorded manifest, always: a manifest stays for as long as a name means
+it, a container was made with it, or a container made from a bare node relies on it for that node.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.errors import InUseError, UsageError
+from engine.model import Removal
+from engine.oci.reference import normalise, resolve_image
+from engine.store import records
+from engine.store.deletion import delete_tree
+from engine.store.faults import point
+from engine.store.staging import retire
+from engine.store.store import Store
+
+
+class _Plan(NamedTuple):
+    tags: tuple[str, ...]
+    manifests: tuple[str, ...]
+    nodes: tuple[str, ...]
+    """Children before their parents."""
+    blobs: tuple[str, ...]
+    size: int
+    blocked_by: tuple[str, ...]
+
+
+def preview(store: Store, names: Sequence[str]) -> Removal:
+    """What removing *names* would take away. Raises NotFoundError, AmbiguousError, UsageError."""
+    with store.read() as connection:
+        plan = _plan(connection, names)
+        what = [f"tag {tag}" for tag in plan.tags]
+        for chain_id in plan.nodes:
+            row = records.node_row(connection, chain_id)
+            assert row is not None
+            what.append(f"image {chain_id[7:19]} ({row.size} bytes in {row.file_count} files)")
+    return Removal(tuple(what), plan.nodes, (), plan.size, plan.blocked_by)
+
+
+def remove(store: Store, names: Sequence[str]) -> Removal:
+    """Remove *names* and what only they need, and say what that was.
+
+    Raises InUseError when something needs it, and then removes nothing; NotFoundError, AmbiguousError,
+    UsageError.
+    """
+    effect = preview(store, names)
+    with store.write() as connection:
+        plan = _plan(connection, names)
+        if plan.blocked_by:
+            raise InUseError(
+                f"cannot remove {' '.join(names)}", "; ".join(plan.blocked_by), _hint(plan.blocked_by)
+            )
+        for tag in plan.tags:
+            connection.execute("DELETE FROM tags WHERE name = ?", (tag,))
+        for digest in plan.manifests:
+            connection.execute("DELETE FROM manifests WHERE digest = ?", (digest,))
+        for chain_id in plan.nodes:
+            connection.execute("DELETE FROM nodes WHERE chain_id = ?", (chain_id,))
+        point("remove.before-commit")
+    point("remove.after-commit")
+    with store.write() as connection:  # another process may have loaded the same again since
+        trashed = [
+            store.layout.layer(chain_id)
+            for chain_id in plan.nodes
+            if records.node_row(connection, chain_id) is None
+        ]
+        trashed += [store.layout.blob(digest) for digest in plan.blobs if not _is_kept(connection, digest)]
+        retired = [retire(store.layout, path) for path in trashed]
+    point("remove.after-rename")
+    for path in filter(None, retired):
+        delete_tree(path)
+    return effect._replace(nodes=plan.nodes, size=plan.size)
+
+
+def _hint(blocked_by: Sequence[str]) -> str:
+    in_use = any("container" in reason for reason in blocked_by)
+    return "remove that container first: cowl rm" if in_use else "remove what is on top of it first"
+
+
+def _plan(connection: sqlite3.Connection, names: Sequence[str]) -> _Plan:
+    tags: list[str] = []
+    manifests: list[str] = []
+    for name in names:
+        own_tags, own_manifests = _meant(connection, name)
+        tags += [tag for tag in own_tags if tag not in tags]
+        manifests += [digest for digest in own_manifests if digest not in manifests]
+    going = [
+        digest
+        for digest in manifests
+        if not set(records.tags_of_manifest(connection, digest)).difference(tags)
+    ]
+    blocked = [reason for digest in going for reason in _users(connection, digest, going)]
+    for name in names:
+        chain_id, manifest = resolve_image(connection, name)
+        if manifest is None:
+            blocked += _needed_by(connection, chain_id)
+    nodes = _orphans(connection, going)
+    blobs = _orphaned_blobs(connection, going)
+    size = sum(row.size for chain_id in nodes if (row := records.node_row(connection, chain_id)))
+    size += sum(blobs.values())
+    return _Plan(tuple(tags), tuple(going), tuple(nodes), tuple(blobs), size, tuple(dict.fromkeys(blocked)))
+
+
+def _meant(connection: sqlite3.Connection, name: str) -> tuple[list[str], list[str]]:
+    """The tags and manifests that *name* asks to remove: one tag, or all that a digest or chain ID has."""
+    chain_id, manifest = resolve_image(connection, name)
+    if manifest is None:
+        return [], []
+    try:
+        tag = normalise(name)
+    except UsageError:
+        tag = ""
+    for candidate in (tag, f"localhost/{tag}"):
+        if records.find_tag(connection, candidate) == manifest:
+            return [candidate], [manifest]
+    digests = [manifest] if "@" in name else records.manifests_of_node(connection, chain_id)
+    return [tag for digest in digests for tag in records.tags_of_manifest(connection, digest)], digests
+
+
+def _users(connection: sqlite3.Connection, digest: str, going: Sequence[str]) -> list[str]:
+    """Containers that need the manifest *digest*."""
+    reasons = [
+        f"container {name} uses it"
+        for (name,) in connection.execute(
+            "SELECT name FROM containers WHERE manifest = ? ORDER BY 1", (digest,)
+        )
+    ]
+    bare = connection.execute(
+        "SELECT c.name, c.chain_id FROM containers c JOIN manifest_layers l ON l.chain_id = c.chain_id"
+        " WHERE c.manifest IS NULL AND l.manifest = ? ORDER BY 1",
+        (digest,),
+    ).fetchall()
+    for name, chain_id in bare:
+        if not _others_with(connection, chain_id, going):
+            reasons.append(f"container {name} uses its layer {chain_id[7:19]}")
+    return reasons
+
+
+def _others_with(connection: sqlite3.Connection, chain_id: str, going: Sequence[str]) -> bool:
+    found = connection.execute("SELECT manifest FROM manifest_layers WHERE chain_id = ?", (chain_id,))
+    return any(digest not in going for (digest,) in found)
+
+
+def _needed_by(connection: sqlite3.Connection, chain_id: str) -> list[str]:
+    """Why a node without a manifest of its own cannot go: it is a part of images."""
+    found = connection.execute(
+        "SELECT DISTINCT coalesce(t.name, substr(m.chain_id, 8, 12)) FROM manifest_layers l"
+        " JOIN manifests m ON m.digest = l.manifest LEFT JOIN tags t ON t.manifest = m.digest"
+        " WHERE l.chain_id = ? ORDER BY 1",
+        (chain_id,),
+    )
+    return [f"image {name} needs {chain_id[7:19]}" for (name,) in found]
+
+
+def _orphans(connection: sqlite3.Connection, going: Sequence[str]) -> list[str]:
+    """Nodes that no manifest but those *going* has, children first."""
+    found: dict[str, int] = {}
+    for digest in going:
+        for position, layer in enumerate(records.manifest_layers(connection, digest)):
+            if not _others_with(connection, layer.chain_id, going):
+                found[layer.chain_id] = position
+    return sorted(found, key=lambda chain_id: (-found[chain_id], chain_id))
+
+
+def _orphaned_blobs(connection: sqlite3.Connection, going: Sequence[str]) -> dict[str, int]:
+    """Kept blobs, with their sizes, that no manifest but those *going* has."""
+    found = {}
+    for digest in going:
+        for layer in records.manifest_layers(connection, digest):
+            users = connection.execute(
+                "SELECT manifest FROM manifest_layers WHERE blob_digest = ? AND stored", (layer.blob_digest,)
+            )
+            if layer.stored and all(user in going for (user,) in users):
+                found[layer.blob_digest] = layer.blob_size
+    return found
+
+
+def _is_kept(connection: sqlite3.Connection, digest: str) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM manifest_layers WHERE blob_digest = ? AND stored LIMIT 1", (digest,)
+    )
+    return row.fetchone() is not None

@@ -1,0 +1,42 @@
+"""Names for images; also for layers of images, which get a manifest of their own then."""
+
+from __future__ import annotations
+
+from engine.images import forest
+from engine.oci import documents, reference
+from engine.store import records
+from engine.store.clock import now
+from engine.store.records import ManifestRow
+from engine.store.store import Store
+
+
+def tag(store: Store, source: str, name: str) -> None:
+    """Let *name* mean what *source* means. Raises NotFoundError, AmbiguousError, UsageError."""
+    normalised = reference.normalise(name)
+    digest = ensure_manifest(store, source)
+    with store.write() as connection:
+        if records.manifest_row(connection, digest) is None:
+            reference.resolve_image(connection, source)  # removed a moment ago: says so
+        records.set_tag(connection, normalised, digest, now())
+
+
+def ensure_manifest(store: Store, source: str) -> str:
+    """The manifest that *source* means, made from its layers if it is a bare node so far."""
+    connection = store.connection
+    chain_id, digest = reference.resolve_image(connection, source)
+    if digest is not None:
+        return digest
+    with store.write() as writing:
+        layers = forest.layers(writing, chain_id, None)
+        config = documents.encode(forest.configuration(writing, chain_id, None))
+        config_digest = documents.digest_of(config)
+        body = documents.encode(
+            documents.manifest_document(
+                documents.descriptor(documents.OCI_CONFIG, config_digest, len(config)),
+                [documents.descriptor(row.media_type, row.blob_digest, row.blob_size) for row in layers],
+            )
+        )
+        digest = documents.digest_of(body)
+        row = ManifestRow(digest, documents.OCI_MANIFEST, body, config_digest, config, chain_id)
+        records.add_manifest(writing, row, layers)
+    return digest

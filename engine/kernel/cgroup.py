@@ -133,7 +133,7 @@ def close(descriptors: Iterable[int]) -> None:
 
 
 def procs(cgroup: Cgroup) -> list[int]:
-    """Its processes and those of cgroups inside it, as our PID namespace numbers them; none when it has gone."""
+    """Its processes and those of cgroups inside it, as our PID namespace numbers them."""
     return cgroupfs.pids(cgroup_tree.main_directory(cgroup))
 
 

@@ -6,7 +6,6 @@ Documentation/admin-guide/cgroup-v2.rst of the kernel says what the files mean.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import select
 from typing import Any, NamedTuple
@@ -54,6 +53,8 @@ def weight(shares: int) -> int:
     The curve through the three fixed points (2, 1), (1024, 100) and (262144, 10000) that OCI runtimes use
     (runc from 1.3.2, crun from 1.23); the linear one before it gave a default share a weight of 39.
     """
+    import math
+
     exponent = math.log2(min(max(shares, 2), 262144))
     return min(max(math.ceil(round(10 ** ((exponent**2 + 125 * exponent) / 612 - 7 / 34), 9)), 1), 10000)
 

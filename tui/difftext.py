@@ -57,16 +57,29 @@ def parse(text: str) -> list[DiffLine]:
 
 
 def changed_part(text: str, mate: str) -> tuple[int, int]:
-    """Where a line differs from its mate, less what both begin and end with; empty where little is alike."""
+    """Where a line differs from its mate, in whole words; empty where little is alike."""
     start, most = 0, min(len(text), len(mate))
     while start < most and text[start] == mate[start]:
         start += 1
     end = 0
     while end < most - start and text[-1 - end] == mate[-1 - end]:
         end += 1
+    while start and _word(text, start - 1) and (_word(text, start) or _word(mate, start)):
+        start -= 1
+    while end and _word(text, len(text) - end) and _inside(text, mate, end):
+        end -= 1
     stop = len(text) - end
     alike = start - (len(text) - len(text.lstrip())) + end
     return (start, stop) if alike * 3 >= len(text.strip()) else (0, 0)
+
+
+def _inside(text: str, mate: str, end: int) -> bool:
+    """Whether a word of either line goes on into what both end with."""
+    return _word(text, len(text) - end - 1) or _word(mate, len(mate) - end - 1)
+
+
+def _word(text: str, at: int) -> bool:
+    return 0 <= at < len(text) and (text[at].isalnum() or text[at] == "_")
 
 
 def _body(text: str) -> Iterator[str]:

@@ -16,11 +16,13 @@ from textual.widgets import Input, Static
 
 from engine.model import Progress
 from tui import format as fmt
-from tui import theme
+from tui import keys, theme
 from tui.theme import Line, Role, Span
 from tui.widgets.lines import strip
 
 BAR = 24
+PRESSED = {shown: key for key, shown in keys.NAMES.items()}
+"""Textual's names of the keys that are shown by another one."""
 Done = Callable[[str | None], None]
 Changed = Callable[[str], None]
 
@@ -110,6 +112,12 @@ class CommandLine(Horizontal):
         if self._question is not None and self._question[1] is not None:
             self._question[1](event.value)
 
+    def on_descendant_blur(self) -> None:
+        """Going elsewhere is no answer either; that the terminal lost the focus is not going elsewhere."""
+        if self._question is not None and self.app.app_focus:
+            self._focus_before = self.screen.focused
+            self._finish(None)
+
     def notify_style_update(self) -> None:
         """Another theme: the same in its colours."""
         super().notify_style_update()
@@ -143,10 +151,10 @@ class KeyBar(Widget):
         super().__init__(id=id, classes=classes)
         self._keys: tuple[tuple[str, str], ...] = ()
 
-    def show(self, keys: Sequence[tuple[str, str]]) -> None:
+    def show(self, entries: Sequence[tuple[str, str]]) -> None:
         """Pairs of a key and what it does; those that matter most first."""
-        if tuple(keys) != self._keys:
-            self._keys = tuple(keys)
+        if tuple(entries) != self._keys:
+            self._keys = tuple(entries)
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -165,14 +173,14 @@ class KeyBar(Widget):
             return
         for key, _, start, end in places(self._keys, self.content_size.width):
             if start <= offset.x < end:
-                self.app.simulate_key(key.split(" ")[0])
+                self.app.simulate_key(PRESSED.get(key, key.lower() if len(key) > 1 else key))
 
 
-def places(keys: Iterable[tuple[str, str]], width: int) -> list[tuple[str, str, int, int]]:
+def places(entries: Iterable[tuple[str, str]], width: int) -> list[tuple[str, str, int, int]]:
     """The entries that fit whole, each with the cells from where to where it stands."""
     found: list[tuple[str, str, int, int]] = []
     x = 0
-    for key, what in keys:
+    for key, what in entries:
         end = x + cell_len(key) + 1 + cell_len(what)
         if end > width:
             break

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from textual.strip import Strip
 from textual.widget import Widget
 
-from engine.model import HostFigures, State
+from engine.model import HostFigures
 from tui import format as fmt
 from tui import theme
 from tui.theme import Line, Role, Span
@@ -17,7 +17,7 @@ from tui.widgets.graph import sparkline
 from tui.widgets.lines import strip
 
 SPARK = 8
-MARKS: tuple[tuple[str, str, Role, tuple[State, ...]], ...] = (
+MARKS: tuple[tuple[str, str, Role, tuple[str, ...]], ...] = (
     ("●", "running", "running", ("running",)),
     ("◐", "paused", "paused", ("paused",)),
     ("○", "exited", "muted", ("exited", "created", "dead")),
@@ -32,11 +32,11 @@ class TopBar(Widget):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
         self._root = ""
-        self._states: dict[State, int] = {}
+        self._states: dict[str, int] = {}
         self._host: HostFigures | None = None
         self._cpu: deque[float] = deque(maxlen=SPARK)
 
-    def show(self, root: str, states: Mapping[State, int], host: HostFigures | None) -> None:
+    def show(self, root: str, states: Mapping[str, int], host: HostFigures | None) -> None:
         """The store, how many containers are in which state, and the machine; each new `host` is one tick."""
         if host is not None and host is not self._host:
             self._cpu.append(host.cpu_percent)
@@ -54,7 +54,7 @@ class TopBar(Widget):
         """What is shown in that many cells."""
         for left, right in self._candidates():
             gap = width - cells(left) - cells(right)
-            if gap >= (2 if right else 0):
+            if gap >= (1 if right else 0):
                 return (*left, Span(" " * gap), *right)
         return (Span("cowl", "accent"),)
 
@@ -62,16 +62,17 @@ class TopBar(Widget):
         own = _own(self._host)
         cpu = tuple(self._cpu)
         for root, words, spark, memory, pressure in (
-            (48, True, True, True, True),
-            (24, True, True, True, False),
-            (24, False, True, True, False),
-            (16, False, True, True, False),
-            (0, False, False, True, False),
-            (0, False, False, False, False),
+            (48, True, SPARK, True, True),
+            (24, True, SPARK, True, False),
+            (24, False, SPARK, True, False),
+            (16, False, 5, True, False),
+            (0, False, 5, True, False),
+            (0, False, 0, True, False),
+            (0, False, 0, False, False),
         ):
             left: Line = (Span("cowl", "accent"), *_root(self._root, root), *_states(self._states, words))
             if self._host is not None:
-                left += _cpu(self._host, cpu if spark else ())
+                left += _cpu(self._host, cpu, spark)
                 left += _memory(self._host) if memory else ()
                 left += _pressure(self._host) if pressure else ()
             yield left, own
@@ -92,27 +93,19 @@ def _root(root: str, width: int) -> Line:
     return (Span(f" {text}", "muted"),)
 
 
-def _states(states: Mapping[State, int], words: bool) -> Line:
-    spans: list[Span] = [Span("  ")]
+def _states(states: Mapping[str, int], words: bool) -> Line:
+    spans: list[Span] = [Span("  " if words else " ")]
     for mark, word, role, members in MARKS:
         number = sum(states.get(state, 0) for state in members)
-        shown: Role = role if number else "muted"
-        spans += [
-            Span(f" {mark} ", shown),
-            Span(f"{number} {word} " if words else f"{number} ", shown_text(number)),
-        ]
+        text = f"{number} {word} " if words else f"{number} "
+        spans += [Span(f" {mark} ", role if number else "muted"), Span(text, "text" if number else "muted")]
     return tuple(spans)
 
 
-def shown_text(number: int) -> Role:
-    """A count that is nothing stands back."""
-    return "text" if number else "muted"
-
-
-def _cpu(host: HostFigures, history: tuple[float, ...]) -> Line:
-    spark = (*sparkline(history, SPARK, 100.0), Span(" ")) if history else ()
-    percent = Span(f"{host.cpu_percent:.0f}%".rjust(4), theme.level(host.cpu_percent / 100))
-    return (Span("  CPU ", "muted"), *spark, percent)
+def _cpu(host: HostFigures, history: tuple[float, ...], cells: int) -> Line:
+    spark = (*sparkline(history, cells, 100.0), Span(" ")) if cells else ()
+    percent = Span(f"{host.cpu_percent:.0f}%", theme.level(host.cpu_percent / 100))
+    return (Span(" CPU ", "muted"), *spark, percent)
 
 
 def _memory(host: HostFigures) -> Line:

@@ -28,8 +28,8 @@ def strip(
 ) -> Strip:
     """One line in exactly that many cells, on `base`, its first `skip` cells scrolled away to the left.
 
-    `ground` is a role that lies under the whole line, to its end; where that is reverse video (a theme without
-    backgrounds), it is all that is seen.
+    `ground` is a role that lies under the whole line, to its end; where that is reverse video (a theme
+    without backgrounds), it is all that is seen.
     """
     under = base + styles[ground] if ground else base
     plain = under.reverse
@@ -46,8 +46,8 @@ class Lines(ScrollView, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "scroll(1, 0)", "Down", show=False, id="lines.down"),
         Binding("k,up", "scroll(-1, 0)", "Up", show=False, id="lines.up"),
-        Binding("l,right", "scroll(0, 8)", "Right", show=False, id="lines.right"),
-        Binding("h,left", "scroll(0, -8)", "Left", show=False, id="lines.left"),
+        Binding("right", "scroll(0, 8)", "Right", show=False, id="lines.right"),
+        Binding("left", "scroll(0, -8)", "Left", show=False, id="lines.left"),
         Binding("g,home", "edge(False)", "First", show=False, id="lines.first"),
         Binding("G,end", "edge(True)", "Last", show=False, id="lines.last"),
         Binding("pagedown,ctrl+d", "page(1)", "Page down", show=False, id="lines.page_down"),

@@ -108,6 +108,21 @@ class Logs(Lines):
         self.refresh()
         return bool(needle) and self._go_to_match(len(self._kept), -1)
 
+    @property
+    def showing_text(self) -> bool:
+        """Whether a text stands in the log's place."""
+        return self._text is not None
+
+    @property
+    def needle(self) -> str:
+        """What the lines are filtered by."""
+        return self._needle
+
+    @property
+    def text(self) -> str:
+        """What is shown, as plain text: for copying."""
+        return "\n".join(self._text if self._text is not None else (clean(line.text) for line in self._kept))
+
     # Keys.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

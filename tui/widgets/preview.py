@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pygments.lexer import Lexer
@@ -70,6 +71,25 @@ class Preview(Lines):
         json = text.lstrip()[:1] in ("{", "[")
         self._lexer = syntax.lexer_named("json") if json else syntax.lexer_for(title)
         self._measure()
+
+    def show_lines(self, title: str, lines: Sequence[Line]) -> None:
+        """Lines that are made already: what is known of a node or a container."""
+        shown = (title, tuple(lines))
+        if self._shown == shown:
+            return
+        again = isinstance(self._shown, tuple) and self._shown[0] == title
+        self._clear(shown, title, keep_place=again)
+        self._head = list(lines)
+        self._measure()
+
+    @property
+    def text(self) -> str:
+        """What is shown, as plain text: for copying."""
+        if isinstance(self._shown, FileDiff):
+            return self._shown.text
+        return "\n".join(
+            "".join(span.text for span in self.line(at)[0]) for at in range(self.virtual_size.height)
+        )
 
     def show_nothing(self, sentence: str) -> None:
         """Nothing to see, and why."""
@@ -141,8 +161,9 @@ class Preview(Lines):
             self._text = textwrap.wrap(fmt.safe(self._sentence), width)
             self._made.clear()
         body = [line.text for line in self._diff] or self._text
+        head = (sum(len(span.text) for span in line) for line in self._head)
         widest = max((len(text) for text in body), default=0) + (self._digits + 2 if self._diff else 0)
-        self.resize(len(self._head) + len(body), 1 if self._sentence else widest)
+        self.resize(len(self._head) + len(body), 1 if self._sentence else max(widest, *head, 1))
 
     def notify_style_update(self) -> None:
         """Another theme may have no grounds for lines."""

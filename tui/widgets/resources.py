@@ -19,7 +19,7 @@ from textual.widget import Widget
 from engine.model import Sample
 from tui import format as fmt
 from tui import theme
-from tui.figures import Figures, figures, sentences
+from tui.figures import figures, sentences
 from tui.series import History
 from tui.theme import Line, Role, Span
 from tui.widgets.lines import strip
@@ -81,11 +81,6 @@ class Resources(Widget, can_focus=True):
         if container_id != self.selected:
             self.selected = container_id
             self._redraw()
-
-    def figures_of(self, container_id: str) -> Figures:
-        """The rates of one container as of the last tick."""
-        row = self._latest.get(container_id)
-        return row.figures if row is not None else Figures()
 
     def _row(self, sample: Sample, history: History | None) -> Row:
         last = self._latest.get(sample.container)

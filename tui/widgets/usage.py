@@ -10,13 +10,15 @@ from textual.widget import Widget
 
 from engine.model import Sample
 from tui import format as fmt
-from tui.figures import Figures
+from tui.figures import Figures, figures
 from tui.series import History
 from tui.theme import Line, Role, Span
 from tui.widgets.graph import LEVELS, Graph, Plot
 
 WINDOW = 120
 """Seconds that a graph shows where it is narrow; a wide one shows a second in each column of dots."""
+MOST = 600
+"""Pressures that are kept."""
 LEAST_ROWS = 4
 """Lines of a graph and its title: below that, there are fewer graphs."""
 MEMORY: tuple[Role, Role, Role] = ("keyword", "keyword", "bad")
@@ -38,7 +40,8 @@ class Usage(Grid):
         self._graphs = {name: Graph(classes=f"-{name}") for name in ("cpu", "memory", "io", "pids", "psi")}
         super().__init__(id=id, classes=classes)
         self._psi: list[float] = []
-        self._seen: tuple[str, int] = ("", 0)
+        self._before: Sample | None = None
+        self._figures = Figures()
         self._tick = 0
         self.border_title = "Usage"
 
@@ -46,21 +49,18 @@ class Usage(Grid):
         """All graphs; which of them show depends on the room."""
         yield from self._graphs.values()
 
-    def show(
-        self, name: str, sample: Sample | None, history: History | None, figures: Figures | None = None
-    ) -> None:
+    def show(self, name: str, sample: Sample | None, history: History | None) -> None:
         """Draw a container's latest sample and its history; without a sample, say that it does not run."""
         self.border_title = name or "Usage"
         if sample is None or history is None:
             self._empty()
             return
         self._remember(sample, history)
-        figures = figures or Figures()
         self._arrange(with_pressure=sample.pressure is not None)
         step = self._step()
         self._graphs["cpu"].show(_cpu(sample, history, step, self._tick))
         self._graphs["memory"].show(_memory(sample, history, step, self._tick))
-        self._graphs["io"].show(_io(figures, history, step, self._tick))
+        self._graphs["io"].show(_io(self._figures, history, step, self._tick))
         self._graphs["pids"].show(_pids(sample, history, step, self._tick))
         self._graphs["psi"].show(_psi(sample, self._psi, step, self._tick))
         self.border_subtitle = span(2 * self._graphs["cpu"].size.width * step)
@@ -70,17 +70,21 @@ class Usage(Grid):
         self._arrange(with_pressure=bool(self._psi))
 
     def _remember(self, sample: Sample, history: History) -> None:
-        """Count ticks and keep the pressure, which the history does not."""
-        container, moment = self._seen
-        if container != sample.container:
+        """Count ticks, and keep the pressure, which the history does not."""
+        before = self._before
+        if before is None or before.container != sample.container:
+            before = None
             self._psi.clear()
             self._tick = len(history.cpu)
-        elif moment != sample.monotonic_ns:
+        elif before.monotonic_ns == sample.monotonic_ns:
+            return
+        else:
             self._tick += 1
-        if sample.pressure is not None and self._seen != (sample.container, sample.monotonic_ns):
+        self._figures = figures(before, sample)
+        self._before = sample
+        if sample.pressure is not None:
             self._psi.append(max(sample.pressure))
-            del self._psi[:-600]
-        self._seen = (sample.container, sample.monotonic_ns)
+            del self._psi[:-MOST]
 
     def _step(self) -> int:
         dots = 2 * max(1, self._graphs["cpu"].size.width)
@@ -122,8 +126,8 @@ def _memory(sample: Sample, history: History, step: int, tick: int) -> Plot:
     return Plot(history.memory, title, note, limit, 1 << 20, MEMORY, step, tick)
 
 
-def _io(figures: Figures, history: History, step: int, tick: int) -> Plot:
-    title = (Span(f"IO r {fmt.short_size(figures.io_read)} w {fmt.short_size(figures.io_write)}"),)
+def _io(rates: Figures, history: History, step: int, tick: int) -> Plot:
+    title = (Span(f"IO r {fmt.short_size(rates.io_read)} w {fmt.short_size(rates.io_write)}"),)
     return Plot(history.io, title, _peak(history.io, fmt.rate), None, 1 << 16, IO, step, tick)
 
 

@@ -99,12 +99,11 @@ class _Capture:
             self._enter(path)
         else:
             self._enter(path.rpartition(b"/")[0])
-            if stat.S_ISREG(mode):
-                self._file(path, difference)
-            elif new is None or stat.S_ISSOCK(mode):
+            if new is None or stat.S_ISSOCK(mode):
                 self._whiteout(path, old)
-            else:
-                self._special(path, new)
+            elif new.status.st_nlink == 1 or not self._link(path, new.status):
+                copy = self._file if stat.S_ISREG(mode) else self._special
+                copy(path, new)
 
     def finish(self) -> Captured:
         """Leave all directories; the new layer is complete."""
@@ -153,22 +152,26 @@ class _Capture:
         self._tar.directory(path, status, xattrs)
         self._open.append(_Directory(path, status))
 
-    def _file(self, path: bytes, difference: Difference) -> None:
-        new = difference.new
-        assert new is not None
+    def _link(self, path: bytes, status: os.stat_result) -> bool:
+        """Make *path* another name of what came before, if it is one."""
+        first = self._tar.first_name(path, status)
+        if first is None:
+            return False
+        try:
+            os.link(self._at(first), self._at(path), follow_symlinks=False)
+        except FileNotFoundError:
+            return False  # the first name vanished before it could be copied
+        self._tar.hard_link(path, first, status)
+        return True
+
+    def _file(self, path: bytes, new: Entry) -> None:
         try:
             source = os.open(new.path, _READ)
         except FileNotFoundError:
             return
         try:
             status = os.fstat(source)
-            if not stat.S_ISREG(status.st_mode):
-                return
-            first = self._tar.first_name(path, status) if status.st_nlink > 1 else None
-            if first is not None:
-                os.link(self._at(first), self._at(path))
-                self._tar.hard_link(path, first, status)
-            else:
+            if stat.S_ISREG(status.st_mode):
                 self._copy(source, path, status)
         finally:
             os.close(source)

@@ -244,7 +244,8 @@ class _Walk:
             what = differences(new, old)
         except FileNotFoundError:
             return
-        if what or (self._with_links and new.status.st_nlink > 1 and stat.S_ISREG(new.status.st_mode)):
+        linked = self._with_links and new.status.st_nlink > 1 and not stat.S_ISDIR(new.status.st_mode)
+        if what or linked:
             steps.append(Difference(path, "modified", new, old, what))
 
 

@@ -94,12 +94,27 @@ def _session(libc: Any, lowers: list[str], home: str, operations: list[Operation
     _check(libc.mount(b"overlay", merged.encode(), b"overlay", 0, options.encode()))
     try:
         before = snapshot(merged)
-        for operation in operations or ():
-            with contextlib.suppress(OSError):
-                perform(merged, *operation)
+        with _inside(merged):
+            for operation in operations or ():
+                with contextlib.suppress(OSError):
+                    perform(*operation)
         return before, snapshot(merged) if operations else before
     finally:
         _check(libc.umount2(merged.encode(), MNT_DETACH))
+
+
+@contextlib.contextmanager
+def _inside(directory: str) -> Iterator[None]:
+    """With *directory* as root, so that no link in it leads to this machine's files."""
+    outside = os.open("/", os.O_RDONLY)
+    os.chroot(directory)
+    os.chdir("/")
+    try:
+        yield
+    finally:
+        os.fchdir(outside)
+        os.chroot(".")
+        os.close(outside)
 
 
 def _check(result: int) -> None:
@@ -108,9 +123,11 @@ def _check(result: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def perform(root: str, verb: str, path: str, *rest: Any) -> None:
+def perform(verb: str, path: str, *rest: Any) -> None:
     """One operation of a process in the container; OSError where it makes no sense there."""
-    where = f"{root}/{path}"
+    where = f"/{path}"
+    if verb in ("write", "append", "open", "again") and os.path.exists(where) and not os.path.isfile(where):
+        raise OSError(f"{where} is no file: a device has no end, a fifo no other side")
     if verb == "write":
         with open(where, "wb") as file:
             file.write(rest[0])
@@ -154,9 +171,9 @@ def perform(root: str, verb: str, path: str, *rest: Any) -> None:
     elif verb == "device":
         os.mknod(where, stat.S_IFCHR | 0o600, os.makedev(1, rest[0]))
     elif verb == "link":
-        os.link(f"{root}/{rest[0]}", where, follow_symlinks=False)
+        os.link(f"/{rest[0]}", where, follow_symlinks=False)
     elif verb == "rename":
-        os.rename(where, f"{root}/{rest[0]}")
+        os.rename(where, f"/{rest[0]}")
     else:
         raise ValueError(verb)
 

@@ -1,0 +1,54 @@
+"""Coming to a running container later, by its monitor's socket: to watch it, feed it, or hear how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+from engine.containers import request
+from engine.errors import ConflictError
+from engine.kernel import mount
+from engine.store.layout import ContainerPaths
+
+
+def connect(paths: ContainerPaths, name: str) -> socket.socket:
+    """A connection to the monitor. Raises ConflictError when that was killed, or has finished."""
+    try:
+        return _connect(paths)
+    except OSError as error:
+        raise ConflictError(
+            f"cannot attach to {name}", f"its monitor does not answer: {error.strerror}", "look at cowl ps"
+        ) from error
+
+
+def _connect(paths: ContainerPaths) -> socket.socket:
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        # By the directory's descriptor: sun_path ends at 108 bytes (unix(7)).
+        directory = os.open(paths.run, os.O_PATH | os.O_CLOEXEC)
+        try:
+            channel.connect(f"{mount.by_descriptor(directory)}/{os.path.basename(paths.socket)}")
+        finally:
+            os.close(directory)
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+def wait(paths: ContainerPaths) -> int | None:
+    """The exit code that a living monitor reports, once it does; None when there is none to ask."""
+    try:
+        channel = _connect(paths)
+    except OSError:
+        return None
+    with channel:
+        try:
+            channel.send(request.QUIET)
+            while packet := channel.recv(request.MAX_PACKET + 1):
+                if packet[:1] == request.EXITED:
+                    return int(json.loads(packet[1:])["exit_code"])
+        except OSError:
+            return None
+    return None

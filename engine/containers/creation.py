@@ -1,0 +1,213 @@
+"""Making a container: its record first, then its directories, ready to be started."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import socket
+import stat
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.containers import names
+from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
+from engine.model import JSON, LaunchOptions
+from engine.oci import reference, runtime
+from engine.store import clock, records
+from engine.store.database import no_space
+from engine.store.faults import point
+from engine.store.layout import ContainerPaths
+from engine.store.store import Store
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
+_ATTEMPTS = 20
+
+
+class Made(NamedTuple):
+    """A container that has just been made."""
+
+    row: records.ContainerRow
+    lowers: tuple[str, ...]
+
+
+def create(store: Store, options: LaunchOptions, *, cgroup_parent: str, available: int) -> Made:
+    """Make a container of *options*. *available* is the mask of capabilities that can be given.
+
+    Raises NotFoundError for the image, ConflictError for a name in use, UsageError for what has no meaning.
+    """
+    _check(options)
+    connection = store.connection
+    chain_id, manifest = reference.resolve_image(connection, options.image)
+    image = records.manifest_config(connection, manifest) if manifest else {}
+    chain = records.lineage(connection, chain_id)
+    lowers = tuple(store.layout.tree(node) for node in chain)
+    container_id = os.urandom(32).hex()
+    paths = store.layout.container(container_id)
+    hostname = _hostname(options, container_id)
+    spec = runtime.build_spec(
+        options,
+        image,
+        hostname=hostname,
+        cgroup_path=f"{cgroup_parent}/{container_id}",
+        files={f"/etc/{name}": f"{paths.home}/{name}" for name in ("hosts", "hostname", "resolv.conf")},
+        available=available,
+        devices=host_devices() if options.privileged else (),
+    )
+    settled = options._replace(stop_signal=runtime.stop_signal_of(options, image))
+    row = records.ContainerRow(
+        id=container_id,
+        name=options.name or "",
+        image=options.image,
+        chain_id=chain_id,
+        manifest=manifest,
+        created=clock.now(),
+        command=runtime.command_of(options, image),
+        options=settled,
+    )
+    row = _record(store, row)
+    point("create.after-record")
+    try:
+        _make_directories(paths, options, spec, hostname, lowers)
+    except BaseException as error:
+        _undo(store, row)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise no_space(store.layout) from error
+        raise
+    return Made(row, lowers)
+
+
+def _check(options: LaunchOptions) -> None:
+    if options.name is not None:
+        check_name(options.name)
+    if options.hostname is not None and not _HOSTNAME.fullmatch(options.hostname):
+        raise UsageError(f"{options.hostname!r} is no host name", hint="letters, digits, - and . up to 64")
+    for volume in options.volumes:
+        if not volume.source.startswith("/"):
+            raise UsageError(f"the volume {volume.source} is not absolute", hint="name a path of the host")
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for what cannot name a container."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot name a container",
+            hint="use letters, digits, _ . and -, a letter or digit first",
+        )
+
+
+def _hostname(options: LaunchOptions, container_id: str) -> str:
+    if options.hostname:
+        return options.hostname
+    return socket.gethostname() if options.network == "host" else container_id[:12]
+
+
+def _record(store: Store, row: records.ContainerRow) -> records.ContainerRow:
+    """One transaction; a name that is ours to choose is chosen again when it is taken."""
+    chosen = bool(row.name)
+    for attempt in range(_ATTEMPTS):
+        if not chosen:
+            row = row._replace(name=names.suggest(attempt))
+        try:
+            with store.write() as connection:
+                records.add_container(connection, row)
+        except ConflictError:
+            if chosen or attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return row
+    raise ConflictError("no name is free")
+
+
+def _make_directories(
+    paths: ContainerPaths, options: LaunchOptions, spec: JSON, hostname: str, lowers: Sequence[str]
+) -> None:
+    for volume in options.volumes:
+        if not os.path.lexists(volume.source):
+            os.makedirs(volume.source)
+    os.mkdir(paths.home, 0o700)
+    try:
+        top = os.lstat(lowers[0])
+    except FileNotFoundError:
+        raise NotFoundError(f"the layer of {options.image} is not in the store", hint="cowl check") from None
+    for path in (paths.upper, paths.work, paths.init, paths.rootfs):
+        os.mkdir(path, 0o755)
+    # The merged root shows the read-write layer's own metadata: it is to be the image's.
+    if stat.S_IMODE(top.st_mode) != 0o755:
+        os.chmod(paths.upper, stat.S_IMODE(top.st_mode))
+    if top.st_uid or top.st_gid:
+        os.chown(paths.upper, top.st_uid, top.st_gid)
+    _write(f"{paths.home}/hostname", f"{hostname}\n")
+    _write(f"{paths.home}/hosts", _hosts(options, hostname))
+    _write(f"{paths.home}/resolv.conf", _resolv_conf(options))
+    _write(paths.config, json.dumps(spec))
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, text.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(descriptor)
+
+
+def _hosts(options: LaunchOptions, hostname: str) -> str:
+    if options.network == "host":
+        return _host_file("/etc/hosts")
+    own = f"127.0.0.1\t{hostname}\n" if hostname != "localhost" else ""
+    return (
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
+        f"ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n{own}"
+    )
+
+
+def _resolv_conf(options: LaunchOptions) -> str:
+    return _host_file("/etc/resolv.conf") if options.network == "host" else ""
+
+
+def _host_file(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return ""
+
+
+def host_devices() -> list[JSON]:
+    """The device nodes of this machine, as linux.devices has them: what `--privileged` gives."""
+    found: list[JSON] = []
+    pending = ["/dev"]
+    while pending:
+        directory = pending.pop()
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.path in ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx"):
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    pending.append(entry.path)
+                elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+                    found.append(_device(entry.path, status))
+    return sorted(found, key=lambda device: str(device["path"]))
+
+
+def _device(path: str, status: os.stat_result) -> JSON:
+    return {
+        "path": path,
+        "type": "c" if stat.S_ISCHR(status.st_mode) else "b",
+        "major": os.major(status.st_rdev),
+        "minor": os.minor(status.st_rdev),
+        "fileMode": stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+    }
+
+
+def _undo(store: Store, row: records.ContainerRow) -> None:
+    from engine.containers.removal import erase
+
+    with contextlib.suppress(CowlError, OSError):
+        erase(store.layout, store.connection, row.id)

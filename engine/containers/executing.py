@@ -1,0 +1,287 @@
+"""`exec` from the caller's side: the process object, the streams, and waiting for its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+from typing import NamedTuple
+
+from engine.containers import request
+from engine.containers.foreground import Keys, Signals, Streams, flush_standard, write_all
+from engine.containers.launcher import Launcher, launch_here
+from engine.containers.request import Join
+from engine.containers.state import Facts, read_document
+from engine.errors import LaunchError, UsageError
+from engine.kernel import capabilities
+from engine.model import JSON
+from engine.oci.runtime import USER_ANNOTATION
+from engine.store.layout import ContainerPaths
+
+_READ = 32 << 10
+DETACHED = 0
+
+
+class ExecOptions(NamedTuple):
+    """What `exec` was asked for."""
+
+    argv: tuple[str, ...]
+    tty: bool
+    interactive: bool
+    detach: bool
+    env: tuple[str, ...]
+    user: str | None
+    workdir: str | None
+    privileged: bool
+
+
+def execute(
+    paths: ContainerPaths,
+    container_id: str,
+    facts: Facts,
+    options: ExecOptions,
+    streams: Streams,
+    launcher: Launcher | None,
+) -> int:
+    """Run the command; its exit code. Raises LaunchError with docker's codes when it does not start."""
+    if not options.argv or not options.argv[0]:
+        raise UsageError("no command to execute", hint="name one after the container")
+    spec = read_document(paths.config)
+    if spec is None or facts.who is None:
+        raise LaunchError("cannot exec in the container", "it is being removed")
+    rows, columns = _size(streams) if options.tty else (24, 80)
+    join = Join(
+        id=container_id,
+        pid=facts.who.pid,
+        pid_start=facts.who.start,
+        cgroup=facts.cgroup,
+        process=_process(spec, options),
+        user=spec.get("annotations", {}).get(USER_ANNOTATION, "") if options.user is None else options.user,
+        rows=rows,
+        columns=columns,
+    )
+    flush_standard()
+    with contextlib.ExitStack() as stack:
+        relay = Relay() if options.tty else _relay(options, streams, stack)
+        if launcher is not None:
+            control = launcher.launch(join, relay.given)
+        else:
+            control = launch_here(join, relay.given, orphan=options.detach)
+        stack.enter_context(control)
+        relay.close_given()
+        session = _Session(control, streams, relay, options)
+        session.wait_started()
+        return DETACHED if options.detach else session.run()
+
+
+def _process(spec: JSON, options: ExecOptions) -> JSON:
+    """The container's own process object with what is asked for instead."""
+    process: JSON = dict(spec["process"])
+    env = dict(entry.partition("=")[::2] for entry in process.get("env", ()))
+    if options.tty:
+        env.setdefault("TERM", "xterm")
+    for entry in options.env:
+        name, equals, value = entry.partition("=")
+        if equals and name:
+            env[name] = value
+        else:
+            env.pop(name, None)
+    process["args"] = list(options.argv)
+    process["env"] = [f"{name}={value}" for name, value in env.items()]
+    process["terminal"] = options.tty
+    if options.workdir is not None:
+        if not options.workdir.startswith("/"):
+            raise UsageError(
+                f"the working directory {options.workdir} is not absolute", hint="begin it with /"
+            )
+        process["cwd"] = options.workdir
+    if options.privileged:
+        given = capabilities.names(capabilities.own().permitted)
+        process["capabilities"] = {"bounding": given, "effective": given, "permitted": given}
+        process["noNewPrivileges"] = False
+    return process
+
+
+def _size(streams: Streams) -> tuple[int, int]:
+    from engine.kernel import terminal
+
+    for descriptor in (streams.stdout, streams.stdin):
+        if descriptor is not None and (size := terminal.size_of(descriptor)):
+            return size
+    return terminal.DEFAULT_SIZE
+
+
+class Relay:
+    """Descriptors for the new process, and our ends of those that go through pipes of ours."""
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+        """To be passed on, in the order of 0 (only when interactive), 1, 2."""
+        self._made: list[int] = []
+        self.feed: int | None = None
+        """Where what is typed goes."""
+        self.outputs: dict[int, int] = {}
+        """Our pipe ends and where what comes out of each goes."""
+
+    def output(self, target: int | None) -> None:
+        """One of the outputs: given as it is, but a terminal of ours never enters a container."""
+        if target is not None and not os.isatty(target):
+            self.given.append(target)
+            return
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        self.given.append(theirs)
+        self._made.append(theirs)
+        self.outputs[ours] = -1 if target is None else target
+
+    def input(self, source: int) -> None:
+        """The input, likewise."""
+        if not os.isatty(source):
+            self.given.append(source)
+            return
+        theirs, ours = os.pipe2(os.O_CLOEXEC)
+        self.given.append(theirs)
+        self._made.append(theirs)
+        self.feed = ours
+
+    def close_given(self) -> None:
+        """Close the ends that were made for the other side."""
+        for descriptor in self._made:
+            os.close(descriptor)
+        self._made.clear()
+
+    def close(self) -> None:
+        """Close what is left of ours."""
+        self.close_given()
+        for descriptor in (*self.outputs, *(() if self.feed is None else (self.feed,))):
+            os.close(descriptor)
+        self.outputs.clear()
+        self.feed = None
+
+
+def _relay(options: ExecOptions, streams: Streams, stack: contextlib.ExitStack) -> Relay:
+    relay = Relay()
+    stack.callback(relay.close)
+    if options.detach:
+        null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        stack.callback(os.close, null)
+        streams = Streams(None, null, null)
+    if options.interactive and streams.stdin is not None:
+        relay.input(streams.stdin)
+    relay.output(streams.stdout)
+    relay.output(streams.stderr)
+    return relay
+
+
+class _Session:
+    """Waiting for an exec, carrying what does not go directly."""
+
+    def __init__(self, control: socket.socket, streams: Streams, relay: Relay, options: ExecOptions) -> None:
+        self._control = control
+        self._streams = streams
+        self._relay = relay
+        self._options = options
+        self._master: int | None = None
+
+    def wait_started(self) -> None:
+        """Until it runs; the master of its terminal comes before."""
+        while True:
+            packet, descriptors = request.receive_descriptors(self._control)
+            if descriptors:
+                self._master = descriptors[0]
+                self._relay.outputs[self._master] = (
+                    -1 if self._streams.stdout is None else self._streams.stdout
+                )
+                self._relay.feed = os.dup(self._master)
+            elif packet[:1] == request.FAILED:
+                self._relay.close()
+                raise request.raise_failure(packet[1:])
+            elif packet[:1] == request.STARTED:
+                return
+            else:
+                self._relay.close()
+                raise LaunchError("cannot exec in the container", "the process was killed while being set up")
+
+    def run(self) -> int:
+        """Until it has ended; its exit code."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._relay.close)
+            signals = stack.enter_context(Signals(("WINCH",) if self._options.tty else ()))
+            stdin = (
+                self._streams.stdin if self._options.interactive and self._relay.feed is not None else None
+            )
+            if self._options.tty and stdin is not None and os.isatty(stdin):
+                from engine.kernel import terminal
+
+                stack.enter_context(terminal.raw(stdin))
+            return self._loop(signals, stdin)
+
+    def _loop(self, signals: Signals, stdin: int | None) -> int:
+        keys = Keys() if self._options.tty else None
+        while True:
+            poller = select.poll()
+            for descriptor in (self._control.fileno(), signals.reader, *self._relay.outputs):
+                if descriptor >= 0:
+                    poller.register(descriptor, select.POLLIN)
+            if stdin is not None:
+                poller.register(stdin, select.POLLIN)
+            ready = dict(poller.poll())
+            if signals.reader in ready and signal.SIGWINCH in signals.read() and self._master is not None:
+                from engine.kernel import terminal
+
+                terminal.set_size(self._master, terminal.Size(*_size(self._streams)))
+            for descriptor in [descriptor for descriptor in self._relay.outputs if descriptor in ready]:
+                self._carry(descriptor)
+            if stdin is not None and stdin in ready:
+                data = os.read(stdin, _READ)
+                if keys is not None:
+                    data, detached = keys.feed(data) if data else (b"", False)
+                    if detached:
+                        return DETACHED
+                if not self._feed(data, keys):
+                    stdin = None
+            if self._control.fileno() in ready:
+                packet = self._control.recv(request.MAX_PACKET + 1)
+                self._drain()
+                if packet[:1] == request.EXITED:
+                    return int(json.loads(packet[1:])["exit_code"])
+                raise LaunchError("lost the process", "the one that watched it was killed")
+
+    def _feed(self, data: bytes, keys: Keys | None) -> bool:
+        """Pass on what was typed; False when there is no more, or nobody to take it."""
+        feed = self._relay.feed
+        if feed is None:
+            return False
+        if data and write_all(feed, data):
+            return True
+        if data or keys is None:
+            os.close(feed)
+            self._relay.feed = None
+            return False
+        return bool(keys) and os.isatty(self._streams.stdin or 0)
+
+    def _carry(self, descriptor: int) -> bool:
+        """Pass on what came out; False at its end."""
+        try:
+            data = os.read(descriptor, _READ)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._relay.outputs.pop(descriptor)
+            os.close(descriptor)
+            return False
+        target = self._relay.outputs[descriptor]
+        if target >= 0 and not write_all(target, data):
+            self._relay.outputs[descriptor] = -1
+        return True
+
+    def _drain(self) -> None:
+        """What has come out by the end; a child left behind that holds the output is not waited for."""
+        for descriptor in list(self._relay.outputs):
+            os.set_blocking(descriptor, False)
+            while descriptor in self._relay.outputs and self._carry(descriptor):
+                pass

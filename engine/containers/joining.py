@@ -1,0 +1,125 @@
+"""A further process in a running container: what `exec` does on the other side of the fork.
+
+The process that enters is hidden from the container first (not dumpable): nothing in there may open its
+/proc/self/exe, which is the host's (CVE-2019-5736), or trace it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from typing import NoReturn
+
+from engine.containers import init, request, rootfs, users
+from engine.containers.monitor import CONTROL, isolate
+from engine.containers.plan import Program, program_of
+from engine.containers.request import Join
+from engine.errors import CowlError, LaunchError
+from engine.kernel import cgroup, namespaces, process, syscalls
+from engine.kernel.terminal import Size
+
+_ALL = (
+    namespaces.CLONE_NEWNS
+    | namespaces.CLONE_NEWPID
+    | namespaces.CLONE_NEWNET
+    | namespaces.CLONE_NEWIPC
+    | namespaces.CLONE_NEWUTS
+    | namespaces.CLONE_NEWCGROUP
+)
+_DEVPTS = 0x1CD1
+"""statfs(2)'s magic number of a devpts."""
+_INSIDE = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+
+
+def run(join: Join, control: socket.socket, streams: list[int]) -> NoReturn:
+    """Start *join* and report its end over *control*; *streams* are its 0, 1, 2; empty for a terminal."""
+    try:
+        kept = isolate(control, streams)
+        control = socket.socket(fileno=CONTROL)
+        try:
+            _join(join, control, kept)
+        except (CowlError, OSError) as error:
+            init.tell(control, error)
+    finally:
+        os._exit(0)
+
+
+def _join(join: Join, control: socket.socket, streams: list[int]) -> None:
+    process.hide()
+    process.set_name("cowl-exec")
+    program = program_of(join.process, join.user)
+    who = process.Identity(join.pid, join.pid_start)
+    pidfd = process.open_pidfd(who)
+    if pidfd is None:
+        raise LaunchError("cannot exec in the container", "it has ended")
+    entries = list(cgroup.entrances(cgroup.Cgroup.from_json(join.cgroup)))
+    namespaces.setns(pidfd, _ALL)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _become(join, program, entries, streams, theirs, control)
+    theirs.close()
+    for descriptor in (*streams, *entries, pidfd):
+        os.close(descriptor)
+    answer = ours.recv(request.MAX_PACKET)
+    if answer:
+        os.waitpid(pid, 0)
+        with contextlib.suppress(OSError):
+            control.send(answer)
+        return
+    with contextlib.suppress(OSError):
+        control.send(request.STARTED)
+    _, status = os.waitpid(pid, 0)
+    ended = {"exit_code": process.exit_code(status), "oom_killed": False}
+    with contextlib.suppress(OSError):
+        control.send(request.EXITED + json.dumps(ended).encode())
+
+
+def _become(
+    join: Join,
+    program: Program,
+    entries: list[int],
+    streams: list[int],
+    channel: socket.socket,
+    control: socket.socket,
+) -> NoReturn:
+    try:
+        for entry in entries:
+            os.write(entry, b"0")
+        os.setsid()
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if program.terminal:
+            slave = init.attach_terminal(_pts(root), Size(join.rows, join.columns), control)
+            stdio = init.Stdio(slave, slave, slave)
+        else:
+            stdin = streams[0] if len(streams) > 2 else _null(root)
+            stdio = init.Stdio(stdin, streams[-2], streams[-1])
+        user = users.resolve(program.user, root)
+        init.execute(program, user, stdio)
+    except (CowlError, OSError) as error:
+        init.tell(channel, error)
+    finally:
+        os._exit(125)
+
+
+def _pts(root: int) -> int:
+    """The container's own devpts, if what it shows at /dev/pts still is one."""
+    from engine.kernel import mount
+
+    try:
+        found = syscalls.openat2(root, "dev/pts", os.O_PATH | os.O_DIRECTORY, _INSIDE)
+    except OSError as error:
+        raise LaunchError("cannot give a terminal", f"/dev/pts: {syscalls.reason(error)}") from error
+    if mount.file_system(found) != _DEVPTS:
+        raise LaunchError("cannot give a terminal", "/dev/pts in the container is no devpts")
+    return found
+
+
+def _null(root: int) -> int:
+    found = syscalls.openat2(root, "dev/null", os.O_RDWR | os.O_NOCTTY, _INSIDE)
+    if os.fstat(found).st_rdev != rootfs.NULL:
+        raise LaunchError("cannot exec in the container", "its /dev/null is not the null device")
+    return found

@@ -1,0 +1,495 @@
+"""Containers from creation to removal: what `Engine.containers` is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, overload
+
+from engine.containers import attach, creation, logs, removal, state
+from engine.containers.foreground import Detached, Foreground, Streams, flush_standard, wait_clean
+from engine.containers.launcher import Launcher, launch_here
+from engine.containers.request import REMOVED, Launch, ProcessExit
+from engine.errors import ConflictError, LaunchError, UsageError
+from engine.kernel import capabilities, cgroup, process
+from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, Removal
+from engine.store import records
+from engine.store.layout import ContainerPaths
+from engine.store.store import Store
+
+STDIO = Streams()
+
+
+class Containers:
+    """The containers of one store. Every method may be called from any thread."""
+
+    def __init__(self, store: Store, *, cgroup_parent: str = "cowl", launcher: bool = False) -> None:
+        self._store = store
+        self._cgroup_parent = cgroup_parent
+        self._launcher = Launcher() if launcher else None
+        self._available: int | None = None
+
+    def close(self) -> None:
+        """End the launcher; containers run on."""
+        if self._launcher is not None:
+            self._launcher.close()
+
+    # Looking
+
+    def list(self) -> list[Container]:
+        """Every container, oldest first, with its state now."""
+        rows = records.containers(self._store.connection)
+        return [_container(row, state.derive(self._paths(row))) for row in rows]
+
+    def get(self, reference: str) -> Container:
+        """The container that *reference* means: its name, ID or a unique prefix of that."""
+        row = self._row(reference)
+        return _container(row, state.derive(self._paths(row)))
+
+    def inspect(self, reference: str) -> JSON:
+        """Everything that is known of a container, as one document."""
+        row = self._row(reference)
+        paths = self._paths(row)
+        facts = state.derive(paths)
+        found = _container(row, facts)._asdict()
+        found["options"] = json.loads(records.encode_options(row.options))
+        found["limits"] = row.options.limits._asdict()
+        found["manifest"] = row.manifest
+        found["lowers"] = list(self._lowers(row))
+        found["upper"] = paths.upper
+        found["log"] = paths.log
+        found["config_path"] = paths.config
+        found["cgroup"] = facts.cgroup
+        found["config"] = state.read_document(paths.config)
+        return found
+
+    def logs(
+        self,
+        reference: str,
+        *,
+        tail: int | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        follow: bool = False,
+    ) -> Iterator[LogLine]:
+        """The lines of its output; *since* and *until* are RFC 3339 in UTC. With *follow*, until it ends."""
+        paths = self._paths(self._row(reference))
+
+        def active() -> bool:
+            return state.derive(paths).active
+
+        return logs.read(paths.log, tail=tail, since=since, until=until, follow=follow, active=active)
+
+    # Launching
+
+    def create(self, options: LaunchOptions) -> Container:
+        """Make a container without starting it."""
+        made = self._create(options)
+        return _container(made.row, state.Facts("created"))
+
+    @overload
+    def run(self, options: LaunchOptions) -> Container: ...
+    @overload
+    def run(self, options: LaunchOptions, *, attach: Literal[True], streams: Streams = STDIO) -> int: ...
+
+    def run(
+        self, options: LaunchOptions, *, attach: bool = False, streams: Streams = STDIO
+    ) -> Container | int:
+        """Make and start a container.
+
+        Returns it once its program runs; with *attach*, carries *streams* until it has ended (or is
+        detached from) and returns its exit code. Raises LaunchError (125, 126, 127) when it does not start;
+        then an auto_remove container is gone again.
+        """
+        made = self._create(options)
+        try:
+            if attach:
+                return self._foreground(made.row, made.lowers, streams, interactive=options.interactive)
+            return self._start(made.row, made.lowers)
+        except LaunchError:
+            if options.auto_remove:
+                removal.erase(self._store.layout, self._store.connection, made.row.id)
+            raise
+
+    @overload
+    def start(self, reference: str) -> Container: ...
+    @overload
+    def start(
+        self,
+        reference: str,
+        *,
+        attach: Literal[True],
+        interactive: bool = False,
+        streams: Streams = STDIO,
+    ) -> int: ...
+
+    def start(
+        self, reference: str, *, attach: bool = False, interactive: bool = False, streams: Streams = STDIO
+    ) -> Container | int:
+        """Start a container that does not run; with *attach* as `run`."""
+        row = self._row(reference)
+        lowers = self._lowers(row)
+        if attach:
+            return self._foreground(row, lowers, streams, interactive=interactive)
+        return self._start(row, lowers)
+
+    def exec(
+        self,
+        reference: str,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,
+        interactive: bool = False,
+        detach: bool = False,
+        env: Sequence[str] = (),
+        user: str | None = None,
+        workdir: str | None = None,
+        privileged: bool = False,
+        streams: Streams = STDIO,
+    ) -> int:
+        """Run *argv* in a running container and return its exit code (0 at once with *detach*).
+
+        Raises ConflictError when the container does not run, LaunchError when the command does not start.
+        """
+        from engine.containers import executing
+
+        row = self._row(reference)
+        facts = state.derive(self._paths(row))
+        if facts.state == "paused":
+            raise ConflictError(f"the container {row.name} is paused", hint=f"cowl unpause {row.name}")
+        if facts.who is None or facts.cgroup is None:
+            raise ConflictError(f"the container {row.name} is not running", hint=f"cowl start {row.name}")
+        options = executing.ExecOptions(
+            tuple(argv), tty, interactive, detach, tuple(env), user, workdir, privileged
+        )
+        return executing.execute(self._paths(row), row.id, facts, options, streams, self._launcher)
+
+    def attach(self, reference: str, *, streams: Streams = STDIO, interactive: bool = True) -> int | None:
+        """Watch and feed a running container; its exit code, or None when the caller detached from it."""
+        row = self._row(reference)
+        if not state.derive(self._paths(row)).active:
+            raise ConflictError(f"the container {row.name} is not running", hint=f"cowl start {row.name}")
+        control = attach.connect(self._paths(row), row.name)
+        with control:
+            watching = Foreground(
+                control,
+                streams,
+                tty=row.options.tty,
+                interactive=interactive and row.options.interactive,
+                forward=not row.options.tty,
+            )
+            ended = watching.run()
+        return ended.exit_code if isinstance(ended, ProcessExit) else None
+
+    # Ending
+
+    def stop(self, reference: str, timeout: float | None = None) -> None:
+        """Ask it to end with its stop signal, and kill it after *timeout* seconds (None: its own)."""
+        row = self._row(reference)
+        paths = self._paths(row)
+        facts = state.derive(paths)
+        if not facts.active:
+            return
+        patience = row.options.stop_timeout if timeout is None else timeout
+        if facts.who is not None:
+            process.send_signal(facts.who, signal_number(row.options.stop_signal or "SIGTERM"))
+            if facts.cgroup is not None:
+                cgroup.thaw(cgroup.Cgroup.from_json(facts.cgroup))
+            if not _wait_end(facts.who, None if patience < 0 else patience):
+                removal.kill(paths, facts)
+        removal.settle(paths)
+        self._clean_unmonitored(row, facts)
+
+    def kill(self, reference: str, signal_name: str | int = "SIGKILL") -> None:
+        """Send a signal to its first process. Raises ConflictError when it does not run."""
+        row = self._row(reference)
+        paths = self._paths(row)
+        facts = state.derive(paths)
+        number = signal_number(signal_name)
+        if facts.who is None or not process.send_signal(facts.who, number):
+            raise ConflictError(f"the container {row.name} is not running")
+        if number == signal.SIGKILL:
+            if facts.cgroup is not None:
+                cgroup.thaw(cgroup.Cgroup.from_json(facts.cgroup))
+            removal.settle(paths)
+            self._clean_unmonitored(row, facts)
+
+    def pause(self, reference: str) -> None:
+        """Freeze all its processes."""
+        row = self._row(reference)
+        facts = state.derive(self._paths(row))
+        if facts.state != "running" or facts.cgroup is None:
+            raise ConflictError(
+                f"the container {row.name} is {facts.state}", hint="only what runs can be paused"
+            )
+        cgroup.freeze(cgroup.Cgroup.from_json(facts.cgroup))
+        self._touch()
+
+    def unpause(self, reference: str) -> None:
+        """Let it run on."""
+        row = self._row(reference)
+        facts = state.derive(self._paths(row))
+        if facts.state != "paused" or facts.cgroup is None:
+            raise ConflictError(f"the container {row.name} is not paused", f"it is {facts.state}")
+        cgroup.thaw(cgroup.Cgroup.from_json(facts.cgroup))
+        self._touch()
+
+    def wait(self, reference: str) -> int:
+        """Until it has ended; its exit code (state.UNKNOWN_EXIT_CODE when nobody saw it)."""
+        row = self._row(reference)
+        paths = self._paths(row)
+        code = attach.wait(paths)
+        if code is not None:
+            return code
+        while True:
+            facts = state.derive(paths)
+            if facts.who is not None:
+                _wait_end(facts.who, 1.0)
+            elif facts.active:
+                time.sleep(0.005)
+            elif facts.state == "created":
+                raise ConflictError(
+                    f"the container {row.name} was never started", hint=f"cowl start {row.name}"
+                )
+            else:
+                return state.UNKNOWN_EXIT_CODE if facts.exit_code is None else facts.exit_code
+
+    def remove(self, reference: str, force: bool = False) -> None:
+        """Remove it with its read-write layer and log; with *force*, even if it runs."""
+        row = self._row(reference)
+        removal.remove(self._store, row, self._cgroup_path(row), force=force)
+        self._touch()
+
+    def removal_effect(self, reference: str) -> Removal:
+        """What `remove` with force would take away."""
+        row = self._row(reference)
+        paths = self._paths(row)
+        facts = state.derive(paths)
+        size = _size_of(paths.upper) + _size_of(paths.log)
+        running = " and end its processes" if facts.active else ""
+        return Removal(
+            what=(f"remove the container {row.name} with its changes{running}",),
+            nodes=(),
+            containers=(row.name,),
+            size=size,
+            blocked_by=(),
+        )
+
+    def rename(self, reference: str, name: str) -> None:
+        """Give it another name."""
+        row = self._row(reference)
+        creation.check_name(name)
+        with self._store.write() as connection:
+            records.rename_container(connection, row.id, name)
+
+    def update(self, reference: str, limits: Limits) -> None:
+        """Change its limits, at once where it runs: what is None in *limits* stays."""
+        from engine.oci.runtime import resources
+
+        row = self._row(reference)
+        paths = self._paths(row)
+        given = {name: value for name, value in limits._asdict().items() if value is not None}
+        merged = row.options.limits._replace(**given)
+        with removal.locked(paths, row.name):
+            facts = state.derive(paths)
+            if facts.active and facts.cgroup is not None:
+                changed = resources(merged, privileged=row.options.privileged)
+                changed.pop("devices")
+                cgroup.apply(cgroup.Cgroup.from_json(facts.cgroup), changed)
+            spec = state.read_document(paths.config)
+            if spec is not None:
+                spec["linux"]["resources"] = resources(merged, privileged=row.options.privileged)
+                state.write_document(paths.config, spec)
+            with self._store.write() as connection:
+                records.set_options(connection, row.id, row.options._replace(limits=merged))
+        self._touch()
+
+    # Within
+
+    def _row(self, reference: str) -> records.ContainerRow:
+        return records.container_row(self._store.connection, reference)
+
+    def _paths(self, row: records.ContainerRow) -> ContainerPaths:
+        return self._store.layout.container(row.id)
+
+    def _lowers(self, row: records.ContainerRow) -> tuple[str, ...]:
+        chain = records.lineage(self._store.connection, row.chain_id)
+        return tuple(self._store.layout.tree(node) for node in chain)
+
+    def _cgroup_path(self, row: records.ContainerRow) -> str:
+        spec = state.read_document(self._paths(row).config)
+        found: str = spec["linux"]["cgroupsPath"] if spec else f"{self._cgroup_parent}/{row.id}"
+        return found
+
+    def _touch(self) -> None:
+        state.touch(self._store.layout.revision)
+
+    def _create(self, options: LaunchOptions) -> creation.Made:
+        if self._available is None:
+            own = capabilities.own()
+            self._available = own.permitted & own.bounding
+        return creation.create(
+            self._store, options, cgroup_parent=self._cgroup_parent, available=self._available
+        )
+
+    def _start(self, row: records.ContainerRow, lowers: tuple[str, ...]) -> Container:
+        with self._launching(row) as launch:
+            request = launch(lowers, False, row.options.interactive, (24, 80))
+            with self._hand_over(request, orphan=True) as control:
+                started = Foreground(
+                    control, Streams(None, None, None), tty=False, interactive=False
+                ).wait_started()
+        return _container(row, state.derive(self._paths(row))._replace(**_started(started)))
+
+    def _foreground(
+        self, row: records.ContainerRow, lowers: tuple[str, ...], streams: Streams, *, interactive: bool
+    ) -> int:
+        from engine.kernel import terminal
+
+        flush_standard()
+        size = terminal.DEFAULT_SIZE
+        if row.options.tty:
+            sizes = (terminal.size_of(fd) for fd in (streams.stdout, streams.stdin) if fd is not None)
+            size = next(filter(None, sizes), size)
+        with contextlib.ExitStack() as stack:
+            with self._launching(row) as launch:
+                request = launch(lowers, True, row.options.interactive, size)
+                control = stack.enter_context(self._hand_over(request, orphan=False))
+                watching = Foreground(control, streams, tty=row.options.tty, interactive=interactive)
+                watching.wait_started()
+            ended = watching.run()
+            if isinstance(ended, Detached):
+                return 130 if ended.impatient else 0
+            if row.options.auto_remove:
+                removal.erase(self._store.layout, self._store.connection, row.id)
+            wait_clean(control)
+            with contextlib.suppress(OSError):
+                control.send(REMOVED)
+        return ended.exit_code
+
+    @contextlib.contextmanager
+    def _launching(
+        self, row: records.ContainerRow
+    ) -> Iterator[Callable[[tuple[str, ...], bool, bool, tuple[int, int]], Launch]]:
+        """Alone with a container that does not run, until the block ends: its Launch can be made."""
+        paths = self._paths(row)
+
+        def launch(
+            lowers: tuple[str, ...], attached: bool, interactive: bool, size: tuple[int, int]
+        ) -> Launch:
+            return Launch(
+                id=row.id,
+                root=self._store.layout.root,
+                home=paths.home,
+                run=paths.run,
+                revision=self._store.layout.revision,
+                lowers=lowers,
+                cgroup_parent=self._cgroup_parent,
+                interactive=interactive,
+                attached=attached,
+                auto_remove=row.options.auto_remove,
+                rows=size[0],
+                columns=size[1],
+            )
+
+        with removal.locked(paths, row.name):
+            facts = state.derive(paths)
+            if facts.active:
+                raise ConflictError(f"the container {row.name} is {facts.state} already")
+            yield launch
+
+    def _hand_over(self, request: Launch, *, orphan: bool) -> socket.socket:
+        if self._launcher is not None:
+            return self._launcher.launch(request)
+        return launch_here(request, orphan=orphan)
+
+    def _clean_unmonitored(self, row: records.ContainerRow, facts: state.Facts) -> None:
+        """The cgroup of a container that had no monitor to remove it."""
+        if not facts.monitored:
+            removal.clean_cgroup(self._cgroup_path(row), kill_members=True)
+
+
+def signal_number(name: str | int) -> int:
+    """The number of ``SIGTERM``, ``term``, ``15`` or ``SIGRTMIN+3``. Raises UsageError for what is none."""
+    text = str(name).upper()
+    if text.isdigit() and 0 < int(text) <= signal.SIGRTMAX:
+        return int(text)
+    text = text if text.startswith("SIG") else f"SIG{text}"
+    base, plus, offset = text.partition("+")
+    number = getattr(signal, base, None)
+    if isinstance(number, signal.Signals) and (not plus or offset.isdigit()):
+        value = int(number) + int(offset or 0)
+        if value <= signal.SIGRTMAX:
+            return value
+    raise UsageError(f"{name} is no signal", hint="see signal(7)")
+
+
+def _wait_end(who: process.Identity, seconds: float | None) -> bool:
+    """Wait until *who* has ended; False if it has not after *seconds* (None: as long as it takes)."""
+    descriptor = process.open_pidfd(who)
+    if descriptor is None:
+        return True
+    try:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        return bool(poller.poll(None if seconds is None else seconds * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def _started(document: JSON) -> JSON:
+    """What is certain of a container that was seen to start, even if it has ended and gone since."""
+    return {"started": document["started"]} if "started" in document else {}
+
+
+def _container(row: records.ContainerRow, facts: state.Facts) -> Container:
+    options = row.options
+    labels = dict(label.partition("=")[::2] for label in options.labels)
+    return Container(
+        id=row.id,
+        name=row.name,
+        image=row.image,
+        chain_id=row.chain_id,
+        command=row.command,
+        state=facts.state,
+        created=row.created,
+        started=facts.started,
+        finished=facts.finished,
+        exit_code=facts.exit_code,
+        oom_killed=facts.oom_killed,
+        error=facts.error,
+        pid=facts.who.pid if facts.who else None,
+        monitored=facts.monitored,
+        limits=options.limits,
+        tty=options.tty,
+        interactive=options.interactive,
+        auto_remove=options.auto_remove,
+        labels=labels,
+        options=options,
+    )
+
+
+def _size_of(path: str) -> int:
+    """Bytes of the regular files at and below *path*."""
+    total = 0
+    pending = [path]
+    while pending:
+        place = pending.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        total += entry.stat(follow_symlinks=False).st_size
+        except NotADirectoryError:
+            total += os.stat(place).st_size
+        except FileNotFoundError:
+            continue
+    return total

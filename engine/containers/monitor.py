@@ -1,0 +1,306 @@
+"""The monitor: one small process per container, from before its first process until all of it is gone.
+
+It belongs to nobody: whoever launched it may die. It makes the cgroup and the first process, records whom it
+watches *before* that process may exec, carries the streams, and writes down how it ended. Should it be killed
+itself, the container runs on; the lock that dies with it and the recorded identity tell the truth (`state`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+from engine.containers import init, request, rootfs, state
+from engine.containers.clients import Client
+from engine.containers.logfile import LogFile
+from engine.containers.plan import Plan, plan_of
+from engine.containers.pump import Pump
+from engine.containers.request import Launch
+from engine.errors import CowlError, LaunchError
+from engine.kernel import cgroup, mount, namespaces, process, syscalls
+from engine.kernel.terminal import Size
+from engine.model import JSON
+from engine.store import clock
+from engine.store.faults import point
+from engine.store.layout import ContainerPaths
+
+CONTROL = 3
+"""The descriptor of the control socket, the only one that a monitor takes along from whoever forked it."""
+_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGTSTP)
+
+
+class Child(NamedTuple):
+    """The container's first process and our ends of what it has."""
+
+    pid: int
+    pidfd: int
+    channel: socket.socket
+    stdin: int | None
+    stdout: int | None
+    stderr: int | None
+
+
+def run(launch: Launch, control: socket.socket) -> NoReturn:
+    """Be the monitor of *launch*, in a process forked for that; *control* is the launching side's socket."""
+    code = 1
+    try:
+        isolate(control)
+        process.set_name("cowl-monitor")
+        _watch(launch, socket.socket(fileno=CONTROL))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def isolate(control: socket.socket, streams: Sequence[int] = ()) -> list[int]:
+    """Leave session, terminal, directory and descriptors of whoever forked us.
+
+    The control socket becomes descriptor CONTROL, *streams* the ones after it, which are returned.
+    """
+    gc.disable()
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    signal.set_wakeup_fd(-1)
+    for ignored in _IGNORED:
+        signal.signal(ignored, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    kept = [control.detach(), *streams]
+    first_free = CONTROL + len(kept)
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first_free) for descriptor in kept]
+    places = [os.dup2(held, CONTROL + number, inheritable=False) for number, held in enumerate(high)]
+    syscalls.close_range(first_free)
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
+    return places[1:]
+
+
+def _watch(launch: Launch, control: socket.socket) -> None:
+    client = Client(control, foreground=True)
+    paths = ContainerPaths(launch.home, launch.run)
+    try:
+        lock = _take_lock(paths)
+        with open(paths.config, "rb") as file:
+            plan = plan_of(json.load(file))
+        group = cgroup.create(plan.cgroup_path, plan.resources)
+    except (CowlError, OSError) as error:
+        client.send(request.FAILED + request.failure(error))
+        return
+    point("start.after-cgroup")
+    started = clock.now()
+    try:
+        child, pump = _begin(launch, plan, group, paths, started)
+    except (CowlError, OSError) as error:
+        _give_up(paths, group, started, error)
+        client.send(request.FAILED + request.failure(error))
+        return
+    state.touch(launch.revision)
+    client.send(request.STARTED + json.dumps({"pid": child.pid, "started": started}).encode())
+    if launch.attached:
+        pump.clients.append(client)
+    else:
+        client.close()
+    point("start.after-report")
+    pump.run()
+    _end(launch, paths, group, child, pump, started)
+    os.close(lock)
+
+
+def _take_lock(paths: ContainerPaths) -> int:
+    os.makedirs(paths.run, mode=0o700, exist_ok=True)
+    lock = os.open(paths.monitor_lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def _begin(
+    launch: Launch, plan: Plan, group: cgroup.Cgroup, paths: ContainerPaths, started: str
+) -> tuple[Child, Pump]:
+    """From the fork to the exec of the program. Raises whatever stopped it, with nothing left running."""
+    child = _fork(launch, plan, group, paths)
+    master: int | None = None
+    try:
+        point("start.after-fork")
+        _record_start(paths, child.pid, group, started)
+        point("start.after-record")
+        log = LogFile(paths.log)
+        while packet := request.receive_descriptors(child.channel):
+            data, descriptors = packet
+            if descriptors:
+                master = descriptors[0]
+            elif data == init.READY:
+                child.channel.send(init.GO)
+                break
+            elif data[:1] == request.FAILED:
+                raise request.raise_failure(data[1:])
+            else:
+                raise LaunchError(
+                    "cannot start the container", "its first process was killed while being set up"
+                )
+        pump = _pump(launch, child, master, log, paths)
+        # The channel closes by itself when the exec succeeds.
+        if data := child.channel.recv(request.MAX_PACKET):
+            raise request.raise_failure(data[1:])
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+        raise
+    child.channel.close()
+    return child, pump
+
+
+def _fork(launch: Launch, plan: Plan, group: cgroup.Cgroup, paths: ContainerPaths) -> Child:
+    stack = rootfs.Stack(launch.lowers, paths.upper, paths.work, paths.init, paths.rootfs)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    inside, outside = _streams(plan, launch)
+    into = cgroup.into_cgroup(group)
+    joinable = init.Joinable(cgroup.entrances(group, born_inside=into is not None), views_of(group))
+    flags = plan.namespaces & ~namespaces.CLONE_NEWCGROUP
+    pid = namespaces.clone(flags, into)
+    if pid == 0:
+        init.become(plan, stack, joinable, inside, theirs)
+    pidfd = os.pidfd_open(pid)
+    theirs.close()
+    for descriptor in (*inside[:3], *joinable.entries, into):
+        if isinstance(descriptor, int):
+            os.close(descriptor)
+    return Child(pid, pidfd, ours, *outside)
+
+
+def views_of(group: cgroup.Cgroup) -> tuple[rootfs.CgroupView, ...]:
+    """What the container is shown of its cgroup; controllers that are mounted together share a directory."""
+    if group.version == 2:
+        return (rootfs.CgroupView("", group.places[0]),)
+    names: dict[str, list[str]] = {}
+    for controller, directory in group.directories.items():
+        if controller != "cpuset" or os.path.exists(directory):
+            names.setdefault(directory, []).append(controller)
+    return tuple(rootfs.CgroupView(",".join(found), directory) for directory, found in names.items())
+
+
+def _streams(plan: Plan, launch: Launch) -> tuple[init.Stdio, tuple[int | None, int | None, int | None]]:
+    """The container's ends and ours."""
+    size = Size(launch.rows, launch.columns)
+    if plan.program.terminal:
+        return init.Stdio(size=size), (None, None, None)
+    stdin: int | None = None
+    feed: int | None = None
+    if launch.interactive:
+        stdin, feed = os.pipe2(os.O_CLOEXEC)
+    stdout, stdout_end = _pipe()
+    stderr, stderr_end = _pipe()
+    return init.Stdio(stdin, stdout_end, stderr_end, size), (feed, stdout, stderr)
+
+
+def _pipe() -> tuple[int, int]:
+    return os.pipe2(os.O_CLOEXEC)
+
+
+def _pump(launch: Launch, child: Child, master: int | None, log: LogFile, paths: ContainerPaths) -> Pump:
+    pump = Pump(child.pidfd, log, _listen(paths))
+    if master is not None:
+        pump.set_terminal(master)
+    if child.stdout is not None and child.stderr is not None:
+        pump.add_output(child.stdout, b"stdout", request.STDOUT)
+        pump.add_output(child.stderr, b"stderr", request.STDERR)
+    if child.stdin is not None:
+        pump.set_input(child.stdin)
+    return pump
+
+
+def _listen(paths: ContainerPaths) -> socket.socket:
+    """The socket for attach; its name goes by the directory's descriptor, as sun_path ends at 108 bytes."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    directory = os.open(paths.run, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(paths.socket)
+        listener.bind(f"{mount.by_descriptor(directory)}/{os.path.basename(paths.socket)}")
+    finally:
+        os.close(directory)
+    listener.listen(16)
+    listener.setblocking(False)
+    return listener
+
+
+def _record_start(paths: ContainerPaths, pid: int, group: cgroup.Cgroup, started: str) -> None:
+    who = process.identify(pid)
+    own = process.identify(os.getpid())
+    record = {
+        "pid": pid,
+        "pid_start": who.start if who else 0,
+        "monitor": os.getpid(),
+        "monitor_start": own.start if own else 0,
+        "cgroup": group.to_json(),
+        "started": started,
+    }
+    state.write_document(paths.state, record)
+    state.write_document(paths.exit, exit_record(started))
+
+
+def exit_record(
+    started: str,
+    finished: str | None = None,
+    exit_code: int | None = None,
+    oom: bool = False,
+    error: str = "",
+) -> JSON:
+    """What exit.json holds. With `finished` None it says that the container was started, and nothing more."""
+    return {
+        "exit_code": exit_code,
+        "oom_killed": oom,
+        "finished": finished,
+        "started": started,
+        "error": error,
+    }
+
+
+def _give_up(paths: ContainerPaths, group: cgroup.Cgroup, started: str, error: BaseException) -> None:
+    """Record a start that failed and take away what it made."""
+    code = error.exit_code if isinstance(error, LaunchError) else LaunchError.exit_code
+    message = str(error) if isinstance(error, CowlError) else f"cannot start: {error}"
+    with contextlib.suppress(OSError):
+        state.write_document(paths.exit, exit_record(started, clock.now(), code, error=message))
+    with contextlib.suppress(OSError):
+        os.unlink(paths.state)
+    cgroup.remove(group)
+
+
+def _end(
+    launch: Launch, paths: ContainerPaths, group: cgroup.Cgroup, child: Child, pump: Pump, started: str
+) -> None:
+    """From the end of the first process to the last trace of the container."""
+    _, status = os.waitpid(child.pid, 0)
+    code = process.exit_code(status)
+    pump.drain()
+    pump.close_log()
+    oom = cgroup.oom_kills(group) > 0
+    point("end.before-record")
+    with contextlib.suppress(OSError):  # a full disk: the state stays "ended, nobody knows how"
+        state.write_document(paths.exit, exit_record(started, clock.now(), code, oom), flush=True)
+    point("end.after-record")
+    state.touch(launch.revision)
+    pump.tell(request.EXITED + json.dumps({"exit_code": code, "oom_killed": oom}).encode())
+    cgroup.remove(group)
+    point("end.after-cgroup")
+    for path in (paths.socket, paths.state):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    pump.tell(request.CLEAN)
+    removed = pump.finish()
+    if launch.auto_remove and not removed:
+        from engine.containers.removal import remove_ended
+
+        remove_ended(launch.root, launch.run, launch.id)
+        state.touch(launch.revision)

@@ -1,0 +1,233 @@
+"""A runtime-spec document turned into what the child has to do: all looked up and checked before the fork.
+
+Nothing of the container exists yet when this runs, so that every malformed document fails with a sentence and
+without a trace.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any, NamedTuple
+
+from engine.errors import LaunchError
+from engine.kernel import capabilities, mount, namespaces, process
+from engine.model import JSON
+from engine.oci.runtime import USER_ANNOTATION
+
+_SET = {
+    "ro": mount.MS_RDONLY,
+    "nosuid": mount.MS_NOSUID,
+    "nodev": mount.MS_NODEV,
+    "noexec": mount.MS_NOEXEC,
+    "sync": mount.MS_SYNCHRONOUS,
+    "dirsync": mount.MS_DIRSYNC,
+    "noatime": mount.MS_NOATIME,
+    "nodiratime": mount.MS_NODIRATIME,
+    "relatime": mount.MS_RELATIME,
+    "strictatime": mount.MS_STRICTATIME,
+    "nosymfollow": mount.MS_NOSYMFOLLOW,
+    "bind": mount.MS_BIND,
+    "rbind": mount.MS_BIND | mount.MS_REC,
+}
+_CLEAR = {
+    "rw": mount.MS_RDONLY,
+    "suid": mount.MS_NOSUID,
+    "dev": mount.MS_NODEV,
+    "exec": mount.MS_NOEXEC,
+    "async": mount.MS_SYNCHRONOUS,
+    "atime": mount.MS_NOATIME,
+    "diratime": mount.MS_NODIRATIME,
+    "norelatime": mount.MS_RELATIME,
+    "nostrictatime": mount.MS_STRICTATIME,
+    "defaults": 0,
+}
+_PROPAGATION = {
+    "private": mount.MS_PRIVATE,
+    "rprivate": mount.MS_PRIVATE | mount.MS_REC,
+    "slave": mount.MS_SLAVE,
+    "rslave": mount.MS_SLAVE | mount.MS_REC,
+    "shared": mount.MS_SHARED,
+    "rshared": mount.MS_SHARED | mount.MS_REC,
+    "unbindable": mount.MS_UNBINDABLE,
+    "runbindable": mount.MS_UNBINDABLE | mount.MS_REC,
+}
+
+
+class Step(NamedTuple):
+    """One mount."""
+
+    destination: str
+    """Absolute and normal."""
+    kind: str
+    """A file system's name, or ``bind``."""
+    source: str
+    flags: int
+    propagation: int
+    data: str
+
+
+class Device(NamedTuple):
+    """A device node to be made."""
+
+    path: str
+    mode: int
+    """With S_IFCHR or S_IFBLK."""
+    number: int
+    uid: int
+    gid: int
+
+
+class Program(NamedTuple):
+    """A process to be run in a container: what an exec and a container's first process have in common."""
+
+    args: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    user: str
+    """``user[:group]``, to be looked up inside."""
+    groups: tuple[int, ...]
+    """Further groups, besides those that the container's /etc/group gives."""
+    terminal: bool
+    bounding: int
+    effective: int
+    permitted: int
+    inheritable: int
+    ambient: int
+    no_new_privileges: bool
+    limits: tuple[tuple[str, int, int], ...]
+    umask: int
+    oom_score_adj: int | None
+
+
+class Plan(NamedTuple):
+    """Everything that a container's first process does before it becomes the program."""
+
+    namespaces: int
+    """CLONE_NEW… bits."""
+    hostname: str
+    domainname: str
+    read_only: bool
+    steps: tuple[Step, ...]
+    devices: tuple[Device, ...]
+    masked: tuple[str, ...]
+    read_only_paths: tuple[str, ...]
+    sysctls: tuple[tuple[str, str], ...]
+    program: Program
+    cgroup_path: str
+    resources: JSON
+
+
+def plan_of(spec: JSON) -> Plan:
+    """What *spec* asks for. Raises LaunchError for what is malformed or not supported."""
+    try:
+        return _plan(spec)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LaunchError("config.json is malformed", f"{type(error).__name__}: {error}") from error
+
+
+def _plan(spec: JSON) -> Plan:
+    linux = spec["linux"]
+    flags = 0
+    for entry in linux["namespaces"]:
+        if entry.get("path"):
+            raise LaunchError(f"cannot join the namespace {entry['path']}", "only new ones are supported")
+        flags |= namespaces.BY_TYPE[entry["type"]]
+    if not flags & namespaces.CLONE_NEWNS:
+        raise LaunchError("config.json is malformed", "it has no mount namespace")
+    return Plan(
+        namespaces=flags,
+        hostname=spec.get("hostname", ""),
+        domainname=spec.get("domainname", ""),
+        read_only=bool(spec["root"].get("readonly")),
+        steps=tuple(_step(entry) for entry in spec.get("mounts", ())),
+        devices=tuple(_device(entry) for entry in linux.get("devices", ())),
+        masked=tuple(linux.get("maskedPaths", ())),
+        read_only_paths=tuple(linux.get("readonlyPaths", ())),
+        sysctls=tuple(linux.get("sysctl", {}).items()),
+        program=program_of(spec["process"], spec.get("annotations", {}).get(USER_ANNOTATION, "")),
+        cgroup_path=linux["cgroupsPath"],
+        resources=linux.get("resources", {}),
+    )
+
+
+def program_of(document: JSON, user: str = "") -> Program:
+    """The process object of a document; *user* overrides its numbers with a name of the container's."""
+    given = document.get("capabilities", {})
+    masks = {
+        kind: capabilities.mask(given.get(kind, ()))
+        for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")
+    }
+    numbers = document.get("user", {})
+    uid, gid = numbers.get("uid", 0), numbers.get("gid", 0)
+    return Program(
+        args=tuple(document["args"]),
+        env=dict(_variable(entry) for entry in document.get("env", ())),
+        cwd=_normal(document["cwd"]),
+        user=user or (f"{uid}:{gid}" if uid or gid else ""),
+        groups=tuple(numbers.get("additionalGids", ())),
+        terminal=bool(document.get("terminal")),
+        no_new_privileges=bool(document.get("noNewPrivileges")),
+        limits=tuple(_limit(entry) for entry in document.get("rlimits", ())),
+        umask=numbers.get("umask", 0o022),
+        oom_score_adj=document.get("oomScoreAdj"),
+        **masks,
+    )
+
+
+def _variable(entry: str) -> tuple[str, str]:
+    name, equals, value = entry.partition("=")
+    if not name or not equals:
+        raise ValueError(f"not an environment variable: {entry!r}")
+    return name, value
+
+
+def _limit(entry: JSON) -> tuple[str, int, int]:
+    if entry["type"] not in process.RLIMITS:
+        raise ValueError(f"unknown limit {entry['type']}")
+    return entry["type"], int(entry["soft"]), int(entry["hard"])
+
+
+def _normal(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"{path!r} is not absolute")
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
+def _step(entry: dict[str, Any]) -> Step:
+    flags = propagation = 0
+    data = []
+    for option in entry.get("options", ()):
+        if option in _SET:
+            flags |= _SET[option]
+        elif option in _CLEAR:
+            flags &= ~_CLEAR[option]
+        elif option in _PROPAGATION:
+            propagation |= _PROPAGATION[option]
+        elif option != "newinstance":  # since Linux 4.7 every devpts mount is a new instance
+            data.append(option)
+    bound = bool(flags & mount.MS_BIND)
+    kind = "bind" if bound else entry["type"]
+    if kind == "bind" and not bound:
+        flags |= mount.MS_BIND
+    return Step(
+        destination=_normal(entry["destination"]),
+        kind=kind,
+        source=entry.get("source", kind),
+        flags=flags,
+        propagation=propagation,
+        data=",".join(data),
+    )
+
+
+def _device(entry: JSON) -> Device:
+    import os
+    import stat
+
+    kinds = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+    return Device(
+        path=_normal(entry["path"]),
+        mode=kinds[entry["type"]] | entry.get("fileMode", 0o666),
+        number=os.makedev(entry.get("major", 0), entry.get("minor", 0)),
+        uid=entry.get("uid", 0),
+        gid=entry.get("gid", 0),
+    )

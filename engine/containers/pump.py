@@ -1,0 +1,227 @@
+"""A monitor's loop: output to the log and to whoever watches, input to it, until it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections import deque
+
+from engine.containers import request
+from engine.containers.clients import STALL_SECONDS, Client
+from engine.containers.logfile import LogFile
+
+READ_SIZE = 32 << 10
+MAX_INPUT = 64 << 10
+"""Bytes of input that wait for the container before its clients are not read any further."""
+DRAIN_SECONDS = 0.5
+"""How long after the end output is waited for from descriptors that have left the container."""
+_END = (errno.EIO, errno.EBADF)
+_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+
+
+class Pump:
+    """The streams of one running container."""
+
+    def __init__(self, pidfd: int, log: LogFile, listener: socket.socket | None) -> None:
+        self._pidfd = pidfd
+        self._log = log
+        self._listener = listener
+        self._outputs: dict[int, tuple[bytes, bytes]] = {}
+        self._input: int | None = None
+        self._terminal: int | None = None
+        self._peer: int | None = None
+        self._pending: deque[bytes] = deque()
+        self._input_ends = False
+        self.clients: list[Client] = []
+
+    def add_output(self, descriptor: int, stream: bytes, letter: bytes) -> None:
+        """Read *descriptor* for the log's *stream*; clients get packets of *letter*."""
+        os.set_blocking(descriptor, False)
+        self._outputs[descriptor] = (stream, letter)
+
+    def set_input(self, descriptor: int) -> None:
+        """What clients type goes to *descriptor*."""
+        os.set_blocking(descriptor, False)
+        self._input = descriptor
+
+    def set_terminal(self, master: int) -> None:
+        """The container has a terminal: output, input and size are those of *master*.
+
+        Its other side is held open too, so that a program that closes its own for a moment does not hang it
+        up.
+        """
+        from engine.kernel import terminal
+
+        self._terminal = master
+        self._peer = terminal.open_peer(master)
+        self.add_output(master, b"stdout", request.STDOUT)
+        self._input = master
+
+    def run(self) -> None:
+        """Until the container's first process has ended."""
+        while True:
+            poller, timeout = self._poller()
+            poller.register(self._pidfd, select.POLLIN)
+            ready = dict(poller.poll(timeout))
+            self._serve(ready)
+            if self._pidfd in ready:
+                return
+
+    def drain(self) -> None:
+        """Read what the ended container has left in its streams: to the end, or for DRAIN_SECONDS."""
+        if self._peer is not None:
+            os.close(self._peer)
+            self._peer = None
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while self._outputs and (left := deadline - time.monotonic()) > 0:
+            poller = select.poll()
+            for descriptor in self._outputs:
+                poller.register(descriptor, select.POLLIN)
+            for descriptor, _ in poller.poll(left * 1000):
+                self._read(descriptor)
+
+    def close_log(self) -> None:
+        """Everything has been read."""
+        self._log.close()
+
+    def tell(self, packet: bytes) -> None:
+        """Send *packet* to every client."""
+        for client in self.clients:
+            client.send(packet)
+
+    def finish(self) -> bool:
+        """Let every client take what waits for it, and hear whether one has removed the container."""
+        removed = False
+        while True:
+            self.clients = [client for client in self.clients if not client.gone]
+            now = time.monotonic()
+            for client in self.clients:
+                if client.stalled(now) or (not client.foreground and not client.size):
+                    client.close()
+            waiting = [client for client in self.clients if not client.gone]
+            if not waiting:
+                return removed
+            poller = select.poll()
+            for client in waiting:
+                poller.register(client, select.POLLIN | (select.POLLOUT if client.size else 0))
+            poller.poll(STALL_SECONDS * 1000)
+            for client in waiting:
+                client.flush()
+                while (packet := client.receive()) is not None:
+                    removed |= packet[:1] == request.REMOVED
+
+    def _poller(self) -> tuple[select.poll, float | None]:
+        """What to wait for now, and for how long in milliseconds."""
+        poller = select.poll()
+        self.clients = [client for client in self.clients if not client.gone]
+        if not any(client.behind for client in self.clients):
+            for descriptor in self._outputs:
+                poller.register(descriptor, select.POLLIN)
+        wants_input = sum(map(len, self._pending)) < MAX_INPUT
+        for client in self.clients:
+            events = (select.POLLIN if wants_input else 0) | (select.POLLOUT if client.size else 0)
+            poller.register(client, events)
+        if self._pending and self._input is not None:
+            # A terminal is read and written through one descriptor: registering replaces.
+            reading = select.POLLIN if self._input in self._outputs else 0
+            poller.register(self._input, reading | select.POLLOUT)
+        if self._listener is not None:
+            poller.register(self._listener, select.POLLIN)
+        watched = any(client.size and not client.foreground for client in self.clients)
+        return poller, STALL_SECONDS * 1000 if watched else None
+
+    def _serve(self, ready: dict[int, int]) -> None:
+        for descriptor in [
+            descriptor for descriptor in self._outputs if ready.get(descriptor, 0) & _READABLE
+        ]:
+            self._read(descriptor)
+        now = time.monotonic()
+        for client in self.clients:
+            events = 0 if client.gone else ready.get(client.fileno(), 0)
+            if events & select.POLLOUT:
+                client.flush()
+            if events & _READABLE and not client.gone and (packet := client.receive()) is not None:
+                client.quiet |= packet[:1] == request.QUIET
+                self._obey(packet)
+            if client.stalled(now):
+                client.close()
+        if self._pending:
+            self._write_input()
+        if self._listener is not None and self._listener.fileno() in ready:
+            self._accept(self._listener)
+
+    def _read(self, descriptor: int) -> None:
+        stream, letter = self._outputs[descriptor]
+        try:
+            data = os.read(descriptor, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno not in _END:
+                raise
+            data = b""
+        if not data:
+            del self._outputs[descriptor]
+            if descriptor != self._terminal:
+                os.close(descriptor)
+            return
+        self._log.write(stream, data)
+        packet = letter + data
+        for client in self.clients:
+            if not client.quiet:
+                client.send(packet)
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            channel, _ = listener.accept()
+            client = Client(channel, foreground=False)
+            client.send(request.STARTED + (b"terminal" if self._terminal is not None else b"streams"))
+            self.clients.append(client)
+
+    def _obey(self, packet: bytes) -> None:
+        kind, body = packet[:1], packet[1:]
+        if kind == request.STDIN and self._input is not None:
+            self._pending.append(body)
+        elif kind == request.STDIN_END:
+            self._input_ends = True
+            self._end_input()
+        elif kind == request.RESIZE and self._terminal is not None and len(body) == 4:
+            from engine.kernel import terminal
+
+            with contextlib.suppress(OSError):
+                terminal.set_size(self._terminal, terminal.Size(*struct.unpack("=HH", body)))
+        elif kind == request.SIGNAL and len(body) == 1:
+            with contextlib.suppress(ProcessLookupError, ValueError):
+                signal.pidfd_send_signal(self._pidfd, body[0])
+
+    def _write_input(self) -> None:
+        if self._input is None:
+            self._pending.clear()
+            return
+        try:
+            while self._pending:
+                data = self._pending[0]
+                written = os.write(self._input, data)
+                if written == len(data):
+                    self._pending.popleft()
+                else:
+                    self._pending[0] = data[written:]
+        except BlockingIOError:
+            return
+        except OSError:
+            # Nobody reads in there any more.
+            self._pending.clear()
+            self._input_ends = True
+        self._end_input()
+
+    def _end_input(self) -> None:
+        """Close the container's input once all that was typed has gone in. A terminal has no such end."""
+        if self._input_ends and not self._pending and self._input is not None and self._terminal is None:
+            os.close(self._input)
+            self._input = None

@@ -1,0 +1,146 @@
+"""Taking a container away: what runs is killed; cgroup, files, record and run-time files go.
+
+Every step may be the last before a crash: the record goes when everything that it names has gone, and a
+directory that lost its record is swept when the store is next opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+
+from engine.containers import state
+from engine.errors import ConflictError, CowlError, InUseError, NotFoundError
+from engine.kernel import cgroup, process
+from engine.store import database, records
+from engine.store.deletion import delete_tree
+from engine.store.faults import point
+from engine.store.layout import ContainerPaths, Layout
+from engine.store.staging import retire
+from engine.store.store import Store
+
+SETTLE_SECONDS = 15.0
+"""How long the end of a killed container is waited for: its monitor writes the last of its log."""
+LOCK_SECONDS = 60.0
+"""How long somebody else who changes the container's state is waited for."""
+
+
+@contextlib.contextmanager
+def locked(paths: ContainerPaths, name: str) -> Iterator[None]:
+    """Be alone with it. Raises NotFoundError when it is gone, ConflictError when it stays busy."""
+    try:
+        descriptor = os.open(paths.lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"the container {name} has no files", "it was never finished", f"cowl rm {name}"
+        ) from None
+    try:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ConflictError(f"the container {name} is busy", "another cowl works on it") from None
+                time.sleep(0.005)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove(store: Store, row: records.ContainerRow, cgroup_path: str, *, force: bool) -> None:
+    """Remove the container *row*. Raises InUseError when it runs and *force* is not given."""
+    paths = store.layout.container(row.id)
+    with contextlib.ExitStack() as stack:
+        if os.path.isdir(paths.home):
+            stack.enter_context(locked(paths, row.name))
+        facts = state.derive(paths)
+        if facts.active:
+            if not force:
+                raise InUseError(f"the container {row.name} is {facts.state}", hint="stop it first, or rm -f")
+            kill(paths, facts)
+        clean_cgroup(cgroup_path, kill_members=force or facts.state != "created")
+        erase(store.layout, store.connection, row.id)
+
+
+def erase(layout: Layout, connection: sqlite3.Connection, container_id: str) -> None:
+    """Delete the files and the record of a container that does not run."""
+    paths = layout.container(container_id)
+    point("remove.before-rename")
+    trashed = retire(layout, paths.home)
+    point("remove.after-rename")
+    _erase_run(paths.run)
+    try:
+        with database.transaction(connection):
+            records.delete_container(connection, container_id)
+    except sqlite3.Error as error:
+        raise database.translate(error, layout) from error
+    point("remove.after-record")
+    if trashed is not None:
+        delete_tree(trashed)
+
+
+def _erase_run(path: str) -> None:
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}/{name}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(path)
+
+
+def remove_ended(root: str, run: str, container_id: str) -> None:
+    """What the monitor of an auto_remove container does at last: nobody else is left to do it."""
+    layout = Layout(root, os.path.dirname(run))
+    connection = database.connect(layout)
+    try:
+        erase(layout, connection, container_id)
+    finally:
+        connection.close()
+
+
+def kill(paths: ContainerPaths, facts: state.Facts) -> None:
+    """SIGKILL to the container's first process, and so to all of it; until its end is recorded."""
+    members = cgroup.Cgroup.from_json(facts.cgroup) if facts.cgroup else None
+    if facts.who is not None:
+        process.send_signal(facts.who, signal.SIGKILL)
+    if members is not None:
+        cgroup.thaw(members)  # what is frozen does not die on version 1
+    settle(paths)
+
+
+def settle(paths: ContainerPaths, seconds: float = SETTLE_SECONDS) -> None:
+    """Wait until the container that was told to end has ended and its monitor has cleaned up or is dead.
+
+    Raises ConflictError when it does not end.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.0005
+    while True:
+        facts = state.derive(paths)
+        if not facts.active and not (os.path.exists(paths.state) and state.is_monitored(paths)):
+            return
+        if time.monotonic() > deadline:
+            raise ConflictError("the container does not end", "its first process waits in the kernel")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.02)
+
+
+def clean_cgroup(path: str, *, kill_members: bool) -> None:
+    """Take away what a killed monitor left of the cgroup *path*."""
+    group = cgroup.locate(path, cgroup.detect())
+    if not any(os.path.isdir(place) for place in group.places):
+        return
+    if kill_members:
+        cgroup.kill_all(group)
+    with contextlib.suppress(CowlError):
+        cgroup.remove(group)

@@ -1,0 +1,142 @@
+"""What a launch is asked to do, and the packets that a monitor and whoever launched it exchange.
+
+A packet is one message of a SOCK_SEQPACKET socket: a letter that says what it is, then bytes.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import socket
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
+
+MAX_PACKET = 65536
+"""Bytes of the largest packet; well under the default socket buffer."""
+
+# From the monitor.
+STARTED = b"S"
+"""The container runs; JSON: pid, started."""
+FAILED = b"F"
+"""It does not; JSON: what, why, hint, exit_code."""
+STDOUT = b"o"
+STDERR = b"e"
+EXITED = b"X"
+"""It has ended and everything that it said has been sent; JSON: exit_code, oom_killed."""
+CLEAN = b"C"
+"""Its cgroup and its monitor's files are gone: what is left is the client's to remove."""
+TERMINAL = b"T"
+"""The master of a terminal comes with this packet."""
+
+# From the client.
+STDIN = b"i"
+STDIN_END = b"z"
+RESIZE = b"w"
+"""Two 16-bit numbers: rows, columns."""
+SIGNAL = b"k"
+"""One byte: a signal for the container's first process."""
+QUIET = b"q"
+"""This client wants no output: only to hear of the end."""
+REMOVED = b"r"
+"""The client has removed the container: nothing is left to do."""
+
+
+class Launch(NamedTuple):
+    """A container to be started."""
+
+    id: str
+    root: str
+    """The store."""
+    home: str
+    """Its directory in the store, with config.json."""
+    run: str
+    """Its run-time directory."""
+    revision: str
+    """The file to touch when its state changes."""
+    lowers: tuple[str, ...]
+    """Layer directories, topmost first, without init/."""
+    cgroup_parent: str
+    interactive: bool
+    """Whether stdin stays open."""
+    attached: bool
+    """Whether the control socket's peer is a foreground client that takes the output."""
+    auto_remove: bool
+    rows: int
+    columns: int
+
+
+class Join(NamedTuple):
+    """A process to be started in a running container."""
+
+    id: str
+    pid: int
+    """The container's first process."""
+    pid_start: int
+    cgroup: Any
+    """As state.json has it."""
+    process: dict[str, Any]
+    """The runtime-spec's process object."""
+    user: str
+    rows: int
+    columns: int
+
+
+class ProcessExit(NamedTuple):
+    """How a container or an exec ended."""
+
+    exit_code: int
+    oom_killed: bool = False
+
+
+def encode(kind: str, request: Launch | Join) -> bytes:
+    """A request as the launcher takes it."""
+    return json.dumps([kind, request]).encode()
+
+
+def decode(data: bytes) -> Launch | Join:
+    """What `encode` was given."""
+    kind, fields = json.loads(data)
+    if kind == "start":
+        return Launch(*fields)._replace(lowers=tuple(fields[Launch._fields.index("lowers")]))
+    return Join(*fields)
+
+
+def send_descriptors(channel: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
+    """Send one packet with open files (SCM_RIGHTS, unix(7))."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    channel.sendmsg([data], rights)
+
+
+def receive_descriptors(
+    channel: socket.socket, size: int = MAX_PACKET, most: int = 8
+) -> tuple[bytes, list[int]]:
+    """One packet and the open files that came with it, close-on-exec; empty bytes at the end."""
+    room = socket.CMSG_SPACE(most * array.array("i").itemsize)
+    data, ancillary, _, _ = channel.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
+    found = array.array("i")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(payload[: len(payload) - len(payload) % found.itemsize])
+    return data, list(found)
+
+
+def failure(error: BaseException) -> bytes:
+    """An error as the JSON of a FAILED packet; whatever is not ours counts as 125."""
+    if isinstance(error, CowlError):
+        code = error.exit_code if isinstance(error, LaunchError) else LaunchError.exit_code
+        fields = {"what": error.what, "why": error.why, "hint": error.hint, "exit_code": code}
+    else:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.filename is not None and not why.startswith("cannot"):
+            why = f"{why}: {error.filename!s}"
+        fields = {"what": "cannot start the container", "why": why, "hint": "", "exit_code": 125}
+    return json.dumps(fields).encode()
+
+
+def raise_failure(data: bytes) -> LaunchError:
+    """The typed error of a FAILED packet's JSON."""
+    fields = json.loads(data)
+    kinds: dict[int, type[LaunchError]] = {126: NotExecutableError, 127: CommandNotFoundError}
+    return kinds.get(fields["exit_code"], LaunchError)(fields["what"], fields["why"], fields["hint"])

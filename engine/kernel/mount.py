@@ -1,0 +1,183 @@
+"""Mounts: the old call, the new ones, and the overlay of a container (mount(2), fsopen(2), move_mount(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from engine.kernel import syscalls
+from engine.kernel.syscalls import AT_EMPTY_PATH, call
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_SYNCHRONOUS = 0x10
+MS_REMOUNT = 0x20
+MS_DIRSYNC = 0x80
+MS_NOSYMFOLLOW = 0x100
+MS_NOATIME = 0x400
+MS_NODIRATIME = 0x800
+MS_BIND = 0x1000
+MS_MOVE = 0x2000
+MS_REC = 0x4000
+MS_UNBINDABLE = 0x20000
+MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MS_SHARED = 0x100000
+MS_RELATIME = 0x200000
+MS_STRICTATIME = 0x1000000
+
+MNT_DETACH = 0x2
+
+FSOPEN_CLOEXEC = 0x1
+FSMOUNT_CLOEXEC = 0x1
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_CMD_CREATE = 6
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+OPEN_TREE_CLONE = 0x1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+AT_RECURSIVE = 0x8000
+
+PROC_SUPER_MAGIC = 0x9FA0
+SYSFS_MAGIC = 0x62656572
+TMPFS_MAGIC = 0x01021994
+RAMFS_MAGIC = 0x858458F6
+OVERLAYFS_MAGIC = 0x794C7630
+
+PAGE = 4096
+OPTIONS = "index=off,metacopy=off,redirect_dir=off"
+"""What every overlay of ours is mounted with: renames and copies leave only what a layer tar can say, and an
+upper directory may be mounted again after its lower ones moved (Documentation/filesystems/overlayfs.rst)."""
+
+_mount = syscalls.libc().mount
+_mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_umount2 = syscalls.libc().umount2
+_umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_fstatfs = syscalls.libc().fstatfs
+_fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int = 0, data: str | None = None) -> None:
+    """Mount as mount(2) does; OSError says what was to be mounted where."""
+    if _mount(_bytes(source), os.fsencode(target), _bytes(kind), flags, _bytes(data)):
+        syscalls.failed(f"mount {source or kind or 'it'} on {target}")
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else os.fsencode(text)
+
+
+def unmount(target: str, flags: int = 0) -> None:
+    """Unmount *target* (umount2(2))."""
+    if _umount2(os.fsencode(target), flags):
+        syscalls.failed(f"unmount {target}")
+
+
+def by_descriptor(descriptor: int) -> str:
+    """A path that means exactly what *descriptor* is open on, whatever its name became."""
+    return f"/proc/self/fd/{descriptor}"
+
+
+def file_system(descriptor: int) -> int:
+    """The magic number of the file system that *descriptor* is on (statfs(2))."""
+    buffer = ctypes.create_string_buffer(256)
+    if _fstatfs(descriptor, buffer):
+        syscalls.failed("ask for the file system of a descriptor")
+    return int.from_bytes(buffer.raw[:8], sys.byteorder)
+
+
+def volatile(path: str) -> bool:
+    """Whether *path* is on memory, where flushing has no meaning."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return file_system(descriptor) in (TMPFS_MAGIC, RAMFS_MAGIC)
+    finally:
+        os.close(descriptor)
+
+
+def move_mount(tree: int, target: int) -> None:
+    """Attach the detached mount *tree* at what *target* is open on (move_mount(2), Linux 5.2)."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    call("attach a mount", syscalls.NR_MOVE_MOUNT, tree, b"", target, b"", flags)
+
+
+def clone_tree(directory: int, path: str = "", recursive: bool = False) -> int:
+    """A detached copy of the mount at *path*, as a bind mount makes it (open_tree(2))."""
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
+    flags |= AT_EMPTY_PATH if not path else 0
+    return call(f"bind {path or 'a descriptor'}", syscalls.NR_OPEN_TREE, directory, os.fsencode(path), flags)
+
+
+def mount_overlay(lowers: Sequence[str], upper: str, work: str, target: str) -> None:
+    """Mount an overlay of *lowers* (topmost first) and the read-write *upper* at *target*.
+
+    Takes any number of lower directories that the kernel takes (500). Where the kernel knows ``lowerdir+``
+    (Linux 6.7) each is given alone; else all go into one page of options as descriptors.
+    """
+    try:
+        tree = overlay_tree(lowers, upper, work)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+            raise
+    else:
+        try:
+            descriptor = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                move_mount(tree, descriptor)
+            finally:
+                os.close(descriptor)
+        finally:
+            os.close(tree)
+        return
+    mount_overlay_by_options(lowers, upper, work, target)
+
+
+def overlay_tree(lowers: Sequence[str], upper: str, work: str) -> int:
+    """A detached overlay mount, made with one ``lowerdir+`` for each lower directory (Linux 6.7).
+
+    Raises OSError(EINVAL) on kernels that do not know that parameter.
+    """
+    context = call("open an overlay", syscalls.NR_FSOPEN, b"overlay", FSOPEN_CLOEXEC)
+    try:
+        for lower in lowers:
+            _configure(context, "lowerdir+", lower)
+        _configure(context, "upperdir", upper)
+        _configure(context, "workdir", work)
+        for option in OPTIONS.split(","):
+            key, _, value = option.partition("=")
+            _configure(context, key, value)
+        call("mount an overlay", syscalls.NR_FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0)
+        return call("mount an overlay", syscalls.NR_FSMOUNT, context, FSMOUNT_CLOEXEC, 0)
+    finally:
+        os.close(context)
+
+
+def _configure(context: int, key: str, value: str) -> None:
+    name, text = os.fsencode(key), os.fsencode(value)
+    call(f"set {key}={value}", syscalls.NR_FSCONFIG, context, FSCONFIG_SET_STRING, name, text, 0)
+
+
+def mount_overlay_by_options(lowers: Sequence[str], upper: str, work: str, target: str) -> None:
+    """Mount an overlay with mount(2) alone; many lower directories go by descriptor to fit in a page."""
+    opened: list[int] = []
+    try:
+        names = [_escape(lower) for lower in lowers]
+        if sum(map(len, names)) > PAGE - 1024:
+            opened = [os.open(lower, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for lower in lowers]
+            names = [by_descriptor(descriptor) for descriptor in opened]
+        data = f"lowerdir={':'.join(names)},upperdir={_escape(upper)},workdir={_escape(work)},{OPTIONS}"
+        mount("overlay", target, "overlay", 0, data)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _escape(path: str) -> str:
+    """A path as overlayfs' own option parser wants it: it splits at colons and commas."""
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")

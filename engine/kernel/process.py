@@ -1,0 +1,148 @@
+"""Processes: who they are for certain, and what a process gives up before it becomes another."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import struct
+from typing import NamedTuple
+
+from engine.kernel import syscalls
+
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_SET_NO_NEW_PRIVS = 38
+CLD_EXITED = 1
+
+_RLIMITS = """
+RLIMIT_CPU RLIMIT_FSIZE RLIMIT_DATA RLIMIT_STACK RLIMIT_CORE RLIMIT_RSS RLIMIT_NPROC RLIMIT_NOFILE
+RLIMIT_MEMLOCK RLIMIT_AS RLIMIT_LOCKS RLIMIT_SIGPENDING RLIMIT_MSGQUEUE RLIMIT_NICE RLIMIT_RTPRIO
+RLIMIT_RTTIME
+"""
+RLIMITS = tuple(_RLIMITS.split())
+"""In the order of their numbers (asm-generic/resource.h)."""
+RLIM_INFINITY = 0xFFFFFFFFFFFFFFFF
+
+
+class Identity(NamedTuple):
+    """One process and no other: numbers are used again, numbers with a start time are not."""
+
+    pid: int
+    start: int
+    """Clock ticks since boot (proc_pid_stat(5), field 22)."""
+
+
+def start_time(pid: int) -> int | None:
+    """When process *pid* started, in clock ticks since boot; None when there is none, or only its zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def identify(pid: int) -> Identity | None:
+    """The identity of *pid* now, None when it is not alive."""
+    start = start_time(pid)
+    return None if start is None else Identity(pid, start)
+
+
+def alive(who: Identity) -> bool:
+    """Whether exactly *who* still runs."""
+    return start_time(who.pid) == who.start
+
+
+def open_pidfd(who: Identity) -> int | None:
+    """A pidfd of exactly *who*, or None when it has ended (pidfd_open(2))."""
+    try:
+        descriptor = os.pidfd_open(who.pid)
+    except ProcessLookupError:
+        return None
+    # The number was looked up before the start time is compared: whoever answers now is whom we hold.
+    if alive(who):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def send_signal(who: Identity, number: int) -> bool:
+    """Send a signal to exactly *who*; False when it has ended."""
+    descriptor = open_pidfd(who)
+    if descriptor is None:
+        return False
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def exit_code(status: int) -> int:
+    """The code of a wait status as shells say it: 128+n for signal n."""
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def prctl(what: str, option: int, value: int = 0) -> None:
+    """One prctl(2) with one number."""
+    if syscalls.libc().prctl(option, ctypes.c_ulong(value), 0, 0, 0):
+        syscalls.failed(what)
+
+
+def forbid_new_privileges() -> None:
+    """From now on exec gives no more privileges: no set-uid, no file capabilities (PR_SET_NO_NEW_PRIVS)."""
+    prctl("forbid new privileges", PR_SET_NO_NEW_PRIVS, 1)
+
+
+def hide() -> None:
+    """Let nobody without CAP_SYS_PTRACE look into this process or open its /proc/self/exe (CVE-2019-5736)."""
+    prctl("hide this process", PR_SET_DUMPABLE, 0)
+
+
+def set_name(name: str) -> None:
+    """What `ps` shows as this thread's name, 15 bytes of it."""
+    buffer = ctypes.create_string_buffer(os.fsencode(name)[:15])
+    syscalls.libc().prctl(PR_SET_NAME, buffer, 0, 0, 0)
+
+
+_prlimit = syscalls.libc().prlimit
+_prlimit.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
+
+
+def set_limit(name: str, soft: int, hard: int) -> None:
+    """Set one resource limit of this process (prlimit(2)); KeyError for an unknown name, -1 is no limit."""
+    try:
+        resource = RLIMITS.index(name)
+    except ValueError:
+        raise KeyError(name) from None
+    values = [RLIM_INFINITY if value < 0 else value for value in (soft, hard)]
+    if _prlimit(0, resource, struct.pack("=2Q", *values), None):
+        syscalls.failed(f"set the limit {name}")
+
+
+def default_signals() -> None:
+    """Give every signal its default action and unblock all, as a program expects them when it starts."""
+    for number in (
+        signal.SIGPIPE,
+        signal.SIGXFSZ,
+        signal.SIGINT,
+        signal.SIGCHLD,
+        signal.SIGHUP,
+        signal.SIGTERM,
+    ):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def reset_signals() -> None:
+    """`default_signals` for every signal there is: for processes whose parent may have changed any."""
+    for number in signal.valid_signals():
+        with contextlib.suppress(OSError, ValueError):
+            if signal.getsignal(number) is not signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

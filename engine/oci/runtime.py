@@ -1,0 +1,310 @@
+"""The runtime-spec document of a container (opencontainers/runtime-spec 1.2, config.md and config-linux.md).
+
+`build_spec` is a pure function of what was asked for and of the image's configuration; the defaults are
+docker's (moby, oci/defaults.go). Users are names of the *container's* /etc/passwd, so they are resolved
+inside the rootfs when it starts; until then an annotation carries them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.errors import UsageError
+from engine.kernel import capabilities
+from engine.model import JSON, LaunchOptions, Limits, Volume
+
+VERSION = "1.2.0"
+USER_ANNOTATION = "cowl.user"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CPU_PERIOD = 100_000
+"""Microseconds."""
+
+CAPABILITIES = (
+    *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID"),
+    *("CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL"),
+    "CAP_AUDIT_WRITE",
+)
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+DEVICES_ALLOWED = (
+    ("c", None, None, "m"),
+    ("b", None, None, "m"),
+    ("c", 1, 3, "rwm"),  # null
+    ("c", 1, 5, "rwm"),  # zero
+    ("c", 1, 7, "rwm"),  # full
+    ("c", 1, 8, "rwm"),  # random
+    ("c", 1, 9, "rwm"),  # urandom
+    ("c", 5, 0, "rwm"),  # tty
+    ("c", 5, 1, "rwm"),  # console
+    ("c", 5, 2, "rwm"),  # ptmx
+    ("c", 136, None, "rwm"),  # pts
+)
+SYSCTLS_OF_NAMESPACES = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
+"""Beginnings of the sysctls that belong to the IPC namespace; those of ``net.`` belong to the network's."""
+
+
+def build_spec(
+    options: LaunchOptions,
+    image_config: JSON,
+    *,
+    hostname: str,
+    cgroup_path: str,
+    files: Mapping[str, str],
+    available: int,
+    devices: Sequence[JSON] = (),
+) -> JSON:
+    """The document of a container.
+
+    *image_config* is the OCI image configuration; *files* maps paths in the container to files of the host
+    that are bound there (/etc/hosts and its like); *available* is the mask of capabilities that can be
+    given at all; *devices* are further device nodes, as linux.devices has them. Raises UsageError for what
+    has no meaning.
+    """
+    return {
+        "ociVersion": VERSION,
+        "process": _process(options, image_config.get("config") or {}, hostname, available),
+        "root": {"path": "rootfs", "readonly": options.read_only},
+        "hostname": hostname,
+        "mounts": _mounts(options, files),
+        "annotations": {USER_ANNOTATION: user_of(options, image_config)},
+        "linux": _linux(options, cgroup_path, devices),
+    }
+
+
+def command_of(options: LaunchOptions, image_config: JSON) -> tuple[str, ...]:
+    """What runs: entrypoint and command, an entrypoint of one's own setting the image's command aside."""
+    image = image_config.get("config") or {}
+    if options.entrypoint is not None:
+        entrypoint: Sequence[str] = options.entrypoint
+        command: Sequence[str] = options.command
+    else:
+        entrypoint = image.get("Entrypoint") or ()
+        command = options.command or image.get("Cmd") or ()
+    found = (*entrypoint, *command)
+    if not found or not found[0]:
+        raise UsageError(
+            f"no command for {options.image}", "neither it nor the call says one", "name a command"
+        )
+    return found
+
+
+def user_of(options: LaunchOptions, image_config: JSON) -> str:
+    """``user[:group]`` as asked for or as the image says; empty for root."""
+    return options.user or (image_config.get("config") or {}).get("User") or ""
+
+
+def stop_signal_of(options: LaunchOptions, image_config: JSON) -> str:
+    """The signal that asks the container to end."""
+    return options.stop_signal or (image_config.get("config") or {}).get("StopSignal") or "SIGTERM"
+
+
+def _process(options: LaunchOptions, image: JSON, hostname: str, available: int) -> JSON:
+    workdir = options.workdir or image.get("WorkingDir") or "/"
+    if not workdir.startswith("/"):
+        raise UsageError(f"the working directory {workdir} is not absolute", hint="begin it with /")
+    given = _capabilities(options, available)
+    process: JSON = {
+        "terminal": options.tty,
+        "user": {"uid": 0, "gid": 0},
+        "args": list(command_of(options, {"config": image})),
+        "env": environment(options, image.get("Env") or (), hostname),
+        "cwd": workdir,
+        "capabilities": {"bounding": given, "effective": given, "permitted": given},
+        "noNewPrivileges": not options.privileged,
+    }
+    if options.ulimits:
+        process["rlimits"] = [_ulimit(text) for text in options.ulimits]
+    return process
+
+
+def environment(options: LaunchOptions, image_env: Sequence[str], hostname: str) -> list[str]:
+    """PATH, HOSTNAME, TERM for a terminal, then the image's and the caller's; a bare NAME takes one away."""
+    found = {"PATH": PATH, "HOSTNAME": hostname}
+    if options.tty:
+        found["TERM"] = "xterm"
+    for entry in (*image_env, *options.env):
+        name, equals, value = entry.partition("=")
+        if not name or "\0" in entry:
+            raise UsageError(f"not an environment variable: {entry!r}", hint="write NAME=VALUE")
+        if equals:
+            found[name] = value
+        else:
+            found.pop(name, None)
+    return [f"{name}={value}" for name, value in found.items()]
+
+
+def _capabilities(options: LaunchOptions, available: int) -> list[str]:
+    added = {_capability(name) for name in options.cap_add}
+    dropped = {_capability(name) for name in options.cap_drop}
+    if options.privileged or "ALL" in added:
+        kept = {name for name in capabilities.NUMBERS if available >> capabilities.NUMBERS[name] & 1}
+    else:
+        kept = set() if "ALL" in dropped else set(CAPABILITIES)
+        kept = {name for name in kept if available >> capabilities.NUMBERS[name] & 1}
+    kept |= added - {"ALL"}
+    kept -= dropped
+    return [name for name in capabilities.NUMBERS if name in kept]
+
+
+def _capability(text: str) -> str:
+    name = text.upper()
+    if name == "ALL":
+        return name
+    name = name if name.startswith("CAP_") else f"CAP_{name}"
+    if name not in capabilities.NUMBERS:
+        raise UsageError(f"unknown capability {text}", hint="see capabilities(7)")
+    return name
+
+
+def _ulimit(text: str) -> JSON:
+    name, equals, values = text.partition("=")
+    soft, _, hard = values.partition(":")
+    from engine.kernel.process import RLIMITS
+
+    kind = f"RLIMIT_{name.upper()}"
+    if not equals or kind not in RLIMITS:
+        raise UsageError(f"not a limit: {text}", hint="write it as nofile=1024:2048")
+    try:
+        low = int(soft)
+        high = int(hard) if hard else low
+    except ValueError:
+        raise UsageError(f"not a limit: {text}", hint="write it as nofile=1024:2048") from None
+    if low > high >= 0:
+        raise UsageError(
+            f"the limit {text} is softer than hard", hint="the first number may not exceed the second"
+        )
+    return {"type": kind, "soft": low, "hard": high}
+
+
+def _mounts(options: LaunchOptions, files: Mapping[str, str]) -> list[JSON]:
+    safe = ["nosuid", "noexec", "nodev"]
+    sys_mode = ["rw"] if options.privileged else ["ro"]
+    mounts = [
+        _mount("/proc", "proc", "proc", safe),
+        _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        _mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        _mount("/sys", "sysfs", "sysfs", [*safe, *sys_mode]),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*safe, "relatime", *sys_mode]),
+        _mount("/dev/mqueue", "mqueue", "mqueue", safe),
+        _mount("/dev/shm", "tmpfs", "shm", [*safe, "mode=1777", "size=65536k"]),
+    ]
+    mounts += [_mount(path, "bind", source, ["bind", "rprivate"]) for path, source in files.items()]
+    mounts += [_tmpfs(text) for text in options.tmpfs]
+    mounts += [_volume(volume) for volume in options.volumes]
+    return mounts
+
+
+def _mount(destination: str, kind: str, source: str, options: list[str]) -> JSON:
+    return {"destination": destination, "type": kind, "source": source, "options": options}
+
+
+def _tmpfs(text: str) -> JSON:
+    destination, _, settings = text.partition(":")
+    _absolute(destination)
+    chosen = [option for option in settings.split(",") if option]
+    return _mount(destination, "tmpfs", "tmpfs", ["nosuid", "nodev", "noexec", *chosen])
+
+
+def _volume(volume: Volume) -> JSON:
+    _absolute(volume.destination)
+    return _mount(
+        volume.destination,
+        "bind",
+        volume.source,
+        ["rbind", "rprivate", "ro" if volume.read_only else "rw"],
+    )
+
+
+def _absolute(path: str) -> None:
+    parts = path.split("/")
+    if not path.startswith("/") or ".." in parts or not any(parts):
+        raise UsageError(f"cannot mount at {path or 'an empty path'}", hint="name an absolute path below /")
+
+
+def _linux(options: LaunchOptions, cgroup_path: str, devices: Sequence[JSON]) -> JSON:
+    kinds = ["mount", "pid", "ipc", "uts", "cgroup"]
+    if options.network == "none":
+        kinds.append("network")
+    linux: JSON = {
+        "namespaces": [{"type": kind} for kind in kinds],
+        "cgroupsPath": cgroup_path,
+        "resources": resources(options.limits, privileged=options.privileged),
+        "rootfsPropagation": "private",
+        "maskedPaths": [] if options.privileged else list(MASKED),
+        "readonlyPaths": [] if options.privileged else list(READ_ONLY),
+    }
+    if options.sysctls:
+        linux["sysctl"] = dict(_sysctl(text, options.network) for text in options.sysctls)
+    if devices:
+        linux["devices"] = list(devices)
+    return linux
+
+
+def _sysctl(text: str, network: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    own_network = network == "none" and name.startswith("net.")
+    if not equals or "/" in name or not (own_network or name.startswith(SYSCTLS_OF_NAMESPACES)):
+        raise UsageError(
+            f"cannot set the sysctl {text}",
+            "only those of the container's own namespaces can be set",
+            "net.* (not with --network host), kernel.msg*, kernel.sem, kernel.shm*, fs.mqueue.*",
+        )
+    return name, value
+
+
+def resources(limits: Limits, *, privileged: bool = False) -> JSON:
+    """linux.resources for *limits*: also what `update` gives to a running container."""
+    found: JSON = {"devices": _device_rules(privileged)}
+    cpu: dict[str, Any] = {}
+    if limits.cpus is not None:
+        cpu["quota"] = round(limits.cpus * CPU_PERIOD)
+        cpu["period"] = CPU_PERIOD
+    if limits.cpu_shares is not None:
+        cpu["shares"] = limits.cpu_shares
+    if limits.cpuset_cpus is not None:
+        cpu["cpus"] = limits.cpuset_cpus
+    if cpu:
+        found["cpu"] = cpu
+    memory: dict[str, Any] = {}
+    if limits.memory is not None:
+        memory["limit"] = limits.memory
+    if limits.memory_swap is not None:
+        memory["swap"] = limits.memory_swap
+    if memory:
+        found["memory"] = memory
+    if limits.pids is not None:
+        found["pids"] = {"limit": limits.pids}
+    return found
+
+
+def _device_rules(privileged: bool) -> list[JSON]:
+    if privileged:
+        return [{"allow": True, "access": "rwm"}]
+    rules: list[JSON] = [{"allow": False, "access": "rwm"}]
+    for kind, major, minor, access in DEVICES_ALLOWED:
+        rule: JSON = {"allow": True, "type": kind, "access": access}
+        if major is not None:
+            rule["major"] = major
+        if minor is not None:
+            rule["minor"] = minor
+        rules.append(rule)
+    return rules

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from engine.errors import UnsupportedError
 from engine.images.hostfiles import HostTree
+from engine.images.manifests import new_manifest
 from engine.images.publication import NewManifest, NewNode, publish_images
 from engine.layers.tarwrite import write_layer
 from engine.model import JSON, Progress, ProgressCallback
@@ -20,7 +21,7 @@ from engine.oci import documents
 from engine.store import records
 from engine.store.clock import now
 from engine.store.faults import point
-from engine.store.records import LayerRow, ManifestRow, NodeRow
+from engine.store.records import LayerRow, NodeRow
 from engine.store.staging import staging
 from engine.store.store import Store
 
@@ -231,17 +232,7 @@ def _manifest(layer: _Layer, rows: list[LayerRow], diff_ids: list[str], entries:
         "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
         "history": list(entries),
     }
-    config = documents.encode(document)
-    config_digest = documents.digest_of(config)
-    body = documents.encode(
-        documents.manifest_document(
-            documents.descriptor(documents.OCI_CONFIG, config_digest, len(config)),
-            [documents.descriptor(row.media_type, row.blob_digest, row.blob_size) for row in rows],
-        )
-    )
-    digest = documents.digest_of(body)
-    row = ManifestRow(digest, documents.OCI_MANIFEST, body, config_digest, config, rows[-1].chain_id)
-    return NewManifest(row, tuple(rows), (layer.name,))
+    return new_manifest(document, rows, rows[-1].chain_id, (layer.name,))
 
 
 def _report(progress: ProgressCallback | None, done: int) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from engine.images import forest
-from engine.oci import documents, reference
+from engine.images.manifests import new_manifest
+from engine.oci import reference
 from engine.store import records
 from engine.store.clock import now
-from engine.store.records import ManifestRow
 from engine.store.store import Store
 
 
@@ -28,15 +28,7 @@ def ensure_manifest(store: Store, source: str) -> str:
         return digest
     with store.write() as writing:
         layers = forest.layers(writing, chain_id, None)
-        config = documents.encode(forest.configuration(writing, chain_id, None))
-        config_digest = documents.digest_of(config)
-        body = documents.encode(
-            documents.manifest_document(
-                documents.descriptor(documents.OCI_CONFIG, config_digest, len(config)),
-                [documents.descriptor(row.media_type, row.blob_digest, row.blob_size) for row in layers],
-            )
-        )
-        digest = documents.digest_of(body)
-        row = ManifestRow(digest, documents.OCI_MANIFEST, body, config_digest, config, chain_id)
-        records.add_manifest(writing, row, layers)
-    return digest
+        document = forest.configuration(writing, chain_id, None)
+        manifest = new_manifest(document, layers, chain_id, ())
+        records.add_manifest(writing, manifest.row, manifest.layers)
+    return manifest.row.digest

@@ -203,6 +203,16 @@ def index_document(manifests: Sequence[JSON]) -> JSON:
     return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(manifests)}
 
 
+def oci_media_type(media_type: str) -> str:
+    """What OCI calls a layer that docker calls *media_type*: a manifest may not mix the two."""
+    docker = "application/vnd.docker.image.rootfs."
+    if not media_type.startswith(docker):
+        return media_type
+    kind = "nondistributable.v1.tar" if media_type.startswith(f"{docker}foreign") else "v1.tar"
+    base = OCI_LAYER.removesuffix("v1.tar") + kind
+    return f"{base}+{codec}" if (codec := media_type.partition(".tar.")[2]) else base
+
+
 def platform_of_host() -> tuple[str, str]:
     """Architecture (as GOARCH spells it) and variant of this machine."""
     import os

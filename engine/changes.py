@@ -1,0 +1,220 @@
+"""What read-write layers hold beside the images that they lie on, and commits of it.
+
+Everything named here may be a container or an image: an image's changes are those of its topmost layer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from engine.errors import NotFoundError, StoreError, UsageError
+from engine.model import Change, FileDiff, Node, Progress, ProgressCallback
+from engine.oci import reference
+from engine.store import records
+from engine.store.layout import ContainerPaths
+from engine.store.records import ContainerRow
+from engine.store.store import Store
+
+_FINGERPRINT_ENTRIES = 20_000
+_COUNTED_TAG = re.compile(r"(v?)([0-9]{1,9})")
+
+
+class _Stack(NamedTuple):
+    """A layer and what it lies on."""
+
+    upper: str
+    lowers: tuple[str, ...]
+    """Top first; with the init layer of a container."""
+    plain: tuple[str, ...]
+    """The whole stack, top first, without the init layer."""
+
+
+class Changes:
+    """The read-write layers of one store. Every method may be called from any thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def of(self, name: str, paths: Sequence[str] = ()) -> list[Change]:
+        """What the container *name* has changed, by path; of *paths* and below only, if any are given.
+
+        Raises NotFoundError, AmbiguousError.
+        """
+        from engine.layers.changes import changes
+
+        stack = self._stack(name)
+        with _reading(name):
+            return changes(stack.upper, stack.lowers, paths)
+
+    def between(self, old: str, new: str) -> list[Change]:
+        """Everything that differs between two trees, of containers or images: what makes *old* into *new*.
+
+        Raises NotFoundError, AmbiguousError.
+        """
+        from engine.layers.changes import tree_changes
+
+        before, after = self._stack(old).plain, self._stack(new).plain
+        with _reading(f"{old} and {new}"):
+            return tree_changes(after, before)
+
+    def diff(self, name: str, path: str) -> FileDiff:
+        """How one *path* (absolute in the container) was changed. Raises NotFoundError, AmbiguousError."""
+        from engine.layers.filediff import file_diff
+
+        stack = self._stack(name)
+        with _reading(name):
+            return file_diff(stack.upper, stack.lowers, path)
+
+    def fingerprint(self, name: str) -> object:
+        """A value that differs from an earlier one if the read-write layer of *name* has changed since.
+
+        Cheap beside `of`: one walk that compares nothing and, in a very large layer, ends early.
+        """
+        stack = self._stack(name)
+        count = newest = total = 0
+        pending = [stack.upper]
+        while pending and count < _FINGERPRINT_ENTRIES:
+            try:
+                with os.scandir(pending.pop()) as entries:
+                    for entry in entries:
+                        status = entry.stat(follow_symlinks=False)
+                        count += 1
+                        total += status.st_ctime_ns
+                        newest = max(newest, status.st_ctime_ns)
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
+            except FileNotFoundError:
+                continue  # it went while we looked: the directory above it has a new time by that
+        return count, newest, total
+
+    def propose_name(self, name: str) -> str:
+        """A name for what a commit of the container *name* makes, which no image has yet.
+
+        The next number after an image's own (``mine:1``, ``mine:2``), else the container's name with a
+        number.
+        """
+        connection = self._store.connection
+        row = records.container_row(connection, name)
+        base, prefix, number = _plain_name(row.name), "", 0
+        with contextlib.suppress(UsageError):
+            parsed = reference.parse(row.image)
+            counted = _COUNTED_TAG.fullmatch(parsed.tag or "")
+            if counted and not parsed.digest and records.find_tag(connection, str(parsed)):
+                base, prefix, number = parsed.name, counted[1], int(counted[2])
+        taken = {tag for tag, _, _ in records.tags(connection)}
+        while (proposed := f"{base}:{prefix}{number + 1}") in taken:
+            number += 1
+        return proposed
+
+    def commit(
+        self,
+        name: str,
+        tag: str | None = None,
+        *,
+        message: str = "",
+        author: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> Node:
+        """Make an image of what the container *name* has changed, called *tag* (None: by its chain ID only).
+
+        *changes* are Dockerfile instructions that change the configuration; with *pause*, the container's
+        processes stand still meanwhile. Raises NotFoundError, AmbiguousError, UsageError, ConflictError,
+        NoSpaceError.
+        """
+        from engine.images import forest
+        from engine.images.commit import Commit, commit
+
+        row = records.container_row(self._store.connection, name)
+        paths = self._store.layout.container(row.id)
+        if progress is not None:
+            progress(Progress(f"committing {row.name}", 0, None))
+        with _locked(row, paths), _frozen(paths) if pause else contextlib.nullcontext(), _reading(row.name):
+            stack = self._stack_of(row)
+            wanted = Commit(row, stack.upper, stack.lowers, tag, message, author, tuple(changes))
+            chain_id = commit(self._store, wanted)
+        with self._store.read() as connection:
+            node = forest.node(connection, chain_id)
+        if node is None:
+            raise NotFoundError(f"no image {chain_id[:19]}", "it was removed as soon as it was made")
+        return node
+
+    def _stack(self, name: str) -> _Stack:
+        """The stack of the container or image *name*."""
+        connection = self._store.connection
+        try:
+            return self._stack_of(records.container_row(connection, name))
+        except NotFoundError:
+            pass
+        try:
+            chain_id, _ = reference.resolve_image(connection, name)
+        except (NotFoundError, UsageError) as error:
+            raise NotFoundError(
+                f"no container or image {name}", "no name or ID matches", "look at cowl ps -a and cowl images"
+            ) from error
+        trees = tuple(self._store.layout.tree(each) for each in records.lineage(connection, chain_id))
+        return _Stack(trees[0], trees[1:], trees)
+
+    def _stack_of(self, row: ContainerRow) -> _Stack:
+        layout = self._store.layout
+        trees = tuple(layout.tree(each) for each in records.lineage(self._store.connection, row.chain_id))
+        paths = layout.container(row.id)
+        try:
+            init = (paths.init,) if os.listdir(paths.init) else ()
+        except FileNotFoundError:
+            init = ()
+        return _Stack(paths.upper, (*init, *trees), (paths.upper, *trees))
+
+
+def _plain_name(text: str) -> str:
+    """*text* as a part of an image name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "image"
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """A layer that is removed while it is read is not found; other failures of the disk are the store's."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{name} is not there any more", "it was removed meanwhile") from error
+    except OSError as error:
+        raise StoreError(f"cannot read the layers of {name}", error.strerror or str(error)) from error
+
+
+@contextlib.contextmanager
+def _locked(row: ContainerRow, paths: ContainerPaths) -> Iterator[None]:
+    """Nobody starts, stops or removes the container meanwhile."""
+    try:
+        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no container {row.name}", "it was removed a moment ago") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _frozen(paths: ContainerPaths) -> Iterator[None]:
+    """The container's processes stand still meanwhile, if it runs and is not paused already."""
+    from engine.containers import state
+    from engine.kernel import cgroup
+
+    facts = state.derive(paths)
+    if facts.state != "running" or facts.cgroup is None:
+        yield
+        return
+    found = cgroup.Cgroup.from_json(facts.cgroup)
+    try:
+        cgroup.freeze(found)
+        yield
+    finally:
+        cgroup.thaw(found)

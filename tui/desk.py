@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
+from textual.timer import Timer
 from textual.widget import Widget
 
 from engine.model import Container, HostFigures, Node, Sample
@@ -26,12 +27,15 @@ from tui.widgets.forest import Forest
 from tui.widgets.header import TopBar
 from tui.widgets.logs import Logs
 from tui.widgets.preview import Preview
-from tui.widgets.resources import Resources, Usage
+from tui.widgets.resources import Resources
+from tui.widgets.usage import Usage
 
 PANES = ("forest", "containers", "changes", "preview", "resources", "logs")
 """In the order of Tab."""
 STACKS: tuple[tuple[str, ...], ...] = (("forest", "containers"), ("changes", "preview"), ("lower", "logs"))
 """Of each, one is in front where there is no room for both."""
+TURN_DELAY = 0.03
+"""Seconds after which the detail follows: the cursor itself moves at once, whatever the detail costs."""
 
 
 class Desk(Widget):
@@ -69,6 +73,7 @@ class Desk(Widget):
         self._last: Sampled | None = None
         self._sizes: dict[str, int] = {}
         self._awaited: str | None = None
+        self._turning: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Top line, upper half (selection, detail), lower half (resources, logs), command and key line."""
@@ -247,12 +252,15 @@ class Desk(Widget):
             self.query_one(Containers).select(_key(item), notify=False)
         if item is not None and self.pane != "forest":
             self.query_one(Forest).select(_key(item), notify=False)
-        self._turn_to_item()
-        self._show_usage()
-        self._show_keys()
-        self.post_message(self.Selected(item))
+        if self._turning is None:
+            self._turning = self.set_timer(TURN_DELAY, self._turn_to_item)
 
     def _turn_to_item(self) -> None:
+        """Let the detail follow the selection."""
+        self._turning = None
+        self._show_usage()
+        self._show_keys()
+        self.post_message(self.Selected(self.item))
         changes, logs = self.query_one(Changes), self.query_one(Logs)
         item = self.item
         if item is None:
@@ -283,7 +291,10 @@ class Desk(Widget):
                 self.show_facts()
 
     def _say_path(self) -> None:
-        entry = self.query_one(Changes).current
+        changes = self.query_one(Changes)
+        if changes.subject != self.subject:
+            return
+        entry = changes.current
         changed = entry is not None and entry.item.change is not None
         self.post_message(self.PathSelected(entry.item.path if changed and entry is not None else None))
 
@@ -314,7 +325,7 @@ class Desk(Widget):
             self.query_one(Usage).show(chosen.name, sample, histories.get(chosen.id))
 
     def _show_keys(self) -> None:
-        self.query_one(KeyBar).show(keys.bar(self.pane, container=self.container is not None))
+        self.query_one(KeyBar).show(keys.bar(self.pane, self.container.state if self.container else None))
 
 
 def _key(item: ForestItem) -> str:

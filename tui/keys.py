@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from textual.binding import Binding, BindingType
 
+from engine.model import State
+
 
 class Key(NamedTuple):
     """One thing that the app does at a key."""
@@ -106,14 +108,14 @@ def help_groups() -> list[tuple[str, list[tuple[str, str]]]]:
     return [("Lists", list(MOVES)), *groups.items()]
 
 
-def bar(pane: str, *, container: bool) -> list[tuple[str, str]]:
-    """What the key bar offers: in which pane the keys go, and whether a container is selected (or a node)."""
+def bar(pane: str, state: State | None) -> list[tuple[str, str]]:
+    """What the key bar offers in a pane, with a container in that state selected (None: a node)."""
     ids: tuple[str, ...]
-    if pane == "changes" and container:
+    if pane == "changes" and state:
         ids = ("changes.commit", "changes.commit_with", "container.shell", "container.toggle", "app.copy")
     elif pane in ("preview", "logs"):
         ids = ("pane.back", "app.copy", "container.shell", "changes.commit")
-    elif container:
+    elif state:
         ids = (
             "container.shell",
             "changes.commit",
@@ -125,9 +127,14 @@ def bar(pane: str, *, container: bool) -> list[tuple[str, str]]:
         )
     else:
         ids = ("container.launch", "image.tag", "container.inspect", "container.remove", "app.copy")
-    return [_entry(each) for each in (*ids, "app.filter", "pane.zoom", "app.help", "app.quit")]
+    return [_entry(each, state) for each in (*ids, "app.filter", "pane.zoom", "app.help", "app.quit")]
 
 
-def _entry(key_id: str) -> tuple[str, str]:
+def _entry(key_id: str, state: State | None) -> tuple[str, str]:
     key = next(key for key in KEYS if key.id == key_id)
-    return shown(key.keys.split(",")[0]), SHORT.get(key_id, key.what)
+    what = SHORT.get(key_id, key.what)
+    if key_id == "container.toggle" and state not in ("running", "paused"):
+        what = "start"
+    elif key_id == "container.pause" and state == "paused":
+        what = "go on"
+    return shown(key.keys.split(",")[0]), what

@@ -44,7 +44,7 @@ class Outline(Generic[T]):
         """The entry at a visible position."""
         return self.entries[self.visible[position]]
 
-    def keys(self) -> list[str]:
+    def shown(self) -> list[str]:
         """The keys of the visible lines, top to bottom."""
         return [self.entries[index].key for index in self.visible]
 

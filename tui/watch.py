@@ -32,7 +32,9 @@ IDLE_TICK = 2.0
 SETTLE = 0.06
 """Seconds that a selection must last before anything is read for it: a held key passes over hundreds."""
 TAIL = 1000
-"""Log lines read at first."""
+"""Log lines read at first, and when a container says more than `FEW` in a second."""
+FEW = 50
+"""Log lines read each second, to see whether there are new ones."""
 Post = Callable[[Message], object]
 
 
@@ -199,10 +201,9 @@ class SubjectWatch(_Thread):
     def _read_log(self, subject: Subject) -> None:
         last = self._last_line
         try:
-            if last is None:
-                lines = list(self._engine.containers.logs(subject.id, tail=TAIL))
-            else:
-                lines = list(self._engine.containers.logs(subject.id, since=last.time))
+            lines = self._tail(subject, TAIL if last is None else FEW)
+            if last is not None and lines and last not in lines:
+                lines = self._tail(subject, TAIL)
         except NotFoundError:
             return
         if last is not None and last in lines:
@@ -211,3 +212,6 @@ class SubjectWatch(_Thread):
             self._post(messages.LogsRead(subject.key, lines))
         if lines:
             self._last_line = lines[-1]
+
+    def _tail(self, subject: Subject, lines: int) -> list[LogLine]:
+        return list(self._engine.containers.logs(subject.id, tail=lines))

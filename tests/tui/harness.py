@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from engine.model import Change, Container, FileDiff, HostFigures, LogLine, Node
 from tests.tui import records
 from tui import keys
 from tui.change_rows import change_entries
-from tui.desk import Desk
+from tui.desk import TURN_DELAY, Desk
 from tui.forest_rows import container_key
 from tui.messages import ChangesRead, LogsRead, Sampled, StoreRead
 from tui.theme import THEMES
@@ -102,13 +103,14 @@ class DeskApp(App[None]):
         histories = {each.id: rings(index) for index, each in enumerate(alive)}
         self.desk.show_samples(Sampled(HOST, samples, histories))
 
-    def feed_figure(self) -> None:
+    async def feed_figure(self) -> None:
         """Everything, as on a busy afternoon."""
         nodes, containers = records.figure()
         started = stamp(time.time() - 2 * 3600 - 60)
         containers = [each._replace(started=started if each.started else None) for each in containers]
         self.feed(nodes, containers)
         self.desk.select(container_key(containers[0].id))
+        await asyncio.sleep(2 * TURN_DELAY)
         self.feed_changes(records.changes())
         for tick in range(1, 4):
             self.feed_samples(containers, tick)

@@ -7,6 +7,7 @@ from textual.pilot import Pilot
 
 from tests.tui import records
 from tests.tui.harness import DeskApp
+from tui.desk import TURN_DELAY
 from tui.forest_rows import container_key, node_key
 from tui.widgets.changes import Changes
 from tui.widgets.containers import Containers
@@ -25,7 +26,8 @@ def visible(app: DeskApp) -> set[str]:
 
 
 async def settle(pilot: Pilot[None]) -> None:
-    await pilot.pause()
+    """Until the detail has followed the selection."""
+    await pilot.pause(2 * TURN_DELAY)
     await pilot.pause()
 
 
@@ -40,7 +42,7 @@ async def settle(pilot: Pilot[None]) -> None:
 async def test_each_size_shows_what_it_has_room_for(size: tuple[int, int], expected: set[str]) -> None:
     app = DeskApp()
     async with app.run_test(size=size) as pilot:
-        app.feed_figure()
+        await app.feed_figure()
         await settle(pilot)
         assert visible(app) == expected
         for line in ("top", "command", "keys"):
@@ -51,7 +53,7 @@ async def test_each_size_shows_what_it_has_room_for(size: tuple[int, int], expec
 async def test_numbers_and_tab_bring_every_pane_to_the_front(size: tuple[int, int]) -> None:
     app = DeskApp()
     async with app.run_test(size=size) as pilot:
-        app.feed_figure()
+        await app.feed_figure()
         await settle(pilot)
         for key, name in zip("12345", ("forest", "containers", "changes", "resources", "logs"), strict=True):
             await pilot.press(key)
@@ -76,7 +78,7 @@ async def test_numbers_and_tab_bring_every_pane_to_the_front(size: tuple[int, in
 async def test_zoom_gives_the_desk_to_one_pane(size: tuple[int, int]) -> None:
     app = DeskApp()
     async with app.run_test(size=size) as pilot:
-        app.feed_figure()
+        await app.feed_figure()
         await settle(pilot)
         before = visible(app)
         for name in ("forest", "preview", "resources", "logs"):
@@ -132,7 +134,7 @@ async def test_a_refresh_keeps_what_is_selected_and_shows_its_new_state() -> Non
         app.feed(nodes, [each for each in later if each.name != "worker"])
         await settle(pilot)
         assert app.desk.item is not None
-        assert app.desk.subject in app.query_one(Forest).outline.keys()
+        assert app.desk.subject in app.query_one(Forest).outline.shown()
         assert app.selections != []
 
 
@@ -158,6 +160,7 @@ async def test_late_changes_of_something_else_are_dropped() -> None:
     async with app.run_test(size=NORMAL) as pilot:
         nodes, containers = records.figure()
         app.feed(nodes, containers)
+        await settle(pilot)
         app.feed_changes(records.changes())
         old = app.desk.subject
         await settle(pilot)
@@ -173,7 +176,7 @@ async def test_late_changes_of_something_else_are_dropped() -> None:
 async def test_a_path_is_told_only_while_the_keys_go_to_the_changes() -> None:
     app = DeskApp()
     async with app.run_test(size=NORMAL) as pilot:
-        app.feed_figure()
+        await app.feed_figure()
         await settle(pilot)
         assert app.paths == []
         await pilot.press("3", "j", "j")
@@ -187,7 +190,7 @@ async def test_a_path_is_told_only_while_the_keys_go_to_the_changes() -> None:
 async def test_big_new_directories_stay_folded_and_a_refresh_keeps_what_was_unfolded() -> None:
     app = DeskApp()
     async with app.run_test(size=NORMAL) as pilot:
-        app.feed_figure()
+        await app.feed_figure()
         await settle(pilot)
         changes = app.query_one(Changes)
         assert "/srv/app/cache" in changes.outline.folded

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.cells import cell_len, set_cell_size
-from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -16,6 +15,7 @@ from textual.strip import Strip
 
 from tui.outline import Entry, Outline
 from tui.theme import Line, Role, Span, styles
+from tui.widgets.lines import strip
 
 T = TypeVar("T")
 
@@ -189,15 +189,14 @@ class FlatList(ScrollView, Generic[T], can_focus=True):
         """One visible line (Textual's line API)."""
         width = self.scrollable_content_region.width
         position = y + self.scroll_offset.y
-        base = self.rich_style
         look = styles(self.app.theme)
         if position >= len(self.outline):
             text = self.empty if y == 0 and not len(self.outline) else ""
-            return Strip([Segment(set_cell_size(text, width), base + look["muted"])], width)
+            return strip((Span(text, "muted"),), look, width, self.rich_style)
+        ground: Role | None = None
         if position == self.cursor:
-            base += look["cursor" if self.has_focus else "cursor_dim"]
-        spans = self.spans(position, width)
-        return Strip([Segment(span.text, base + look[span.role]) for span in spans], width)
+            ground = "cursor" if self.has_focus else "cursor_dim"
+        return strip(self.spans(position, width), look, width, self.rich_style, ground=ground)
 
     def spans(self, position: int, width: int) -> Line:
         """One line as text with roles, exactly *width* cells wide."""

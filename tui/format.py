@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rich.cells import cell_len, set_cell_size
 
@@ -99,11 +99,11 @@ def seconds(moment: str | None) -> float | None:
 
 def clock(moment: str) -> str:
     """The local time of day of an RFC 3339 time, 12 cells: `12:04:31.118`; blank where it has none."""
-    then = seconds(moment)
-    if then is None:
+    found, then = _TIME.match(moment), seconds(moment)
+    if found is None or then is None:
         return " " * 12
-    local = datetime.fromtimestamp(then, UTC).astimezone()
-    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
+    milliseconds = (found[3] or ".")[1:4]
+    return f"{time.strftime('%H:%M:%S', time.localtime(int(then)))}.{milliseconds:0<3}"
 
 
 def short_id(digest: str) -> str:

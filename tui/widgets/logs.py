@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.reactive import reactive
 
 from engine.model import LogLine
@@ -51,6 +52,7 @@ class Logs(Lines):
         self._text: list[str] | None = None
         self._widest = 0
         self._title = ""
+        self._noted: tuple[str, str] | None = None
 
     # What comes in.
 
@@ -84,7 +86,8 @@ class Logs(Lines):
     def show_text(self, title: str, text: str) -> None:
         """One text instead of the log, from its beginning; `start` or `show_log` brings the log back."""
         self._text = text.split("\n")
-        self.border_title = fmt.safe(title)
+        self._noted = None
+        self.border_title = Content(fmt.safe(title))
         self.border_subtitle = ""
         self.resize(len(self._text), max(map(len, self._text)))
         self.scroll_to(0, 0, animate=False, immediate=True)
@@ -190,10 +193,13 @@ class Logs(Lines):
     def _note(self) -> None:
         if self._text is not None:
             return
-        self.border_title = f"5 Logs · {fmt.safe(self._title)}" if self._title else "5 Logs"
         filtered = f"{len(self._kept)} of {len(self._lines)} lines" if self._needle else ""
         state = "" if self.following or not self._kept else "paused: G follows"
-        self.border_subtitle = " · ".join(part for part in (filtered, state) if part)
+        note = (self._title, " · ".join(part for part in (filtered, state) if part))
+        if note != self._noted:
+            self._noted = note
+            self.border_title = Content(f"5 Logs · {fmt.safe(note[0])}" if note[0] else "5 Logs")
+            self.border_subtitle = note[1]
 
     def _passes(self, line: LogLine) -> bool:
         return not self._needle or self._needle in line.text.lower()

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from pygments.lexer import Lexer
 from textual import events
+from textual.content import Content
 
 from engine.model import FileDiff
 from tui import difftext, syntax
@@ -150,7 +151,7 @@ class Preview(Lines):
         self._shown = shown
         self._head, self._diff, self._text, self._sentence, self._lexer = [], [], [], "", None
         self._made.clear()
-        self.border_title = fmt.safe(title)
+        self.border_title = Content(fmt.safe(title))
         self.border_subtitle = ""
         if not keep_place:
             self.scroll_to(0, 0, animate=False, immediate=True)

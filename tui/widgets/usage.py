@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from textual import events
 from textual.containers import Grid
+from textual.content import Content
 from textual.widget import Widget
 
 from engine.model import Sample
@@ -43,6 +44,7 @@ class Usage(Grid):
         self._before: Sample | None = None
         self._figures = Figures()
         self._tick = 0
+        self._noted = ("", "")
         self.border_title = "Usage"
 
     def compose(self) -> Iterable[Widget]:
@@ -51,7 +53,7 @@ class Usage(Grid):
 
     def show(self, name: str, sample: Sample | None, history: History | None) -> None:
         """Draw a container's latest sample and its history; without a sample, say that it does not run."""
-        self.border_title = name or "Usage"
+        self._note(name, self._noted[1])
         if sample is None or history is None:
             self._empty()
             return
@@ -63,7 +65,7 @@ class Usage(Grid):
         self._graphs["io"].show(_io(self._figures, history, step, self._tick))
         self._graphs["pids"].show(_pids(sample, history, step, self._tick))
         self._graphs["psi"].show(_psi(sample, self._psi, step, self._tick))
-        self.border_subtitle = span(2 * self._graphs["cpu"].size.width * step)
+        self._note(name, span(2 * self._graphs["cpu"].size.width * step))
 
     def on_resize(self, event: events.Resize) -> None:
         """Another number of graphs may fit."""
@@ -99,8 +101,14 @@ class Usage(Grid):
         for name, graph in self._graphs.items():
             graph.set_class(name in names, "-shown")
 
+    def _note(self, title: str, subtitle: str) -> None:
+        if (title, subtitle) != self._noted:
+            self._noted = (title, subtitle)
+            self.border_title = Content(fmt.safe(title) or "Usage")
+            self.border_subtitle = subtitle
+
     def _empty(self) -> None:
-        self.border_subtitle = ""
+        self._note(self._noted[0], "")
         for name, graph in self._graphs.items():
             graph.show(Plot(title=(Span("not running", "muted"),) if name == "cpu" else ()))
 

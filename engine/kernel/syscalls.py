@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -49,9 +48,7 @@ def number(name: str) -> int:
     try:
         return _OLDER[_MACHINE][name]
     except KeyError:
-        raise OSError(
-            errno.ENOSYS, f"{name} has no known number on {_MACHINE or platform.machine()}"
-        ) from None
+        raise OSError(errno.ENOSYS, f"{name} has no known number on {_MACHINE}") from None
 
 
 def call(what: str, nr: int, *arguments: Argument) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -154,8 +153,12 @@ class Desk(Widget):
 
     def show_log(self, read: LogsRead) -> None:
         """Add lines to the log of the selected container."""
-        if read.subject == self.subject:
-            self.query_one(Logs).append(read.lines)
+        logs = self.query_one(Logs)
+        if read.subject != self.subject or self.container is None:
+            return
+        if read.anew:
+            logs.start(self.container.name)
+        logs.append(read.lines)
 
     # What the keys say.
 
@@ -186,7 +189,7 @@ class Desk(Widget):
         if self.item is None:
             preview.show_nothing("nothing selected")
         else:
-            preview.show_lines(facts.name_of(self.item), facts.facts(self.item, time.time()))
+            preview.show_lines(facts.name_of(self.item), facts.facts(self.item))
 
     # What the panes say.
 
@@ -229,10 +232,10 @@ class Desk(Widget):
     # How it holds together.
 
     def _select_first(self) -> None:
-        """At first, what people came for: a running container, else a tagged image."""
+        """At first, what people came for: a running container, else the newest tagged image."""
         ordered = in_order(self.containers)
-        tagged = next((node for node in self.nodes if node.tags), None)
-        item: ForestItem | None = ordered[0] if ordered else tagged or next(iter(self.nodes), None)
+        newest = max(self.nodes, key=lambda node: (bool(node.tags), node.created), default=None)
+        item: ForestItem | None = ordered[0] if ordered else newest
         if item is not None:
             self._select_key(_key(item))
 

@@ -20,9 +20,9 @@ def reference(node: Node) -> str:
     return node.tags[0] if node.tags else node.chain_id.removeprefix("sha256:")[:12]
 
 
-def facts(item: ForestItem, now: float) -> Sequence[Line]:
+def facts(item: ForestItem) -> Sequence[Line]:
     """What is known of it, a line each."""
-    pairs = _node(item) if isinstance(item, Node) else _container(item, now)
+    pairs = _node(item) if isinstance(item, Node) else _container(item)
     return [(Span(f"{name:<10} ", "muted"), Span(fmt.safe(value))) for name, value in pairs if value]
 
 
@@ -47,30 +47,37 @@ def _node(node: Node) -> list[tuple[str, str]]:
         ("diff ID", node.diff_id.removeprefix("sha256:")),
         ("parent", (node.parent or "none: a base layer").removeprefix("sha256:")),
         ("layer", f"{fmt.size(node.size)} in {fmt.count(node.file_count)} entries"),
-        ("created", f"{node.created[:19].replace('T', ' ')}  ({fmt.age(node.created)} ago)"),
+        ("created", _moment(node.created)),
         ("by", node.created_by),
         ("comment", node.comment),
         ("used by", ", ".join(node.containers)),
     ]
 
 
-def _container(container: Container, now: float) -> list[tuple[str, str]]:
+def _container(container: Container) -> list[tuple[str, str]]:
     return [
         ("container", container.name),
         ("ID", container.id[:12]),
         ("image", container.image),
         ("command", fmt.command_line(container.command)),
-        ("state", _state(container, now)),
+        ("state", _state(container)),
         ("trouble", container.error),
         ("PID", str(container.pid or "")),
         ("limits", limits_text(container.limits)),
         ("network", container.options.network),
         ("volumes", ", ".join(f"{each.source} on {each.destination}" for each in container.options.volumes)),
-        ("created", f"{container.created[:19].replace('T', ' ')}  ({fmt.age(container.created, now)} ago)"),
+        ("created", _moment(container.created)),
     ]
 
 
-def _state(container: Container, now: float) -> str:
-    if container.state == "running":
-        return f"running for {state_text(container, now)}"
-    return container.state if container.state != "exited" else f"exited: {state_text(container, now)}"
+def _state(container: Container) -> str:
+    if container.state in ("running", "paused"):
+        return f"{container.state} since {_moment(container.started or container.created)}"
+    if container.state == "exited":
+        return f"{state_text(container, 0.0)} at {_moment(container.finished or '')}"
+    return container.state
+
+
+def _moment(stamp: str) -> str:
+    """`2026-01-31 13:44:04` in UTC, as it was recorded."""
+    return stamp[:19].replace("T", " ")

@@ -50,10 +50,12 @@ class ChangesRead(Message):
 class LogsRead(Message):
     """Lines that a container has said since the last such message about it."""
 
-    def __init__(self, subject: str, lines: Sequence[LogLine]) -> None:
+    def __init__(self, subject: str, lines: Sequence[LogLine], *, anew: bool = False) -> None:
         super().__init__()
         self.subject = subject
         self.lines = lines
+        self.anew = anew
+        """Whether they take the place of what was read before, instead of following it."""
 
 
 class Advanced(Message):

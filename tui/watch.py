@@ -155,8 +155,8 @@ class SubjectWatch(_Thread):
         self.poke()
 
     def again(self) -> None:
-        """Read everything about the present subject anew, now."""
-        self._subject = None
+        """Read the changes of the present subject anew, now."""
+        self._fingerprint = None
         self.poke()
 
     def _turn(self) -> float:
@@ -201,15 +201,16 @@ class SubjectWatch(_Thread):
     def _read_log(self, subject: Subject) -> None:
         last = self._last_line
         try:
-            lines = self._tail(subject, TAIL if last is None else FEW)
-            if last is not None and lines and last not in lines:
-                lines = self._tail(subject, TAIL)
+            lines = self._tail(subject, FEW if last else TAIL)
+            if last is not None:
+                if last in lines:
+                    del lines[: lines.index(last) + 1]
+                else:  # A line that had not ended has grown, or there are more than a few new ones.
+                    lines, last = self._tail(subject, TAIL), None
         except NotFoundError:
             return
-        if last is not None and last in lines:
-            del lines[: lines.index(last) + 1]
-        if lines or last is None:
-            self._post(messages.LogsRead(subject.key, lines))
+        if lines or self._last_line is None:
+            self._post(messages.LogsRead(subject.key, lines, anew=last is None))
         if lines:
             self._last_line = lines[-1]
 

@@ -32,7 +32,7 @@ class Containers(FlatList[Container]):
 
     def describe(self, entry: Entry[Container], width: int) -> tuple[Line, Line]:
         """See `FlatList`."""
-        return container_line(entry.item, min(self._name_width, max(6, width // 3)), time.time())
+        return container_line(entry.item, min(self._name_width, max(6, width * 9 // 20)), time.time())
 
 
 def container_entries(containers: Sequence[Container]) -> list[Entry[Container]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, shell_complete
 
 from engine.cli import report
 from engine.cli.options import COMMANDS, GLOBALS, Command, Option
 from engine.cli.session import Session
 
-ENVIRONMENT = {"root": "COWL_ROOT", "cgroup_parent": "COWL_CGROUP_PARENT"}
+COMPLETION = "_COWL_COMPLETE"
+"""What the shell's completion function asks for, in click's protocol."""
 MODULES = {
     "images": ("starter", "load", "save", "images", "forest", "history", "tag", "rmi"),
     "containers": ("start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename", "attach"),
@@ -60,18 +62,21 @@ class CowlGroup(click.Group):
 
 
 def dispatch(words: Sequence[str]) -> int:
-    """Run a command line through click and return its exit code; engine errors are left to the caller."""
+    """Run a command line through click and return its exit code; engine errors are left to the caller.
+
+    Not by click's own `main`, which has an answer of its own to interrupts and broken pipes.
+    """
     cli = command_line()
+    if instruction := os.environ.get(COMPLETION):
+        return shell_complete(cli, {}, "cowl", COMPLETION, instruction)
     try:
-        code = cli.main(list(words), "cowl", standalone_mode=False, complete_var="_COWL_COMPLETE")
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return error.exit_code
+        with cli.make_context("cowl", list(words)) as context:
+            code = cli.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         report.say(_message(error))
         return error.exit_code
-    except click.Abort:
-        return report.INTERRUPTED
     return code if isinstance(code, int) else 0
 
 
@@ -142,8 +147,6 @@ def _option(option: Option) -> click.Option:
         multiple=option.multiple,
         hidden=option.hidden,
         type=click.UNPROCESSED,
-        envvar=None,
-        show_envvar=False,
     )
 
 
@@ -174,6 +177,3 @@ def _message(error: click.ClickException) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "cowl"
     return f"{text}; see {path} --help"
-
-
-COMPLETE_CONTAINER: dict[str, Callable[..., list[CompletionItem]]] = {"shell_complete": complete_containers}

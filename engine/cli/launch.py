@@ -53,6 +53,7 @@ def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:
                 env=values.environment(given["env"], given["env_file"]),
                 user=given["user"] or None,
                 workdir=given["workdir"] or None,
+                privileged=given["privileged"],
             )
 
 
@@ -63,7 +64,7 @@ def start_attached(engine: Engine, container: str, *, interactive: bool) -> int:
 
 def attach(engine: Engine, container: str, *, interactive: bool) -> int:
     """Join a running container; its exit code, or 0 if it was left by ctrl-p ctrl-q."""
-    return engine.containers.attach(container, interactive=interactive)
+    return engine.containers.attach(container, interactive=interactive) or 0
 
 
 def check_terminal(*, interactive: bool, tty: bool) -> None:

@@ -15,9 +15,6 @@ from engine.cli.options import COMMANDS, GLOBALS
 from engine.cli.parser import parse
 from engine.cli.session import Session
 
-COMPLETION = "_COWL_COMPLETE"
-"""Set by the shell's completion function, in click's protocol."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
@@ -32,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     said = parse(words, GLOBALS)
-    if COMPLETION not in os.environ and said is not None and not said.values["version"]:
+    if "_COWL_COMPLETE" not in os.environ and said is not None and not said.values["version"]:
         session = Session(said.values["root"], said.values["cgroup_parent"])
         if not said.rest and sys.stdin.isatty() and sys.stdout.isatty():
             _open_workstation(session)

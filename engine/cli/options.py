@@ -102,7 +102,11 @@ EXEC = Command(
     "exec",
     "CONTAINER COMMAND [ARGUMENT]...",
     "Run a further command in a running container.",
-    (Option(("-d", "--detach"), "detach", "Let it run on its own."), *_PROCESS),
+    (
+        Option(("-d", "--detach"), "detach", "Let it run on its own."),
+        *_PROCESS,
+        Option(("--privileged",), "privileged", "Give it every capability."),
+    ),
     2,
 )
 COMMANDS: Mapping[str, Command] = MappingProxyType({command.name: command for command in (CREATE, RUN, EXEC)})

@@ -25,7 +25,8 @@ def fail(error: BaseException) -> int:
     """Say what went wrong and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
-    if isinstance(error, BrokenPipeError) and _lost_stdout():
+    if isinstance(error, BrokenPipeError):
+        _drop_output()
         return BROKEN_PIPE
     if os.environ.get(DEBUG, "0") not in ("", "0"):
         import traceback
@@ -79,13 +80,8 @@ def _from_system(error: OSError) -> CowlError:
     return CowlError(what, reason, f"{DEBUG}=1 shows where")
 
 
-def _lost_stdout() -> bool:
-    """Whether nobody reads our output any more; then nothing more is written to it, not even at exit."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        silent = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silent, sys.stdout.fileno())
-        os.close(silent)
-        return True
-    return False
+def _drop_output() -> None:
+    """Nobody reads stdout any more: what is still buffered goes nowhere, at exit too."""
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, sys.stdout.fileno())
+    os.close(silent)

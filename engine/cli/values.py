@@ -15,7 +15,7 @@ from engine.cli.options import Values
 from engine.errors import UnsupportedError, UsageError
 from engine.model import LaunchOptions, Limits, Volume
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 _MODES = {"": False, "rw": False, "ro": True}
 _IGNORED_MODES = {"z", "Z", "rprivate", "private", "nocopy"}
@@ -95,8 +95,8 @@ def positive(text: str | None, option: str) -> float | None:
 
 
 def seconds(text: str) -> float:
-    """Seconds to wait; negative is for ever, as docker has it."""
-    return math.inf if text.startswith("-") and text[1:].isdecimal() else positive(text, "a time") or 0.0
+    """Seconds to wait; negative, which becomes -1, is for ever, as docker has it."""
+    return -1.0 if text.startswith("-") and text[1:].isdecimal() else positive(text, "a time") or 0.0
 
 
 def integer(text: str | None, option: str) -> int | None:

@@ -15,6 +15,7 @@ from engine.cli.forest import STATES, state_text
 from engine.cli.group import complete_containers
 from engine.cli.output import Column, Piece, json_option, quiet_option
 from engine.cli.session import Session
+from engine.containers.processes import processes
 from engine.engine import Engine
 from engine.errors import ConflictError, UsageError
 from engine.model import JSON, Container, Sample
@@ -165,9 +166,12 @@ def _written(text: str) -> datetime:
 def top_command(session: Session, as_json: bool, container: str) -> None:
     """List the processes in a running container."""
     with session.open() as engine:
-        processes = engine.containers.top(container)
+        found = engine.containers.inspect(container)
+    if found["cgroup"] is None or found["state"] not in ("running", "paused"):
+        raise ConflictError(f"the container {container} is not running", hint=f"cowl start {container}")
+    running = processes(found["cgroup"])
     if as_json:
-        output.emit(processes)
+        output.emit(running)
         return
     columns = [
         Column("PID", True),
@@ -180,7 +184,7 @@ def top_command(session: Session, as_json: bool, container: str) -> None:
         columns,
         [
             [str(each.pid), str(each.parent), str(each.uid), f"{each.cpu_seconds:.2f}s", each.command]
-            for each in processes
+            for each in running
         ],
     )
 

@@ -1,0 +1,218 @@
+"""Commands on containers, beyond the main story."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.model import JSON
+from tests.support.roots import Run, environment
+from tests.support.traces import Root
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def ready(starter_images: Root, cowl: Run) -> Run:
+    """`cowl` with the starter images."""
+    return cowl
+
+
+def ps(cowl: Run, *words: str) -> list[JSON]:
+    found: list[JSON] = json.loads(cowl("ps", *words, "--json", check=True).stdout)
+    return found
+
+
+def test_a_life(ready: Run) -> None:
+    [identity] = ready("create", "--name", "a", "starter", "sleep", "60", check=True).stdout.split()
+    assert len(identity) == 64
+    assert [each["state"] for each in ps(ready, "-a")] == ["created"]
+    assert ps(ready) == []
+    assert ready("start", "a", check=True).stdout == "a\n"
+    assert ready("pause", identity[:6], check=True).stdout == f"{identity[:6]}\n"
+    assert [each["state"] for each in ps(ready)] == ["paused"]
+    assert ready("unpause", "a", check=True).stdout == "a\n"
+    assert ready("ps", "-q").stdout == f"{identity[:12]}\n"
+    ready("rename", "a", "b", check=True)
+    first = ps(ready)[0]["pid"]
+    assert ready("restart", "-t", "0", "b", check=True).stdout == "b\n"
+    assert ps(ready)[0]["pid"] != first
+    assert ready("kill", "-s", "KILL", "b", check=True).stdout == "b\n"
+    assert ready("wait", "b", check=True).stdout == "137\n"
+    assert [(each["state"], each["exit_code"]) for each in ps(ready, "-a")] == [("exited", 137)]
+    assert ready("rm", "b", check=True).stdout == "b\n"
+    assert ps(ready, "-a") == []
+
+
+def test_wait_is_told_the_end(ready: Run) -> None:
+    ready("run", "-d", "--name", "a", "starter", "sh", "-c", "sleep 0.3; exit 5", check=True)
+    assert ready("wait", "a", check=True).stdout == "5\n"
+
+
+def test_start_again_attached(ready: Run) -> None:
+    ready("create", "-i", "--name", "a", "starter", "sh", "-c", "cat; echo err >&2; exit 4", check=True)
+    done = ready("start", "-a", "-i", "a", input="typed\n")
+    assert (done.returncode, done.stdout, done.stderr) == (4, "typed\n", "err\n")
+    done = ready("start", "-a", "a")
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", "err\n")
+
+
+def test_logs(ready: Run) -> None:
+    script = "for n in 1 2 3; do echo out $n; echo err $n >&2; done; printf last"
+    ready("run", "--name", "a", "starter", "sh", "-c", script, check=True)
+    done = ready("logs", "a", check=True)
+    assert (done.stdout, done.stderr) == ("out 1\nout 2\nout 3\nlast\n", "err 1\nerr 2\nerr 3\n")
+    lines = [
+        json.loads(line) for line in ready("logs", "--json", "-n", "2", "a", check=True).stdout.splitlines()
+    ]
+    assert len(lines) == 2
+    assert set(lines[0]) == {"time", "stream", "text"}
+    stamped = ready("logs", "-t", "a", check=True).stdout.splitlines()
+    assert [line.split(" ", 1)[1] for line in stamped] == ["out 1", "out 2", "out 3", "last"]
+    after = stamped[1].split(" ")[0]
+    assert "out 1" not in ready("logs", "--since", after, "a", check=True).stdout
+    assert ready("logs", "--since", "1h", "a", check=True).stdout == done.stdout
+    assert ready("logs", "--until", "1h", "a", check=True).stdout == ""
+
+
+def test_logs_are_followed_to_the_end(ready: Run) -> None:
+    ready("run", "-d", "--name", "a", "starter", "sh", "-c", "echo one; sleep 0.4; echo two", check=True)
+    assert ready("logs", "-f", "a", check=True).stdout == "one\ntwo\n"
+
+
+def test_top(ready: Run) -> None:
+    ready("run", "-d", "--name", "a", "starter", "sh", "-c", "sleep 60; true", check=True)
+    deadline = time.monotonic() + 10
+    while len(found := json.loads(ready("top", "--json", "a", check=True).stdout)) < 2:
+        assert time.monotonic() < deadline
+    assert {each["command"] for each in found} == {"sh -c sleep 60; true", "sleep 60"}
+    assert {each["uid"] for each in found} == {0}
+    assert found[1]["parent"] == found[0]["pid"]
+    assert "sleep 60" in ready("top", "a", check=True).stdout
+
+
+def test_inspect(ready: Run) -> None:
+    ready("run", "-d", "--name", "a", "-m", "64m", "-l", "k=v", "starter", "sleep", "60", check=True)
+    container, image = json.loads(ready("inspect", "a", "starter", check=True).stdout)
+    assert (container["name"], container["labels"], container["limits"]["memory"]) == (
+        "a",
+        {"k": "v"},
+        64 << 20,
+    )
+    assert os.path.isdir(container["upper"])
+    assert Path(f"/proc/{container['pid']}/comm").read_text(encoding="ascii") == "sleep\n"
+    assert container["config"]["process"]["args"] == ["sleep", "60"]
+    assert container["chain_id"] == image["chain_id"]
+    [only] = json.loads(ready("inspect", "--type", "image", "starter:base", check=True).stdout)
+    assert only["chain_id"] != image["chain_id"]
+
+
+def test_the_environment_of_a_process(ready: Run, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("FROM_FILE=1\n", encoding="ascii")
+    words = (
+        "run",
+        "--rm",
+        "-e",
+        "A=b c",
+        "-e",
+        "HERE",
+        "--env-file",
+        f"{tmp_path}/env",
+        "-w",
+        "/etc",
+        "starter",
+    )
+    script = 'echo "$A|$HERE|$FROM_FILE|$PWD"'
+    assert ready(*words, "sh", "-c", script, env={"HERE": "yes"}).stdout == "b c|yes|1|/etc\n"
+
+
+def test_volumes(ready: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("host\n", encoding="ascii")
+    words = (
+        "run",
+        "--rm",
+        "-v",
+        f"{tmp_path}:/data",
+        "starter",
+        "sh",
+        "-c",
+        "cat /data/file; echo back > /data/new",
+    )
+    assert ready(*words, check=True).stdout == "host\n"
+    assert (tmp_path / "new").read_text(encoding="ascii") == "back\n"
+    read_only = ("run", "--rm", "-v", f"{tmp_path}:/data:ro", "starter", "sh", "-c", "echo x > /data/other")
+    assert ready(*read_only).returncode != 0
+    assert not (tmp_path / "other").exists()
+
+
+def test_standard_input_and_output_are_bytes(starter_images: Root) -> None:
+    data = bytes(range(256)) * 4096
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.cli", "run", "--rm", "-i", "starter", "cat"],
+        env=environment(starter_images),
+        input=data,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == data
+
+
+def test_a_terminal(starter_images: Root) -> None:
+    """`cowl run -it` in a terminal of 33 rows: the container's has as many, and its end is ours."""
+    child, master = pty.fork()
+    if child == 0:
+        words = ["run", "--rm", "-it", "starter", "sh", "-c", "stty size; read line; echo got $line; exit 9"]
+        os.execve(sys.executable, [sys.executable, "-m", "engine.cli", *words], environment(starter_images))
+    try:
+        import fcntl
+        import struct
+        import termios
+
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+        seen = read_until(master, b"33 77")
+        os.write(master, b"typed\r")
+        seen += read_until(master, b"got typed")
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 9
+    finally:
+        os.close(master)
+
+
+def read_until(descriptor: int, wanted: bytes) -> bytes:
+    """What a terminal shows, until *wanted* is in it."""
+    seen = b""
+    deadline = time.monotonic() + 30
+    while wanted not in seen:
+        assert select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0], seen
+        seen += os.read(descriptor, 4096)
+    return seen
+
+
+def test_the_workstation_is_opened_in_a_terminal_alone(root: Root, tmp_path: Path) -> None:
+    """`cowl` becomes ``python -m tui``, which a stand-in on the module path proves."""
+    (tmp_path / "tui").mkdir()
+    (tmp_path / "tui" / "__init__.py").touch()
+    stand_in = "import os, sys; print('the app on', os.environ['COWL_ROOT'], 'engine' in sys.modules)"
+    (tmp_path / "tui" / "__main__.py").write_text(stand_in, encoding="utf-8")
+    child, master = pty.fork()
+    if child == 0:
+        os.chdir(tmp_path)
+        os.execve(
+            sys.executable,
+            [sys.executable, "-c", "from engine.cli.main import main; main()", "--root", "store"],
+            environment(root),
+        )
+    try:
+        assert f"the app on {tmp_path}/store False" in read_until(master, b"False").decode()
+    finally:
+        os.waitpid(child, 0)
+        os.close(master)

@@ -1,0 +1,145 @@
+"""What the launch path may import: every module more is a millisecond on each `cowl run`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.roots import Run, environment
+from tests.support.traces import Root
+
+ALLOWED = {
+    *(
+        "os",
+        "sys",
+        "errno",
+        "stat",
+        "signal",
+        "time",
+        "select",
+        "fcntl",
+        "struct",
+        "socket",
+        "json",
+        "typing",
+    ),
+    *("collections", "contextlib", "ctypes", "sqlite3", "functools", "itertools", "enum", "re", "hashlib"),
+    # What those import themselves.
+    *(
+        "abc",
+        "ast",
+        "array",
+        "codecs",
+        "copyreg",
+        "datetime",
+        "encodings",
+        "genericpath",
+        "io",
+        "keyword",
+        "math",
+    ),
+    *(
+        "operator",
+        "posixpath",
+        "reprlib",
+        "selectors",
+        "site",
+        "types",
+        "weakref",
+        "warnings",
+        "string",
+        "numbers",
+    ),
+    *(
+        "termios",
+        "tty",
+        "grp",
+        "pwd",
+        "threading",
+        "zipimport",
+        "marshal",
+        "gc",
+        "builtins",
+        "posix",
+        "atexit",
+    ),
+    "runpy",
+}
+"""Modules of the standard library, by their first part; C modules that begin with an underscore besides."""
+
+PROBE = """
+import json, os, sys
+from engine.cli.main import main
+code = main(sys.argv[1:])
+sys.stdout.flush()
+with open(os.environ["MODULES"], "w") as file:
+    json.dump(sorted(sys.modules), file)
+sys.exit(code)
+"""
+
+
+def imported(root: Root, path: str, *words: str) -> set[str]:
+    """The modules in `cowl WORDS…` at its end, those that any Python starts with left out."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *words],
+        env=environment(root, {"MODULES": path}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    with open(path, encoding="utf-8") as file:
+        found = set(json.load(file))
+    bare = subprocess.run(
+        [sys.executable, "-c", "import json, sys; print(json.dumps(sorted(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return found - set(json.loads(bare.stdout))
+
+
+def strangers(modules: set[str]) -> set[str]:
+    """Those of *modules* that are neither ours nor allowed."""
+    return {
+        name
+        for name in modules
+        if name.partition(".")[0] not in {"engine", *ALLOWED} and not name.startswith("_")
+    }
+
+
+@pytest.mark.kernel
+def test_run(starter_images: Root, tmp_path: object) -> None:
+    words = ("run", "--rm", "-m", "64m", "starter", "true")
+    assert strangers(imported(starter_images, f"{tmp_path}/modules", *words)) == set()
+
+
+@pytest.mark.kernel
+def test_run_detached_and_exec(starter_images: Root, cowl: Run, tmp_path: object) -> None:
+    words = ("run", "-d", "--name", "a", "starter", "sleep", "60")
+    assert strangers(imported(starter_images, f"{tmp_path}/modules", *words)) == set()
+    assert strangers(imported(starter_images, f"{tmp_path}/modules", "exec", "a", "true")) == set()
+    cowl("rm", "-f", "a", check=True)
+
+
+@pytest.mark.kernel
+def test_the_room_of_images_is_not_entered_by_a_launch(starter_images: Root, tmp_path: object) -> None:
+    found = imported(starter_images, f"{tmp_path}/modules", "run", "--rm", "starter", "true")
+    assert not {
+        name for name in found if name.startswith(("engine.images", "engine.changes", "engine.layers"))
+    }
+
+
+def test_click_comes_with_other_commands_and_rich_does_not(root: Root, tmp_path: object) -> None:
+    found = imported(root, f"{tmp_path}/modules", "version")
+    assert "click" in found
+    assert not {name.partition(".")[0] for name in found} & {
+        "rich",
+        "textual",
+        "msgspec",
+        "psutil",
+        "asyncio",
+    }

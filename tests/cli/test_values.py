@@ -1,0 +1,189 @@
+"""What is typed after options: docker's spellings, and one sentence for everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.cli import values
+from engine.cli.options import RUN
+from engine.cli.parser import parse
+from engine.errors import CowlError, UnsupportedError, UsageError
+from engine.model import LaunchOptions, Limits, Volume
+
+
+def launch(*words: str) -> LaunchOptions:
+    parsed = parse(words, RUN.options)
+    assert parsed is not None
+    return values.launch_options(parsed.values, parsed.rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [
+        *[("0", 0), ("4096", 4096), ("64m", 64 << 20), ("64M", 64 << 20), ("1g", 1 << 30), ("1.5k", 1536)],
+        *[("10MiB", 10 << 20), ("10mb", 10 << 20), ("2 t", 2 << 40), ("7b", 7)],
+    ],
+)
+def test_sizes(text: str, bytes_: int) -> None:
+    assert values.size(text, "-m") == bytes_
+
+
+@pytest.mark.parametrize("text", ["", "m", "64q", "-1", "1e3", "64mm", "0x10", "ib", "٣m"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match="bad size"):
+        values.size(text, "-m")
+
+
+@given(st.text())
+def test_a_size_is_a_number_or_one_sentence(text: str) -> None:
+    try:
+        found = values.size(text, "-m")
+    except UsageError as error:
+        assert error.why
+        assert error.hint
+    else:
+        assert found is not None
+        assert found >= 0
+
+
+def test_nothing_given_is_every_default() -> None:
+    assert launch("starter") == LaunchOptions("starter")
+
+
+def test_everything_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROM_HERE", "yes")
+    monkeypatch.delenv("NOT_SET", raising=False)
+    options = launch(
+        *(
+            "-it",
+            "--rm",
+            "--name",
+            "a",
+            "-e",
+            "A=1=2",
+            "-e",
+            "FROM_HERE",
+            "-e",
+            "NOT_SET",
+            "-w",
+            "/w",
+            "-u",
+            "1:2",
+        ),
+        *("-h", "box", "--entrypoint", "/e", "--read-only", "--privileged", "--tmpfs", "/t:size=1m"),
+        *("-v", "/s:/d:ro", "-v", "./here:/e", "--cap-add", "SYS_ADMIN,NET_ADMIN", "--cap-drop", "ALL"),
+        *("--ulimit", "nofile=1:2", "--sysctl", "net.x=1", "--label", "k=v", "-l", "w", "--network", "host"),
+        *("--stop-signal", "INT", "--stop-timeout", "3", "--cpus", "0.5", "--cpu-shares", "512"),
+        *("--cpuset-cpus", "0-1", "-m", "64m", "--memory-swap", "-1", "--pids-limit", "50"),
+        *("starter", "sh", "-c", "-e"),
+    )
+    assert options == LaunchOptions(
+        image="starter",
+        command=("sh", "-c", "-e"),
+        entrypoint=("/e",),
+        name="a",
+        env=("A=1=2", "FROM_HERE=yes"),
+        workdir="/w",
+        user="1:2",
+        hostname="box",
+        interactive=True,
+        tty=True,
+        auto_remove=True,
+        network="host",
+        read_only=True,
+        privileged=True,
+        cap_add=("SYS_ADMIN", "NET_ADMIN"),
+        cap_drop=("ALL",),
+        volumes=(Volume("/s", "/d", True), Volume(os.path.abspath("here"), "/e")),
+        tmpfs=("/t:size=1m",),
+        ulimits=("nofile=1:2",),
+        sysctls=("net.x=1",),
+        labels=("k=v", "w"),
+        stop_signal="INT",
+        stop_timeout=3.0,
+        limits=Limits(0.5, 512, "0-1", 64 << 20, -1, 50),
+    )
+
+
+def test_an_option_of_the_table_is_never_forgotten() -> None:
+    """Every option changes what is launched, or refuses: none is accepted and dropped."""
+    default = launch("x")
+    samples = {
+        "NUMBER": "3",
+        "NAME=VALUE": "A=1",
+        "SIZE": "8m",
+        "SECONDS": "3",
+        "SRC:DST[:ro]": "/a:/b",
+        "FILE": os.devnull,
+    }
+    for option in RUN.options:
+        if option.dest in ("detach", "env_file"):
+            continue
+        words = [option.flags[0], *([samples.get(option.metavar, "host")] if option.metavar else [])]
+        with contextlib.suppress(CowlError):
+            assert launch(*words, "x") != default, option
+
+
+@pytest.mark.parametrize(
+    "words", [["--pids-limit", "-1"], ["--pids-limit", "0"], ["-m", "0"], ["--cpus", "0"]]
+)
+def test_unlimited_is_no_limit(words: list[str]) -> None:
+    assert launch(*words, "x").limits == Limits()
+
+
+def test_an_empty_entrypoint_is_none_at_all() -> None:
+    assert launch("--entrypoint", "", "x", "sh").entrypoint == ()
+    assert launch("--entrypoint", '["a", "b c"]', "x").entrypoint == ("a", "b c")
+
+
+def test_waiting_for_ever() -> None:
+    assert launch("--stop-timeout", "-1", "x").stop_timeout == -1
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "said"),
+    [
+        (["-m", "64q"], UsageError, "write it like 64m"),
+        (["--cpus", "-1"], UsageError, "bad number '-1' for --cpus"),
+        (["--cpus", "nan"], UsageError, "bad number"),
+        (["--pids-limit", "many"], UsageError, "no whole number"),
+        (["--stop-timeout", "soon"], UsageError, "bad number"),
+        (["-e", "=x"], UsageError, "write NAME=VALUE"),
+        (["-e", ""], UsageError, "write NAME=VALUE"),
+        (["-e", "A B=1"], UsageError, "write NAME=VALUE"),
+        (["--env-file", "/nowhere/at/all"], UsageError, "cannot read /nowhere/at/all"),
+        (["-v", "/here"], UsageError, "write it like"),
+        (["-v", ":/there"], UsageError, "write it like"),
+        (["-v", "/a:/b:rx"], UsageError, "neither ro nor rw"),
+        (["-v", "data:/b"], UnsupportedError, "named volumes come later"),
+        (
+            ["-p", "80:80"],
+            UnsupportedError,
+            "networks come later; use --network none or host|networks come later",
+        ),
+        (["--network", "bridge"], UnsupportedError, "networks come later"),
+        (["--network", "container:x"], UnsupportedError, "networks come later"),
+        (["--entrypoint", "[1]"], UsageError, "array of strings"),
+        (["--entrypoint", "[oops"], UsageError, "JSON array"),
+    ],
+)
+def test_what_has_no_meaning(words: list[str], error: type[CowlError], said: str) -> None:
+    with pytest.raises(error, match=said):
+        launch(*words, "x")
+
+
+def test_an_environment_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROM_HERE", "yes")
+    file = tmp_path / "env"
+    file.write_bytes(
+        b"\xef\xbb\xbf# a comment\n\nA=1\r\n  B= two words \nFROM_HERE\nNOT_SET_ANYWHERE\nC=\xff\n"
+    )
+    found: Any = launch("-e", "A=2", "--env-file", str(file), "x").env
+    assert found == ("A=1", "B= two words ", "FROM_HERE=yes", "C=\udcff", "A=2")

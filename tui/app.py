@@ -16,7 +16,7 @@ from tui.actions.containers import ContainerActions
 from tui.actions.images import ImageActions
 from tui.actions.view import ViewActions
 from tui.commands import PaletteCommands
-from tui.desk import Desk
+from tui.desk import BIG_LAYER, Desk
 from tui.forest_rows import ForestItem
 from tui.messages import ChangesRead, LogsRead, Sampled, StoreRead
 from tui.theme import THEMES
@@ -83,12 +83,14 @@ class Workstation(ContainerActions, ImageActions, ViewActions):
     def on_desk_selected(self, message: Desk.Selected) -> None:
         """Follow something else."""
         message.stop()
-        self.subject_watch.turn_to(_subject(message.item, self.desk.subject))
+        self.subject_watch.turn_to(_subject(message.item, self.desk))
 
 
-def _subject(item: ForestItem | None, key: str) -> Subject | None:
+def _subject(item: ForestItem | None, desk: Desk) -> Subject | None:
+    """What to read about the selected thing; big layers only when the keys go to their changes."""
     if item is None:
         return None
     if isinstance(item, Node):
-        return Subject("node", item.chain_id, item.parent, key)
-    return Subject("container", item.id, None, key)
+        wanted = item.file_count <= BIG_LAYER or desk.pane == "changes"
+        return Subject("node", item.chain_id, desk.subject) if wanted else None
+    return Subject("container", item.id, desk.subject)

@@ -33,6 +33,8 @@ PANES = ("forest", "containers", "changes", "preview", "resources", "logs")
 """In the order of Tab."""
 STACKS: tuple[tuple[str, ...], ...] = (("forest", "containers"), ("changes", "preview"), ("lower", "logs"))
 """Of each, one is in front where there is no room for both."""
+BIG_LAYER = 20_000
+"""A layer of more entries than this is read only when somebody goes to the changes pane for it."""
 TURN_DELAY = 0.03
 """Seconds after which the detail follows: the cursor itself moves at once, whatever the detail costs."""
 
@@ -222,6 +224,7 @@ class Desk(Widget):
         self._to_front(name)
         self._show_keys()
         if name == "changes":
+            self.post_message(self.Selected(self.item))
             self._say_path()
         elif name in ("forest", "containers"):
             listed = self.query_one(f"#{name}", FlatList).current
@@ -272,7 +275,8 @@ class Desk(Widget):
             changes.begin(_key(item), item.name, "reading the read-write layer …")
             logs.start(item.name)
         else:
-            sentence = "reading the layer …" if item.parent else "a base layer: everything in it is new"
+            big = f"{item.file_count:,} entries: 3 reads them"
+            sentence = big if item.file_count > BIG_LAYER else "reading the layer …"
             changes.begin(_key(item), facts.name_of(item), sentence)
         if self.pane not in ("changes", "preview"):
             self.show_facts()

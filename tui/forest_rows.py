@@ -129,7 +129,7 @@ def in_order(containers: Iterable[Container]) -> list[Container]:
 
 
 def _node_text(node: Node) -> str:
-    return " ".join((*node.tags, fmt.short_id(node.chain_id), node.created_by))
+    return " ".join((*node.tags, fmt.short_id(node.chain_id), node.comment or node.created_by))
 
 
 def _node_line(node: Node) -> tuple[Line, Line]:
@@ -137,5 +137,6 @@ def _node_line(node: Node) -> tuple[Line, Line]:
     for tag in node.tags:
         left += [Span(f" {fmt.safe(tag)} ", "tag"), Span(" ")]
     if not left:
-        left = [Span(f"{fmt.short_id(node.chain_id)} ", "id"), Span(fmt.safe(node.created_by), "faint")]
+        said = fmt.safe(node.comment or node.created_by)
+        left = [Span(f"{fmt.short_id(node.chain_id)} ", "id"), Span(said, "faint")]
     return tuple(left), (Span(fmt.size(node.size), "muted"),)

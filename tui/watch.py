@@ -44,9 +44,8 @@ class Subject(NamedTuple):
     kind: Literal["node", "container"]
     id: str
     """Chain ID or container ID."""
-    parent: str | None = None
-    """A node's parent."""
-    key: str = ""
+    key: str
+    """What the desk calls it."""
 
 
 class _Thread:
@@ -182,9 +181,7 @@ class SubjectWatch(_Thread):
         return max(TICK, 3 * (time.monotonic() - start))
 
     def _read_layer(self, subject: Subject) -> None:
-        if subject.parent is None:
-            return
-        changes = self._engine.changes.between(subject.parent, subject.id)
+        changes = self._engine.changes.of(subject.id)
         self._post(messages.ChangesRead(subject.key, changes, change_entries(changes), fresh=True))
 
     def _read_changes(self, subject: Subject, *, fresh: bool) -> None:

@@ -87,10 +87,8 @@ class ViewActions(Base):
         if self._path != path or desk.item is None:
             return
         item = desk.item
-        if not isinstance(item, Container):
-            desk.show_facts()
-            return
-        work = partial(self.engine.changes.diff, item.id, path)
+        name = item.id if isinstance(item, Container) else item.chain_id
+        work = partial(self.engine.changes.diff, name, path)
         self.job("", work, done=partial(self._show_diff, desk.subject), group="diff")
 
     def _show_diff(self, subject: str, diff: FileDiff) -> None:

@@ -49,7 +49,7 @@ class Changes(FlatList[ChangeRow]):
         """
         if subject != self.subject:
             return
-        self.empty = "nothing changed: as the image has it"
+        self.empty = "nothing changed: as the image has it" if subject.startswith("c:") else "an empty layer"
         if fresh:
             self.set_outline(Outline(entries, rows.folded_at_first(entries)))
         else:

@@ -61,8 +61,9 @@ def test_start_again_attached(ready: Run) -> None:
     ready("create", "-i", "--name", "a", "starter", "sh", "-c", "cat; echo err >&2; exit 4", check=True)
     done = ready("start", "-a", "-i", "a", input="typed\n")
     assert (done.returncode, done.stdout, done.stderr) == (4, "typed\n", "err\n")
-    done = ready("start", "-a", "a")
-    assert (done.returncode, done.stdout, done.stderr) == (4, "", "err\n")
+    ready("create", "--name", "b", "starter", "sh", "-c", "cat; echo out", check=True)
+    done = ready("start", "-a", "b", input="ignored\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "")
 
 
 def test_logs(ready: Run) -> None:

@@ -73,7 +73,7 @@ def _instruction(code: int, destination: int, source: int, offset: int, value: i
 
 
 def attach_device_program(instructions: Sequence[bytes], cgroup: int) -> None:
-    """Load a program and make it decide on device access below the cgroup2 directory that *cgroup* is open on.
+    """Load a program that decides on device access in the cgroup2 directory that *cgroup* is open on.
 
     It lives as long as that cgroup. Raises OSError: ENOSYS or EINVAL where the kernel has no such programs,
     EPERM without CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN), EBADF if *cgroup* is a descriptor with O_PATH.

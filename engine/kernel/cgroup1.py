@@ -35,7 +35,7 @@ def directories(hierarchies: Hierarchies, path: str) -> dict[str, str]:
 
 
 def make(directory: str, controllers: list[str]) -> None:
-    """Make one directory in the hierarchy of *controllers* and give it what a new one needs; its parent exists."""
+    """Make a directory in the hierarchy of *controllers*, fit to be used; its parent exists."""
     os.mkdir(directory)
     if "cpuset" in controllers:
         # A new cpuset has neither CPUs nor memory nodes, and takes no process until it has both.

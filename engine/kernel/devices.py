@@ -1,4 +1,4 @@
-"""Which devices the processes of a cgroup may use: the devices controller of version 1, a BPF program on version 2.
+"""Which devices a cgroup's processes may use: version 1's devices controller, a BPF program on version 2.
 
 The rules are the runtime-spec's `linux.resources.devices` and mean what version 1's controller makes of them
 (Documentation/admin-guide/cgroup-v1/devices.rst): a default, and exceptions from it, the later rule first.
@@ -109,7 +109,7 @@ def policy(rules: Sequence[Rule]) -> Policy:
 
 
 def program(wanted: Policy) -> list[bytes]:
-    """A device program (R1 points to `struct bpf_cgroup_dev_ctx`) that returns 1 for what *wanted* allows, else 0.
+    """A device program (R1 points to `struct bpf_cgroup_dev_ctx`): 1 for what *wanted* allows, else 0.
 
     An exception that allows must cover all that is asked for at once; one that forbids is met by any of it.
     """
@@ -142,6 +142,8 @@ def _exception(default: bool, kind: int, major: int | None, minor: int | None, a
 
 
 def _enforce(cgroup: Cgroup, rules: Sequence[Rule]) -> bool:
+    if policy(rules) == Policy(True, {}):
+        return True
     if directory := cgroup.directories.get("devices"):
         return _write(directory, rules)
     if cgroup.version == 2:

@@ -1,0 +1,333 @@
+"""What the processes of one cgroup use: its counters, read from descriptors that stay open.
+
+One reading takes a dozen `pread`s at offset 0 and as little parsing as can be: it is done for every
+container, each second. Limits change seldom: they are opened, read and closed again every few readings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import NamedTuple
+
+from engine.kernel import cgroupfs, psi
+from engine.kernel.cgroupfs import UNIFIED, Cgroup
+from engine.model import Pressure
+
+LIMITS_EVERY = 5
+"""Readings."""
+MAX_TASKS = 256
+"""Processes asked one by one for their IO, where no controller counts it."""
+_PAGE = 4096
+_LONG = 16384
+_UNLIMITED = 1 << 62
+"""Version 1 shows no limit as the largest multiple of a page."""
+
+
+class Limits(NamedTuple):
+    """What the cgroup is held to; None is no limit."""
+
+    cpu: float | None = None
+    """CPUs."""
+    period_ns: int = 100_000_000
+    """In which the quota of CPU time is given out."""
+    memory: int | None = None
+    pids: int | None = None
+
+
+class Usage(NamedTuple):
+    """One reading. Bytes and nanoseconds; counters count from the cgroup's making."""
+
+    cpu_ns: int
+    periods: int
+    throttled_periods: int
+    throttled_ns: int
+    memory: int
+    memory_peak: int
+    oom_kills: int
+    swap: int
+    io_read: int
+    io_write: int
+    pids: int
+    pressure: Pressure | None
+    limits: Limits
+
+
+class Meter:
+    """The open files of one cgroup: `open_meter` makes the right one."""
+
+    def __init__(self, cgroup: Cgroup, pid: int) -> None:
+        self._cgroup = cgroup
+        self._pid = pid
+        self._opened: list[int] = []
+        self._pressure: psi.Gauge | None = None
+        self._readings = 0
+        self._limits = Limits()
+        self._throttled = (0, 0, 0)
+        self._io = (0, 0)
+
+    def open(self) -> None:
+        """Open what there is of its files."""
+        raise NotImplementedError
+
+    def read(self) -> Usage:
+        """The figures now. Raises OSError (ENODEV) once the cgroup has gone."""
+        raise NotImplementedError
+
+    def _open(self, controller: str, *names: str) -> int:
+        """A descriptor of the first of *names* that the directory of *controller* has; -1 for none."""
+        for name in names if controller in self._cgroup.directories else ():
+            with contextlib.suppress(FileNotFoundError):
+                path = f"{self._cgroup.directories[controller]}/{name}"
+                self._opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                return self._opened[-1]
+        return -1
+
+    def _text(self, controller: str, name: str) -> bytes:
+        """A file that is not kept open; empty when it is not there."""
+        with contextlib.suppress(FileNotFoundError, KeyError):
+            return cgroupfs.read(f"{self._cgroup.directories[controller]}/{name}").strip()
+        return b""
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for descriptor in self._opened:
+            os.close(descriptor)
+        self._opened = []
+        if self._pressure:
+            self._pressure.close()
+
+
+class Meter1(Meter):
+    """Of a version 1 or hybrid cgroup."""
+
+    _tasks: TaskIO | None = None
+
+    def open(self) -> None:
+        """Open what there is of its files."""
+        self._cpu = self._open("cpuacct", "cpuacct.usage")
+        self._cpu_stat = self._open("cpu", "cpu.stat")
+        self._memory = self._open("memory", "memory.usage_in_bytes")
+        self._memory_stat = self._open("memory", "memory.stat")
+        self._peak = self._open("memory", "memory.max_usage_in_bytes")
+        self._oom = self._open("memory", "memory.oom_control")
+        self._pids = self._open("pids", "pids.current")
+        self._block = self._open(
+            "blkio", "blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes"
+        )
+        members = "freezer" if "freezer" in self._cgroup.directories else "pids"
+        self._tasks = TaskIO(self._pid, self._open(members, "cgroup.procs"))
+        # Its version 2 half knows the pressure only if the processes were born in it.
+        if b"populated 1" in self._text(UNIFIED, "cgroup.events"):
+            self._pressure = psi.Gauge.of_cgroup(self._cgroup.directories[UNIFIED])
+
+    def read(self) -> Usage:
+        """The figures now. Raises OSError (ENODEV) once the cgroup has gone."""
+        pread = os.pread
+        if self._readings % LIMITS_EVERY == 0:
+            self._limits = self._read_limits()
+        self._readings += 1
+        if self._limits.cpu is not None and self._cpu_stat >= 0:
+            words = pread(self._cpu_stat, _PAGE, 0).split()
+            self._throttled = (int(words[1]), int(words[3]), int(words[5]))
+        stat, usage, peak, oom_kills = b"", 0, 0, 0
+        if self._memory >= 0:
+            stat = pread(self._memory_stat, _LONG, 0)
+            usage = int(pread(self._memory, 32, 0))
+            peak = int(pread(self._peak, 32, 0))
+            oom_kills = number_after(pread(self._oom, _PAGE, 0), b"oom_kill ")
+        limit = number_after(stat, b"hierarchical_memory_limit ")
+        return Usage(
+            int(pread(self._cpu, 32, 0)) if self._cpu >= 0 else 0,
+            *self._throttled,
+            max(0, usage - number_after(stat, b"total_inactive_file ")),
+            peak,
+            oom_kills,
+            number_after(stat, b"total_swap "),
+            *self._read_io(),
+            int(pread(self._pids, 32, 0)) if self._pids >= 0 else self._count(),
+            self._pressure.read() if self._pressure else None,
+            self._limits._replace(memory=limit if 0 < limit < _UNLIMITED else None),
+        )
+
+    def _read_io(self) -> tuple[int, int]:
+        """Bytes read and written.
+
+        The controller counts for the devices on which something is throttled, or scheduled by BFQ; since
+        Linux 6.10 it says nothing of others. The processes' own accounts do then.
+        """
+        text = os.pread(self._block, _LONG, 0) if self._block >= 0 else b""
+        now = serviced(text) if b"Read" in text or self._tasks is None else self._tasks.read()
+        self._io = (max(self._io[0], now[0]), max(self._io[1], now[1]))
+        return self._io
+
+    def _count(self) -> int:
+        """Processes, where no controller counts tasks."""
+        return len(self._tasks.members()) if self._tasks else 0
+
+    def _read_limits(self) -> Limits:
+        quota, period = self._text("cpu", "cpu.cfs_quota_us"), self._text("cpu", "cpu.cfs_period_us")
+        return cpu_limit(quota, period)._replace(pids=number_or_none(self._text("pids", "pids.max")))
+
+    def close(self) -> None:
+        """Let go of the files."""
+        super().close()
+        if self._tasks:
+            self._tasks.close()
+
+
+class Meter2(Meter):
+    """Of a version 2 cgroup."""
+
+    _highest = 0
+
+    def open(self) -> None:
+        """Open what there is of its files."""
+        self._cpu = self._open(UNIFIED, "cpu.stat")
+        self._memory = self._open(UNIFIED, "memory.current")
+        self._memory_stat = self._open(UNIFIED, "memory.stat")
+        self._peak = self._open(UNIFIED, "memory.peak")
+        self._events = self._open(UNIFIED, "memory.events")
+        self._swap = self._open(UNIFIED, "memory.swap.current")
+        self._block = self._open(UNIFIED, "io.stat")
+        self._pids = self._open(UNIFIED, "pids.current")
+        self._pressure = psi.Gauge.of_cgroup(self._cgroup.directories[UNIFIED])
+
+    def read(self) -> Usage:
+        """The figures now. Raises OSError (ENODEV) once the cgroup has gone."""
+        pread = os.pread
+        if self._readings % LIMITS_EVERY == 0:
+            self._limits = self._read_limits()
+        self._readings += 1
+        cpu = pread(self._cpu, _PAGE, 0) if self._cpu >= 0 else b""
+        memory = oom_kills = 0
+        if self._memory >= 0:
+            usage = int(pread(self._memory, 32, 0))
+            memory = max(0, usage - number_after(pread(self._memory_stat, _LONG, 0), b"\ninactive_file "))
+            oom_kills = number_after(pread(self._events, _PAGE, 0), b"\noom_kill ")
+            # Before Linux 5.19 nobody but us remembers the highest.
+            self._highest = int(pread(self._peak, 32, 0)) if self._peak >= 0 else max(self._highest, usage)
+        return Usage(
+            1000 * number_after(cpu, b"usage_usec "),
+            number_after(cpu, b"nr_periods "),
+            number_after(cpu, b"nr_throttled "),
+            1000 * number_after(cpu, b"throttled_usec "),
+            memory,
+            self._highest,
+            oom_kills,
+            int(pread(self._swap, 32, 0)) if self._swap >= 0 else 0,
+            *(transferred(pread(self._block, _LONG, 0)) if self._block >= 0 else (0, 0)),
+            int(pread(self._pids, 32, 0)) if self._pids >= 0 else self._populated(),
+            self._pressure.read() if self._pressure else None,
+            self._limits,
+        )
+
+    def _populated(self) -> int:
+        """1 where processes are not counted and at least one is there."""
+        return number_after(self._text(UNIFIED, "cgroup.events") + b"\n", b"populated ")
+
+    def _read_limits(self) -> Limits:
+        quota, _, period = self._text(UNIFIED, "cpu.max").partition(b" ")
+        return cpu_limit(quota, period)._replace(
+            memory=number_or_none(self._text(UNIFIED, "memory.max")),
+            pids=number_or_none(self._text(UNIFIED, "pids.max")),
+        )
+
+
+def open_meter(cgroup: Cgroup, pid: int) -> Meter:
+    """A meter for *cgroup*; *pid* is its first process, which takes over the accounts of those it reaps.
+
+    A cgroup that has gone has nothing to read: its figures are zero. Raises OSError (EMFILE) for want of
+    descriptors.
+    """
+    meter = Meter1(cgroup, pid) if cgroup.version == 1 else Meter2(cgroup, pid)
+    try:
+        meter.open()
+    except OSError:
+        meter.close()
+        raise
+    return meter
+
+
+class TaskIO:
+    """Bytes that a container's processes have read from and written to storage (proc_pid_io(5)).
+
+    A process takes over the accounts of the children that it waits for, so that nothing of those that ended
+    is lost.
+    """
+
+    def __init__(self, pid: int, members: int) -> None:
+        """*members* is a descriptor of the cgroup's cgroup.procs, which stays its owner's."""
+        self._pid = pid
+        self._members = members
+        self._first = -1
+        with contextlib.suppress(OSError):
+            self._first = os.open(f"/proc/{pid}/io", os.O_RDONLY | os.O_CLOEXEC)
+
+    def members(self) -> list[bytes]:
+        """The processes, as cgroup.procs lists them."""
+        return os.pread(self._members, _LONG, 0).split() if self._members >= 0 else []
+
+    def read(self) -> tuple[int, int]:
+        """The sum over all processes now; it can dip while an account is handed over."""
+        read = written = 0
+        for member in self.members()[:MAX_TASKS]:
+            with contextlib.suppress(OSError):
+                pid = int(member)
+                if pid == self._pid and self._first >= 0:
+                    text = os.pread(self._first, _PAGE, 0)
+                else:
+                    text = cgroupfs.read(f"/proc/{pid}/io")
+                read += number_after(text, b"\nread_bytes: ")
+                written += number_after(text, b"\nwrite_bytes: ")
+        return read, written
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._first >= 0:
+            os.close(self._first)
+            self._first = -1
+
+
+def number_after(text: bytes, key: bytes) -> int:
+    """The number between *key* and the end of its line; 0 when *key* is not there."""
+    start = text.find(key)
+    if start < 0:
+        return 0
+    start += len(key)
+    return int(text[start : text.find(b"\n", start)])
+
+
+def number_or_none(text: bytes) -> int | None:
+    """A limit as version 2 writes it: ``max`` is None."""
+    return int(text) if text.isdigit() else None
+
+
+def cpu_limit(quota: bytes, period: bytes) -> Limits:
+    """The limit that *quota* microseconds in each *period* are; ``max`` and -1 are none."""
+    if not quota.isdigit() or not period.isdigit() or not int(period):
+        return Limits()
+    return Limits(cpu=int(quota) / int(period), period_ns=int(period) * 1000)
+
+
+def serviced(text: bytes) -> tuple[int, int]:
+    """Bytes read and written on all devices, from blkio.throttle.io_service_bytes: ``8:0 Read 4096`` …"""
+    words = text.split()
+    read = written = 0
+    for place, word in enumerate(words):
+        if word == b"Read":
+            read += int(words[place + 1])
+        elif word == b"Write":
+            written += int(words[place + 1])
+    return read, written
+
+
+def transferred(text: bytes) -> tuple[int, int]:
+    """Bytes read and written on all devices, from io.stat: ``8:0 rbytes=4096 wbytes=0 rios=1 …``."""
+    read = written = 0
+    for word in text.split():
+        if word.startswith(b"rbytes="):
+            read += int(word[7:])
+        elif word.startswith(b"wbytes="):
+            written += int(word[7:])
+    return read, written

@@ -32,7 +32,7 @@ def _in_process(place: Place, tree: str) -> Result:
     }
     cases = [Case(name, _runner(command)) for name, command in bare.items() if command]
     with Engine(place.root.path, cgroup_parent=place.cgroup_parent) as engine:
-        cases.insert(0, Case("containers.run", lambda: engine.containers.run(TRUE)))
+        cases.insert(0, Case("containers.run", lambda: engine.containers.run(TRUE, attach=True)))
         return measure(
             "run true, no network, in a warm process",
             cases,

@@ -34,12 +34,12 @@ async def photograph(engine: Engine, chosen: list[Scene], seconds: float) -> Non
                 path = DESTINATION / f"{scene.name}-{columns}x{lines}.svg"
                 picture.write(app.export_screenshot(title="cowl"), path)
                 print(path.relative_to(Path.cwd()), flush=True)
-                await pilot.press("escape", "escape")
+                await pilot.press("escape", "escape", "underscore")
 
 
 def world(build: Callable[[Run], None], chosen: list[Scene], seconds: float) -> None:
     """Build a store, photograph it, take it away."""
-    root = roots.new_root("/var/tmp")
+    root = roots.new_root("/var/tmp", "cowl-pictures")
     os.environ.update(roots.environment(root))
     cowl = roots.command_line(root)
     try:

@@ -15,6 +15,8 @@ def tidy(svg: str) -> str:
     """*svg* with this machine's fonts only, nothing fetched, and the same names for the same picture."""
     svg = re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
     svg = svg.replace("font-family: Fira Code, monospace", f"font-family: {FONTS}")
+    # Without this, renderers trim the blanks at both ends of each run of text.
+    svg = svg.replace("<svg ", '<svg xml:space="preserve" ', 1)
     if found := re.search(r"\bterminal-\d+\b", svg):
         svg = svg.replace(found[0], "cowl")
     return svg
@@ -22,7 +24,8 @@ def tidy(svg: str) -> str:
 
 def text(svg: str) -> str:
     """What can be read in *svg*, without the order of lines."""
-    return html.unescape(re.sub(r"<[^>]+>", "\n", svg)).replace("\xa0", " ")
+    drawn = re.sub(r"<style>.*?</style>", "", svg, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]+>", "\n", drawn)).replace("\xa0", " ")
 
 
 def write(svg: str, path: Path) -> None:

@@ -69,7 +69,7 @@ async def changes(pilot: APP) -> None:
 async def resources(pilot: APP) -> None:
     """What everything uses, and the histories of one container with its limits."""
     await choose(pilot, "2", "api")
-    await pilot.press("4")
+    await pilot.press("4", "plus")
     await expect(pilot, "notebook")
 
 
@@ -94,6 +94,8 @@ async def commit(pilot: APP) -> None:
 async def figure(pilot: APP) -> None:
     """The source document's own figure."""
     await choose(pilot, "1", "ubuntu:14.04")
+    if pilot.app.size.height < 50:
+        await pilot.press("plus")
     await expect(pilot, "ubuntu:12.04", "redis:2.8", "shop")
 
 

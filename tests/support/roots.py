@@ -28,9 +28,9 @@ def place(fallback: str) -> str:
     return fallback
 
 
-def new_root(fallback: str) -> Root:
+def new_root(fallback: str, name: str = "") -> Root:
     """Name a root like nothing else on this machine; the store makes its directory."""
-    name = f"cowl-test-{os.getpid()}-{next(_numbers):04}"
+    name = name or f"cowl-test-{os.getpid()}-{next(_numbers):04}"
     path = os.path.join(place(fallback), name)
     return Root(path, name, Layout.of(path))
 

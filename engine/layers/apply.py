@@ -1,24 +1,24 @@
 """A layer tar becomes a directory that overlayfs can use as one lower layer.
 
-OCI image-spec, layer.md. Whiteouts and opaque markers speak of the layers below only, in whatever order they come:
-what the same tar brings stays. Their on-disk form is overlayfs' own (see `overlayfs`). The stream is hostile until
-proven otherwise: see `confine`.
+OCI image-spec, layer.md. Whiteouts and opaque markers speak of the layers below only, in whatever order they
+come: what the same tar brings stays. Their on-disk form is overlayfs' own (see `overlayfs`). The stream is
+hostile until proven otherwise: see `confine`.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import NamedTuple
 
-from engine.errors import ArchiveError, NoSpaceError, StoreError, UnsupportedError
 from engine.layers import stack
 from engine.layers.compression import Source
 from engine.layers.confine import Confined, clean, hostile
 from engine.layers.creation import plain_modes
+from engine.layers.failures import reporting
 from engine.layers.overlayfs import (
     AUFS_PREFIX,
     OPAQUE_MARKER,
@@ -52,59 +52,64 @@ class Applied(NamedTuple):
 def apply_layer(stream: Source, destination: str) -> Applied:
     """Unpack the plain layer tar *stream* into *destination*, an empty directory that nobody else uses.
 
-    Raises ArchiveError for a malformed, truncated or hostile tar, NoSpaceError on a full disk, UnsupportedError where
-    devices or attributes cannot be made here. What was written until then stays for the caller to throw away.
+    Raises ArchiveError for a malformed, truncated or hostile tar, NoSpaceError on a full disk,
+    UnsupportedError where devices or attributes cannot be made here. What was written until then stays for
+    the caller to throw away.
     """
     digest = sha256()
     reader = TarReader(stream, digest.update)
-    root = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    extractor = _Extractor(root, reader)
-    name = b""
-    try:
-        for member in reader:
-            name = member.name
-            extractor.add(member)
-        reader.drain()
-        extractor.finish()
-    except OSError as error:
-        raise _translated(error, name) from error
-    finally:
-        extractor.close()
-        os.close(root)
+    with reporting("cannot unpack the layer", archive=True), _opened(destination) as root:
+        extractor = _Extractor(root, reader)
+        try:
+            for member in reader:
+                extractor.add(member)
+            reader.drain()
+            extractor.finish()
+        finally:
+            extractor.close()
     implicit = tuple(sorted(extractor.implicit))
     return Applied(f"sha256:{digest.hexdigest()}", extractor.size, extractor.count, implicit)
 
 
 def adopt_parents(destination: str, implicit: Sequence[bytes], lowers: Sequence[str]) -> None:
-    """Give the directories that `apply_layer` had to invent the metadata of the tree below (*lowers*, top first).
+    """Give the directories that `apply_layer` had to invent the metadata of the tree below (*lowers*, top
+    first).
 
     Without that a layer that only brings ``/tmp/x`` would take the sticky bit off ``/tmp``.
     """
-    root = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    cursor = Confined(root)
+    with reporting("cannot finish the layer"), _opened(destination) as root:
+        cursor = Confined(root)
+        try:
+            for path in implicit:
+                below = stack.lookup(lowers, path)
+                if below is not None and below.directories:
+                    _adopt(cursor.enter(path), below)
+        finally:
+            cursor.forget()
+
+
+def _adopt(descriptor: int, below: stack.Location) -> None:
+    status = below.status
+    os.fchown(descriptor, status.st_uid, status.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+    write_xattrs(descriptor, read_xattrs(below.path))
+    os.utime(descriptor, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+
+@contextmanager
+def _opened(directory: str) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for path in implicit:
-            below = stack.lookup(lowers, path)
-            if below is None or not stat.S_ISDIR(below.status.st_mode):
-                continue
-            descriptor = cursor.enter(path)
-            status = below.status
-            os.fchown(descriptor, status.st_uid, status.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
-            write_xattrs(descriptor, read_xattrs(below.path))
-            os.utime(descriptor, ns=(status.st_mtime_ns, status.st_mtime_ns))
-    except OSError as error:
-        raise _translated(error, b"") from error
+        yield descriptor
     finally:
-        cursor.forget()
-        os.close(root)
+        os.close(descriptor)
 
 
 class _Extractor:
     """Puts members below the directory *root* and keeps count.
 
-    Directories get their final owner, mode and time in `finish`, when nothing below them changes any more; until
-    then none is set-group-ID, so new files start as ours.
+    Directories get their final owner, mode and time in `finish`, when nothing below them changes any more;
+    until then none is set-group-ID, so new files start as ours.
     """
 
     def __init__(self, root: int, reader: TarReader) -> None:
@@ -152,7 +157,7 @@ class _Extractor:
             self._add_node(parent, name, member)
 
     def finish(self) -> None:
-        """Set what directories can only get at the end; those without an entry become root's, 0755, of 1970."""
+        """Set what directories only get at the end; those without an entry become root's, 0755, of 1970."""
         for path in self.implicit:
             self._directories[path] = (0o755, 0, 0, 0)
         for path, (mode, uid, gid, mtime_ns) in sorted(self._directories.items(), reverse=True):
@@ -322,17 +327,3 @@ def _make_opaque(parent: int, name: bytes) -> None:
         os.setxattr(descriptor, OPAQUE_XATTR, b"y")
     finally:
         os.close(descriptor)
-
-
-def _translated(error: OSError, name: bytes) -> Exception:
-    what = f"cannot unpack {os.fsdecode(name)!r}" if name else "cannot unpack the layer"
-    why = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpaceError(what, why, "free some space, `cowl prune` shows what can go")
-    if error.errno in (errno.ENAMETOOLONG, errno.EFBIG, errno.EINVAL, errno.EMLINK):
-        return ArchiveError(what, why)
-    if error.errno in (errno.EPERM, errno.ENOTSUP):
-        return UnsupportedError(
-            what, why, "the store needs root and a file system with devices and attributes"
-        )
-    return StoreError(what, why)

@@ -1,9 +1,10 @@
-"""The changes of a read-write layer become a layer of their own: a directory and the digest of its tar, in one pass.
+"""The changes of a read-write layer become a layer of their own: a directory and the digest of its tar, in
+one pass.
 
-The new layer says what changed, not how it came about: copies that equal what lies below, whiteouts over nothing and
-times of untouched directories are dropped; a directory that was removed and made again (opaque, in the read-write
-layer) becomes whiteouts for what is missing in it and entries for what differs. So the same changes always give the
-same digest, and any part of them can be taken.
+The new layer says what changed, not how it came about: copies that equal what lies below, whiteouts over
+nothing and times of untouched directories are dropped; a directory that was removed and made again (opaque,
+in the read-write layer) becomes whiteouts for what is missing in it and entries for what differs. So the same
+changes always give the same digest, and any part of them can be taken.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import NamedTuple
 from engine.layers import stack
 from engine.layers.changes import as_change
 from engine.layers.compare import Difference, Entry, compare
-from engine.layers.creation import plain_modes
+from engine.layers.creation import plain_modes, write_all, write_sparsely
+from engine.layers.failures import reporting
 from engine.layers.overlayfs import read_xattrs, write_xattrs
 from engine.layers.tarheader import padding
-from engine.layers.tarread import write_all, write_sparsely
 from engine.layers.tarwrite import LayerTar, exactly, root_differs
 from engine.model import Change
 
@@ -46,14 +47,16 @@ def capture_layer(
 ) -> Captured:
     """Copy what *upper* changes of the stack *lowers* (top first) into the empty directory *destination*.
 
-    *keep* is asked for each change, in tree order; directories on the way to a kept change come with it, with the
-    metadata of the stack below where their own change is not kept. The digest is the one that `write_layer` gives for
-    *destination*. *upper* may be in use; what vanishes meanwhile is left out. Raises OSError.
+    *keep* is asked for each change, in tree order; directories on the way to a kept change come with it, with
+    the metadata of the stack below where their own change is not kept. The digest is the one that
+    `write_layer` gives for *destination*. *upper* may be in use; what vanishes meanwhile is left out. Raises
+    NoSpaceError, UnsupportedError or StoreError.
     """
-    capture = _Capture(upper, lowers, destination, keep)
-    for difference in compare(capture.new, capture.old, with_links=keep is None):
-        capture.take(difference)
-    return capture.finish()
+    with reporting("cannot capture the changes"):
+        capture = _Capture(upper, lowers, destination, keep)
+        for difference in compare(capture.new, capture.old, with_links=keep is None):
+            capture.take(difference)
+        return capture.finish()
 
 
 class _Directory(NamedTuple):

@@ -1,7 +1,7 @@
 """What a read-write layer changed, and how two trees differ, as a list for people.
 
-Equal copies (opened for writing, never written), whiteouts over nothing and directories whose time alone moved are
-no changes. A deleted directory is one change.
+Equal copies (opened for writing, never written), whiteouts over nothing and directories whose time alone
+moved are no changes. A deleted directory is one change.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from engine.layers import stack
 from engine.layers.compare import Difference, Wanted, compare
 from engine.layers.confine import clean
+from engine.layers.failures import reporting
 from engine.model import Change, FileType
 
 _ENCODING = sys.getfilesystemencoding()
@@ -31,15 +32,18 @@ _TYPES: dict[int, FileType] = {
 def changes(upper: str, lowers: Sequence[str], paths: Sequence[str] = ()) -> list[Change]:
     """What the read-write layer *upper* changes of the stack *lowers* (top first), sorted by path.
 
-    With *paths* (absolute in the container), only what touches them or lies below them. Costs a walk over *upper*.
+    With *paths* (absolute in the container), only what touches them or lies below them. Costs a walk over
+    *upper*.
     """
     return tree_changes([upper, *lowers], lowers, paths)
 
 
 def tree_changes(new: Sequence[str], old: Sequence[str], paths: Sequence[str] = ()) -> list[Change]:
-    """What turns the tree of the stack *old* into the tree of the stack *new* (both top first), sorted by path."""
-    found = compare(stack.roots(new), stack.roots(old), touching(paths))
-    result = list(map(as_change, found))
+    """What turns the tree of the stack *old* into the tree of the stack *new* (both top first), sorted by
+    path.
+    """
+    with reporting("cannot read the changes"):
+        result = list(map(as_change, compare(stack.roots(new), stack.roots(old), touching(paths))))
     if paths:
         asked = [os.fsdecode(b"/" + clean(os.fsencode(path))) for path in paths]
         result = [change for change in result if _concerns(change, asked)]
@@ -60,7 +64,9 @@ def as_change(difference: Difference) -> Change:
 
 
 def touching(paths: Sequence[str]) -> Wanted | None:
-    """Tells for a path (relative, bytes) whether it lies on the way to one of *paths* or below it; None for all."""
+    """Tells for a path (relative, bytes) whether it lies on the way to one of *paths* or below it; None for
+    all.
+    """
     asked = [clean(os.fsencode(path)) for path in paths]
     if not asked or b"" in asked:
         return None
@@ -73,7 +79,7 @@ def touching(paths: Sequence[str]) -> Wanted | None:
 
 
 def _concerns(change: Change, asked: list[str]) -> bool:
-    """Whether a change is one of *asked*, below it, or takes away or replaces a directory on the way to it."""
+    """Whether a change is one of *asked*, lies below it, or takes a directory on the way to it away."""
     path = change.path
     if any(path == one or one == "/" or path.startswith(one + "/") for one in asked):
         return True

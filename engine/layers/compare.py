@@ -1,8 +1,9 @@
 """Two stacks of layers walked side by side: only where they differ, and only as deep as they can differ.
 
-Layers that both stacks have at their lower end are shared: a directory that comes from them alone is equal on both
-sides and never opened. So the changes of a read-write layer (the stack with it against the stack without it) cost a
-walk over that layer, whatever lies below (moby#39428), and comparing two images costs what they do not share.
+Layers that both stacks have at their lower end are shared: a directory that comes from them alone is equal on
+both sides and never opened. So the changes of a read-write layer (the stack with it against the stack without
+it) cost a walk over that layer, whatever lies below (moby#39428), and comparing two images costs what they do
+not share.
 """
 
 from __future__ import annotations
@@ -74,11 +75,11 @@ def compare(
 ) -> Iterator[Difference]:
     """Every difference between two merged trees, given as root directories of their layers, top first.
 
-    Parents come before their children, names in byte order. A deleted directory is one difference, its children are
-    not listed; a directory that replaces something else is one, and all its children are additions. *wanted* tells
-    which paths matter: neither they nor what lies below is looked at when it says no. With *with_links*, an equal
-    file that has several names on the new side comes too, with an empty `what`. Entries that vanish from the new
-    side meanwhile (a container may be running) are passed over.
+    Parents come before their children, names in byte order. A deleted directory is one difference, its
+    children are not listed; a directory that replaces something else is one, and all its children are
+    additions. *wanted* tells which paths matter: neither they nor what lies below is looked at when it says
+    no. With *with_links*, an equal file that has several names on the new side comes too, with an empty
+    `what`. Entries that vanish from the new side meanwhile (a container may be running) are passed over.
     """
     count = 0
     while count < min(len(new), len(old)) and new[-1 - count] == old[-1 - count]:
@@ -105,8 +106,8 @@ def compare(
 def differences(new: Entry, old: Entry) -> tuple[Aspect, ...]:
     """In which way two entries differ; empty when they are equal. A directory's time is no difference.
 
-    A file that overlayfs copied up with its time and size unchanged is only read when nothing else differs: then
-    the answer decides whether it is a change at all.
+    A file that overlayfs copied up with its time and size unchanged is only read when nothing else differs:
+    then the answer decides whether it is a change at all.
     """
     a, b = new.status, old.status
     kind = stat.S_IFMT(a.st_mode)
@@ -163,8 +164,8 @@ class _Walk:
         self._with_links = with_links
 
     def directory(self, pair: _Pair) -> list[_Step]:
-        """The differences in one directory in the order of names, and after each subdirectory that may differ inside
-        the pair to go on with.
+        """The differences in one directory in the order of names, and after each subdirectory that may differ
+        inside the pair to go on with.
         """
         path, new, old, shared = pair
         if len(new) == 1 and not old:
@@ -186,7 +187,9 @@ class _Walk:
         return steps
 
     def _layer(self, path: bytes, directory: bytes, shared: list[bytes]) -> list[_Step]:
-        """The same for the one case that has to be fast: a directory of a read-write layer over what lies below."""
+        """The same for the one case that has to be fast: a directory of a read-write layer over what lies
+        below.
+        """
         steps: list[_Step] = []
         listing = _list(directory)
         below = _Below(shared, len(listing))

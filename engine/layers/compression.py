@@ -132,5 +132,14 @@ def _codec_errors() -> tuple[type[Exception], ...]:
     import lzma
 
     import zstandard
+    from isal.igzip_lib import IsalError
 
-    return (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+    return (
+        EOFError,
+        OSError,
+        ValueError,
+        zlib.error,
+        cast(type[Exception], IsalError),
+        lzma.LZMAError,
+        zstandard.ZstdError,
+    )

@@ -1,9 +1,10 @@
 """Paths that a stranger wrote, resolved below one directory and never above it.
 
-Every component is opened by itself, relative to the descriptor of its parent, without following links, so the kernel
-is never handed a path that could lead elsewhere. A link among the parents (``lib -> usr/lib``, then ``lib/x``) is
-read and resolved by us, from the root of the tree, as a process in the container would see it; one that leads nowhere
-inside the tree is refused. ``..`` is refused in names and stops at the root in link targets.
+Every component is opened by itself, relative to the descriptor of its parent, without following links, so the
+kernel is never handed a path that could lead elsewhere. A link among the parents (``lib -> usr/lib``, then
+``lib/x``) is read and resolved by us, from the root of the tree, as a process in the container would see it;
+one that leads nowhere inside the tree is refused. ``..`` is refused in names and stops at the root in link
+targets.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40
 _MAX_OPEN = 128
 """Directories of one path that stay open; deeper ones are walked again each time."""
-_MAX_PATH = 4095
+_MAX_PATH = 3500
+"""Less than PATH_MAX, as the way to the store comes before it wherever layers are read."""
 
 MakeDirectory = Callable[[int, bytes, bytes], None]
 """Makes a missing directory: descriptor of the parent, name, path from the root."""
@@ -32,7 +34,8 @@ def hostile(name: bytes, why: str) -> ArchiveError:
 
 
 def clean(name: bytes) -> bytes:
-    """An entry's name as a path relative to the root: no leading or doubled slash, no ``.``; the root itself is empty.
+    """An entry's name as a path relative to the root: no leading or doubled slash, no ``.``; the root itself
+    is empty.
 
     Raises ArchiveError for ``..`` and for names longer than the kernel takes.
     """

@@ -29,8 +29,8 @@ def file_diff(
 ) -> FileDiff:
     """How *path* (absolute in the container) differs between the stack with *upper* and the stack *lowers*.
 
-    At most *limit* bytes of each side are read; *context* lines stand around each hunk. Raises NotFoundError when
-    neither side has the path.
+    At most *limit* bytes of each side are read; *context* lines stand around each hunk. Raises NotFoundError
+    when neither side has the path.
     """
     new = _entry([upper, *lowers], path)
     old = _entry(lowers, path)

@@ -1,8 +1,8 @@
 """How overlayfs marks deletions on disk, and how a layer tar spells the same marks.
 
-On disk (Documentation/filesystems/overlayfs.rst): a whiteout is a character device 0:0, an opaque directory carries
-the xattr ``trusted.overlay.opaque`` = ``y``. In a tar (OCI image-spec, layer.md): an empty file ``.wh.<name>``, and
-an empty file ``.wh..wh..opq`` in the directory.
+On disk (Documentation/filesystems/overlayfs.rst): a whiteout is a character device 0:0, an opaque directory
+carries the xattr ``trusted.overlay.opaque`` = ``y``. In a tar (OCI image-spec, layer.md): an empty file
+``.wh.<name>``, and an empty file ``.wh..wh..opq`` in the directory.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def has_origin(path: bytes) -> bool:
 
 
 def read_xattrs(entry: bytes | int) -> dict[str, bytes]:
-    """The extended attributes of a path (a link itself, not its target) or descriptor, without overlayfs' own."""
+    """The extended attributes of a path (a link itself, not its target) or descriptor, without overlayfs'
+    own.
+    """
     follow = isinstance(entry, int)
     found = {}
     for name in _names(entry, follow):
@@ -65,7 +67,7 @@ def read_xattrs(entry: bytes | int) -> dict[str, bytes]:
 
 
 def same_xattrs(one: bytes, other: bytes) -> bool:
-    """Whether two paths carry the same extended attributes, without overlayfs' own: two calls for most files."""
+    """Whether two paths carry the same attributes, without overlayfs' own: two calls for most files."""
     first, second = _names(one, False), _names(other, False)
     if not first and not second:
         return True
@@ -83,9 +85,11 @@ def _names(entry: bytes | int, follow: bool) -> list[str]:
 
 
 def write_xattrs(entry: bytes | int, xattrs: dict[str, bytes]) -> None:
-    """Set *xattrs* on a path or descriptor; what this file system has no room for is left out, capabilities never.
+    """Set *xattrs* on a path or descriptor; what this file system has no room for is left out, capabilities
+    never.
 
-    Raises OSError: ENOTSUP for ``security.capability``, as a program that silently lost it would fail much later.
+    Raises OSError: ENOTSUP for ``security.capability``, as a program that silently lost it would fail much
+    later.
     """
     follow = isinstance(entry, int)
     for name, value in xattrs.items():

@@ -1,4 +1,6 @@
-"""Removing a subtree without following a link and without recursion: a layer may be thousands of directories deep."""
+"""Removing a subtree without following a link and without recursion: a layer may be thousands of directories
+deep.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ class Removed(NamedTuple):
 def remove_tree(parent: int, name: bytes) -> Removed:
     """Remove *name* from the directory *parent* (a descriptor), with everything below when it is a directory.
 
-    Subdirectories are first moved up beside *name*'s own children, so that neither recursion nor a descriptor per
-    level is needed. Raises OSError.
+    Subdirectories are first moved up beside *name*'s own children, so that neither recursion nor a descriptor
+    per level is needed. Raises OSError.
     """
     status = os.lstat(name, dir_fd=parent)
     if not stat.S_ISDIR(status.st_mode):

@@ -1,8 +1,9 @@
 """A stack of read-only layers, read as the one tree that overlayfs would show, without mounting it.
 
-Documentation/filesystems/overlayfs.rst: the topmost layer with a name decides; directories of the same name merge
-until one of them is opaque or something else than a directory (a whiteout, usually) lies in between. Symlinks are
-never followed, so a path of the container never becomes a path of the host. *lowers* are always top first.
+Documentation/filesystems/overlayfs.rst: the topmost layer with a name decides; directories of the same name
+merge until one of them is opaque or something else than a directory (a whiteout, usually) lies in between.
+Symlinks are never followed, so a path of the container never becomes a path of the host. *lowers* are always
+top first.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Location(NamedTuple):
 
 
 def visible(lowers: Sequence[str]) -> list[str]:
-    """*lowers* down to the first whose root is opaque: overlayfs itself does not look for that mark at the root."""
+    """*lowers* down to the first whose root is opaque: overlayfs itself does not look for that mark at the
+    root.
+    """
     kept = []
     for lower in lowers:
         kept.append(lower)
@@ -45,8 +48,8 @@ def roots(lowers: Iterable[str]) -> list[bytes]:
 
 
 def find(directories: Sequence[bytes], name: bytes) -> tuple[list[bytes], os.stat_result] | None:
-    """*name* in a merged directory: the paths that make it up (more than one for directories only), and the first's
-    status; None if there is nothing. Raises OSError for anything but absence.
+    """*name* in a merged directory: the paths that make it up (more than one for directories only), and the
+    first's status; None if there is nothing. Raises OSError for anything but absence.
     """
     merged: list[bytes] = []
     first: os.stat_result | None = None

@@ -1,7 +1,7 @@
 """Tar headers as cowl writes them: ustar, with a PAX header before it only where ustar cannot say it.
 
-POSIX.1-2017, pax. The same metadata always gives the same bytes: no user or group names, no access or change times,
-no writer's name, a fixed name and time for the PAX headers themselves.
+POSIX.1-2017, pax. The same metadata always gives the same bytes: no user or group names, no access or change
+times, no writer's name, a fixed name and time for the PAX headers themselves.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def _block(name: bytes, numbers: bytes, kind: bytes, link: bytes, devices: bytes
     front = name.ljust(100, b"\0") + numbers
     back = kind + link.ljust(100, b"\0") + _MAGIC + devices + prefix.ljust(167, b"\0")
     text = front + back
-    # Adler-32's low half is 1 + the sum modulo 65521, which 500 ASCII bytes cannot reach: ten times as fast as `sum`.
+    # Adler-32's low half is 1 + the sum modulo 65521, which 500 ASCII bytes cannot reach;
+    # `sum` takes ten times as long.
     total = (adler32(text) & 0xFFFF) - 1 if text.isascii() else sum(text)
     return b"%s%06o\0 %s" % (front, total + 256, back)
 

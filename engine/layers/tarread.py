@@ -1,8 +1,9 @@
 """A straight reader for layer tars: one pass, one buffer, no seeking, nothing built that nobody asked for.
 
 Reads v7, ustar, GNU (long names, base-256 numbers, sparse) and PAX (POSIX.1-2017 "pax"; extended attributes,
-sub-second times, large numbers, all three GNU sparse formats). Names are bytes and come as they were written: whoever
-extracts them has to distrust them. Everything malformed raises ArchiveError; nothing is repaired by guessing.
+sub-second times, large numbers, all three GNU sparse formats). Names are bytes and come as they were written:
+whoever extracts them has to distrust them. Everything malformed raises ArchiveError; nothing is repaired by
+guessing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from zlib import adler32
 
 from engine.errors import ArchiveError
 from engine.layers.compression import Source
+from engine.layers.creation import write_all, write_sparsely
 from engine.layers.paxrecords import (
     Records,
     Segments,
@@ -36,8 +38,6 @@ _KNOWN = _WITH_DATA | {LINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO, _GNU_DUMPDIR
 BLOCK_SIZE = 512
 CHUNK = 1 << 20
 _ZERO_BLOCK = bytes(BLOCK_SIZE)
-_HOLE = 1 << 17
-_ZEROS = memoryview(bytes(_HOLE))
 _MAX_METADATA = 4 << 20
 """Bytes of one PAX header or long name: more than any file system's names and attributes need."""
 
@@ -74,8 +74,8 @@ class Member(NamedTuple):
 class TarReader:
     """Iterates over the members of *stream*; `copy_to` or `read_data` takes the data of the current one.
 
-    *update* sees every byte of the stream once, in order, in large pieces: a hash, usually. After the last member,
-    `drain` reads what follows the end marker, so that the hash covers the whole stream.
+    *update* sees every byte of the stream once, in order, in large pieces: a hash, usually. After the last
+    member, `drain` reads what follows the end marker, so that the hash covers the whole stream.
     """
 
     def __init__(self, stream: Source, update: Callable[[bytes], object] | None = None) -> None:
@@ -97,10 +97,10 @@ class TarReader:
                 return
             yield member
 
-    # -- taking data -------------------------------------------------------------------------------------------
-
     def copy_to(self, descriptor: int) -> None:
-        """Write the current member's data to a fresh, empty file: holes stay holes, long runs of zeros become holes."""
+        """Write the current member's data to a fresh, empty file: holes stay holes, long runs of zeros become
+        holes.
+        """
         if self._sparse is not None:
             for offset, length in self._sparse:
                 os.lseek(descriptor, offset, os.SEEK_SET)
@@ -138,8 +138,6 @@ class TarReader:
             )
         if ended_in_hole:
             os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
-
-    # -- the buffer --------------------------------------------------------------------------------------------
 
     def _read_more(self) -> bool:
         """Replace the (used up) buffer by the next piece of the stream; False at its end."""
@@ -181,8 +179,6 @@ class TarReader:
             length -= available
             self._need_more("a file's data")
 
-    # -- headers -----------------------------------------------------------------------------------------------
-
     def _next_header(self) -> bytes | None:
         """The next header block that is not the end marker; None at the end of the archive."""
         if left := self._data + self._padding:
@@ -203,7 +199,9 @@ class TarReader:
         return block
 
     def _member(self, header: bytes) -> Member | None:
-        """The member that begins with *header*, or that *header* and those after it describe; None at the end."""
+        """The member that begins with *header*, or that *header* and those after it describe; None at the
+        end.
+        """
         records: Records | None = dict(self._global) if self._global else None
         segments: Segments = []
         long_name = long_link = None
@@ -284,7 +282,7 @@ class TarReader:
             elif records and (segments or b"GNU.sparse.major" in records or b"GNU.sparse.map" in records):
                 name, size = self._pax_sparse_map(records, segments, name)
             kind = DIRECTORY if kind == _OLD_FILE and name.endswith(b"/") else FILE
-        elif kind == CHAR or kind == BLOCK:
+        elif kind in (CHAR, BLOCK):
             device = number(major), number(minor)
         elif kind == _GNU_DUMPDIR:
             kind = DIRECTORY
@@ -312,7 +310,9 @@ class TarReader:
         return self._set_sparse(segments, real_size)
 
     def _pax_sparse_map(self, records: Records, segments: Segments, name: bytes) -> tuple[bytes, int]:
-        """The real name and size of a sparse file in PAX format: versions 0.0, 0.1 and 1.0 keep the map elsewhere."""
+        """The real name and size of a sparse file in PAX format: versions 0.0, 0.1 and 1.0 keep the map
+        elsewhere.
+        """
         real = records.get(b"GNU.sparse.realsize") or records.get(b"GNU.sparse.size") or b""
         real_size = decimal(real, "sparse size")
         if b"GNU.sparse.major" in records:
@@ -364,28 +364,6 @@ class TarReader:
             signed = sum(rest) + 256 - 256 * sum(byte > 127 for byte in rest)
             if stated != signed:  # some old writers summed signed bytes
                 raise malformed("a header's checksum is wrong")
-
-
-def write_all(descriptor: int, data: bytes | memoryview) -> bool:
-    """Write all of *data*; False, as it never ends in a hole."""
-    written = os.write(descriptor, data)
-    while written < len(data):
-        data = data[written:]
-        written = os.write(descriptor, data)
-    return False
-
-
-def write_sparsely(descriptor: int, data: memoryview) -> bool:
-    """Write *data* to a fresh file, long runs of zeros as holes; True if it ended in one, with the size not set."""
-    hole = False
-    for start in range(0, len(data), _HOLE):
-        piece = data[start : start + _HOLE]
-        hole = len(piece) == _HOLE and piece == _ZEROS
-        if hole:
-            os.lseek(descriptor, _HOLE, os.SEEK_CUR)
-        else:
-            write_all(descriptor, piece)
-    return hole
 
 
 def _until_nul(field: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """A layer directory becomes a layer tar, the same bytes each time.
 
-Entries in byte order of their names, parents first; hard links refer to the first name; whiteouts as ``.wh.<name>``
-in the place of the name; times to the nanosecond. Sockets are left out: a tar cannot hold them.
+Entries in byte order of their names, parents first; hard links refer to the first name; whiteouts as
+``.wh.<name>`` in the place of the name; times to the nanosecond. Sockets are left out: a tar cannot hold
+them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 from engine.layers import stack
+from engine.layers.failures import reporting
 from engine.layers.overlayfs import OPAQUE_MARKER, WHITEOUT_PREFIX, is_opaque, is_whiteout, read_xattrs
 from engine.layers.tarheader import TRAILER, header, padding
 from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK
@@ -49,7 +51,9 @@ class Written(NamedTuple):
 
 
 class LayerTar:
-    """Takes the entries of a layer in their order, hashes the tar that they make and writes it to *out*, if any."""
+    """Takes the entries of a layer in their order, hashes the tar that they make and writes it to *out*, if
+    any.
+    """
 
     def __init__(self, out: Sink | None = None) -> None:
         self._out = out
@@ -69,7 +73,9 @@ class LayerTar:
             self._flush()
 
     def first_name(self, name: bytes, status: os.stat_result) -> bytes | None:
-        """The name under which this hard-linked file came before; None, and remembered as *name*, the first time."""
+        """The name under which this hard-linked file came before; None, and remembered as *name*, the first
+        time.
+        """
         key = status.st_dev, status.st_ino
         first = self._first_names.setdefault(key, name)
         return None if first is name else first
@@ -140,25 +146,26 @@ class LayerTar:
 def write_layer(tree: str, out: Sink | None, lowers: Sequence[str] = ()) -> Written:
     """Write the layer directory *tree* as a tar to *out* (None: only to know its digest and size).
 
-    *lowers* (top first) is the stack that the layer lies on: a directory is written as opaque only where that has a
-    directory of the same name, and the root's own entry only where it differs from the root below or nothing lies
-    below. Raises OSError.
+    *lowers* (top first) is the stack that the layer lies on: a directory is written as opaque only where that
+    has a directory of the same name, and the root's own entry only where it differs from the root below or
+    nothing lies below. Raises NoSpaceError or StoreError.
     """
-    tar = LayerTar(out)
-    root = os.fsencode(tree)
-    below = stack.roots(lowers)
-    status = os.lstat(root)
-    xattrs = read_xattrs(root)
-    if root_differs(status, xattrs, below):
-        tar.directory(b"", status, xattrs)
-    levels = [_entries(tar, root, b"", below, is_opaque(root))]
-    while levels:
-        deeper = next(levels[-1], None)
-        if deeper is None:
-            levels.pop()
-        else:
-            levels.append(deeper)
-    return tar.finish()
+    with reporting("cannot write the layer as a tar"):
+        tar = LayerTar(out)
+        root = os.fsencode(tree)
+        below = stack.roots(lowers)
+        status = os.lstat(root)
+        xattrs = read_xattrs(root)
+        if root_differs(status, xattrs, below):
+            tar.directory(b"", status, xattrs)
+        levels = [_entries(tar, root, b"", below, is_opaque(root))]
+        while levels:
+            deeper = next(levels[-1], None)
+            if deeper is None:
+                levels.pop()
+            else:
+                levels.append(deeper)
+        return tar.finish()
 
 
 def root_differs(status: os.stat_result, xattrs: dict[str, bytes], below: Sequence[bytes]) -> bool:
@@ -185,7 +192,9 @@ _Levels = Iterator["_Levels"]
 
 
 def _entries(tar: LayerTar, directory: bytes, name: bytes, below: list[bytes], opaque: bool) -> _Levels:
-    """Write what one directory holds; yields an iterator like itself for each subdirectory, to be run at once."""
+    """Write what one directory holds; yields an iterator like itself for each subdirectory, to be run at
+    once.
+    """
     if opaque and below:
         tar.opaque(name)
         below = []

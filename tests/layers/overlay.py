@@ -1,7 +1,8 @@
-"""Real overlay mounts for tests: a child process in a mount namespace of its own, so the host's never changes.
+"""Real overlay mounts for tests: a child process in a mount namespace of its own, so the host's never
+changes.
 
-It is asked over a pipe, one request at a time: mount a stack, do operations in the merged tree, write down what it
-looks like, unmount.
+It is asked over a pipe, one request at a time: mount a stack, do operations in the merged tree, write down
+what it looks like, unmount.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import multiprocessing
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -128,56 +129,55 @@ def perform(verb: str, path: str, *rest: Any) -> None:
     where = f"/{path}"
     if verb in ("write", "append", "open", "again") and os.path.exists(where) and not os.path.isfile(where):
         raise OSError(f"{where} is no file: a device has no end, a fifo no other side")
-    if verb == "write":
-        with open(where, "wb") as file:
-            file.write(rest[0])
-    elif verb == "append":
-        with open(where, "ab") as file:
-            file.write(rest[0])
-    elif verb == "open":
-        os.close(os.open(where, os.O_RDWR | os.O_NOFOLLOW))
-    elif verb == "again":
-        content = _bytes(where)
-        os.unlink(where)
-        with open(where, "wb") as file:
-            file.write(content)
-    elif verb == "chmod":
-        os.chmod(where, rest[0])
-    elif verb == "chown":
-        os.chown(where, rest[0], rest[0], follow_symlinks=False)
-    elif verb == "xattr":
-        os.setxattr(where, rest[0], rest[1], follow_symlinks=False)
-    elif verb == "unxattr":
-        os.removexattr(where, rest[0], follow_symlinks=False)
-    elif verb == "utime":
-        os.utime(where, ns=(rest[0], rest[0]), follow_symlinks=False)
-    elif verb == "remove":
-        if stat.S_ISDIR(os.lstat(where).st_mode):
-            shutil.rmtree(where)
-        else:
-            os.unlink(where)
-    elif verb == "mkdir":
-        os.makedirs(where)
-    elif verb == "remake":
-        shutil.rmtree(where)
-        os.mkdir(where)
-    elif verb == "replace":
-        shutil.rmtree(where)
-        os.symlink("/a", where)
-    elif verb == "symlink":
-        os.symlink(rest[0], where)
-    elif verb == "fifo":
-        os.mkfifo(where)
-    elif verb == "device":
-        os.mknod(where, stat.S_IFCHR | 0o600, os.makedev(1, rest[0]))
-    elif verb == "link":
-        os.link(f"/{rest[0]}", where, follow_symlinks=False)
-    elif verb == "rename":
-        os.rename(where, f"/{rest[0]}")
-    else:
-        raise ValueError(verb)
+    VERBS[verb](where, *rest)
 
 
-def _bytes(path: str) -> bytes:
+def _write(path: str, data: bytes, mode: str = "wb") -> None:
+    with open(path, mode) as file:
+        file.write(data)
+
+
+def _again(path: str) -> None:
     with open(path, "rb") as file:
-        return file.read()
+        content = file.read()
+    os.unlink(path)
+    _write(path, content)
+
+
+def _remove(path: str) -> None:
+    if stat.S_ISDIR(os.lstat(path).st_mode):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def _remake(path: str) -> None:
+    shutil.rmtree(path)
+    os.mkdir(path)
+
+
+def _replace(path: str) -> None:
+    shutil.rmtree(path)
+    os.symlink("/a", path)
+
+
+VERBS: dict[str, Callable[..., object]] = {
+    "write": _write,
+    "append": lambda path, data: _write(path, data, "ab"),
+    "open": lambda path: os.close(os.open(path, os.O_RDWR | os.O_NOFOLLOW)),
+    "again": _again,
+    "chmod": os.chmod,
+    "chown": lambda path, owner: os.chown(path, owner, owner, follow_symlinks=False),
+    "xattr": lambda path, name, value: os.setxattr(path, name, value, follow_symlinks=False),
+    "unxattr": lambda path, name: os.removexattr(path, name, follow_symlinks=False),
+    "utime": lambda path, time: os.utime(path, ns=(time, time), follow_symlinks=False),
+    "remove": _remove,
+    "mkdir": os.makedirs,
+    "remake": _remake,
+    "replace": _replace,
+    "symlink": lambda path, target: os.symlink(target, path),
+    "fifo": os.mkfifo,
+    "device": lambda path, minor: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, minor)),
+    "link": lambda path, first: os.link(f"/{first}", path, follow_symlinks=False),
+    "rename": lambda path, new: os.rename(path, f"/{new}"),
+}

@@ -42,7 +42,9 @@ def node(name: str, kind: str, **fields: Any) -> Entry:
 def tar(*entries: Entry, form: int = tarfile.PAX_FORMAT) -> bytes:
     """The bytes of a tar with *entries*; fields are those of `tarfile.TarInfo`, and ``data``."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=form, encoding="utf-8", errors="surrogateescape") as archive:
+    with tarfile.open(
+        fileobj=out, mode="w", format=form, encoding="utf-8", errors="surrogateescape"
+    ) as archive:
         for name, kind, fields in entries:
             info = tarfile.TarInfo(name)
             info.type = KINDS[kind]

@@ -73,8 +73,12 @@ LOWER = (directory("a"), file("a/b", b"1"), directory("a/d"), file("a/d/e", b"2"
         pytest.param((file("a/.wh.d"), file("a/d/c")), "a a/b a/d a/d/c f", id="whiteout, then below it"),
         pytest.param((file("a/d/c"), file("a/.wh.d")), "a a/b a/d a/d/c f", id="below it, then whiteout"),
         pytest.param((file(".wh.f"), file("f", b"new")), "a a/b a/d a/d/e f", id="file deleted, then made"),
-        pytest.param((file("f", b"new"), file(".wh.f")), "a a/b a/d a/d/e f", id="file made, then deleted below"),
-        pytest.param((file(".wh.nothing"), file("a/.wh.nothing")), "a a/b a/d a/d/e f", id="whiteout of nothing"),
+        pytest.param(
+            (file("f", b"new"), file(".wh.f")), "a a/b a/d a/d/e f", id="file made, then deleted below"
+        ),
+        pytest.param(
+            (file(".wh.nothing"), file("a/.wh.nothing")), "a a/b a/d a/d/e f", id="whiteout of nothing"
+        ),
         pytest.param((node("f", "char"),), "a a/b a/d a/d/e", id="overlayfs' own whiteout"),
         pytest.param((file(".wh..wh.plnk"), file(".wh..wh..opqx")), "a a/b a/d a/d/e f", id="notes of aufs"),
         pytest.param((file("a"),), "a f", id="directory becomes a file"),
@@ -116,7 +120,11 @@ def test_whiteouts_on_disk_are_what_overlayfs_wants(tmp_path: Path) -> None:
 
 def test_times_of_directories_are_set_after_their_children(tmp_path: Path) -> None:
     tree, _ = unpack(
-        tmp_path, directory("./", mtime=5), directory("d", mtime=1000), directory("d/e", mtime=7), file("d/e/f")
+        tmp_path,
+        directory("./", mtime=5),
+        directory("d", mtime=1000),
+        directory("d/e", mtime=7),
+        file("d/e/f"),
     )
     assert [os.stat(tree / path).st_mtime for path in ("", "d", "d/e")] == [5, 1000, 7]
 
@@ -253,7 +261,9 @@ def test_private_attributes_of_overlayfs_never_come_from_a_tar(tmp_path: Path) -
 
 
 def test_names_that_only_look_odd(tmp_path: Path) -> None:
-    tree, _ = unpack(tmp_path, file("/abs/f"), file("./a//b/./c"), file("..x"), file("...y/z"), directory("."))
+    tree, _ = unpack(
+        tmp_path, file("/abs/f"), file("./a//b/./c"), file("..x"), file("...y/z"), directory(".")
+    )
     assert sorted(snapshot(tree)) == sorted([
         b"", b"abs", b"abs/f", b"a", b"a/b", b"a/b/c", b"..x", b"...y", b"...y/z",
     ])  # fmt: skip
@@ -288,5 +298,7 @@ try:
 except NoSpaceError as error:
     sys.exit("NoSpaceError: " + str(error))
 """
-    done = subprocess.run(["unshare", "-m", sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["unshare", "-m", sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.stderr.startswith(NoSpaceError.__name__), done.stderr

@@ -81,9 +81,9 @@ def test_the_same_content_written_again_is_a_change_of_time(work: Work) -> None:
 
 
 def test_new_content_with_the_old_size_and_time_is_seen(work: Work) -> None:
-    assert short(work.do(("remove", "etc/motd"), ("write", "etc/motd", b"HELLO\n"), ("utime", "etc/motd", 10**18))) == [
-        "M /etc/motd content"
-    ]
+    assert short(
+        work.do(("remove", "etc/motd"), ("write", "etc/motd", b"HELLO\n"), ("utime", "etc/motd", 10**18))
+    ) == ["M /etc/motd content"]
     assert os.listdir(f"{work.capture()}/etc") == ["motd"]
 
 
@@ -146,14 +146,11 @@ def test_a_name_that_is_not_utf8(work: Work) -> None:
 def test_sockets_are_shown_and_left_out_of_layers(work: Work) -> None:
     work.do(("remove", "bin"))
     os.unlink(f"{work.upper}/bin")
+    directory = os.open(work.upper, os.O_RDONLY)
     for name in ("bin", "fresh"):
         with socket.socket(socket.AF_UNIX) as made:
-            here = os.getcwd()
-            os.chdir(work.upper)
-            try:
-                made.bind(name)
-            finally:
-                os.chdir(here)
+            made.bind(f"/proc/self/fd/{directory}/{name}")  # the whole path is longer than a socket's may be
+    os.close(directory)
     assert short(changes(work.upper, work.lowers)) == ["M /bin type", "A /fresh"]
     layer = work.capture()
     assert os.listdir(layer) == ["bin"]
@@ -198,7 +195,13 @@ def test_trees_of_images_are_compared_both_ways(work: Work) -> None:
 def test_the_diff_of_a_text(work: Work) -> None:
     work.do(("write", "etc/passwd", b"root\nbin\nlast"))
     diff = file_diff(work.upper, work.lowers, "/etc/passwd")
-    assert (diff.kind, diff.binary, diff.added, diff.removed, diff.truncated) == ("modified", False, 1, 1, False)
+    assert (diff.kind, diff.binary, diff.added, diff.removed, diff.truncated) == (
+        "modified",
+        False,
+        1,
+        1,
+        False,
+    )
     assert diff.text.splitlines() == [
         "--- a/etc/passwd",
         "+++ b/etc/passwd",

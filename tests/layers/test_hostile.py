@@ -142,13 +142,19 @@ def test_metadata_of_a_directory_that_became_a_link_goes_nowhere(cage: Cage) -> 
 
 def test_a_path_as_deep_as_the_kernel_takes_it(cage: Cage) -> None:
     deep = "d/" * 500
-    tree = cage.apply(file(f"{deep}f", b"deep"), file(f"{deep}g"), file("d/" * 300 + "h"), link("l", f"{deep}f"))
+    tree = cage.apply(
+        file(f"{deep}f", b"deep"), file(f"{deep}g"), file("d/" * 300 + "h"), link("l", f"{deep}f")
+    )
     assert (tree / "l").read_bytes() == b"deep"
     assert len(os.listdir("/proc/self/fd")) < 100, "descriptors were left open"
 
 
-NAMES = st.sampled_from(["a", "b", "a/b", "b/a", "a/b/c", "./", ".", "/", "..", "a/..", "l", "l/a", "l/l", "l/b/c"])
-TARGETS = st.sampled_from(["/", "..", "../..", "../../outside", "/outside", "a", "b", "a/b", "l", "../canary", "./l"])
+NAMES = st.sampled_from(
+    ["a", "b", "a/b", "b/a", "a/b/c", "./", ".", "/", "..", "a/..", "l", "l/a", "l/l", "l/b/c"]
+)
+TARGETS = st.sampled_from(
+    ["/", "..", "../..", "../../outside", "/outside", "a", "b", "a/b", "l", "../canary", "./l"]
+)
 ENTRIES = st.one_of(
     st.builds(file, NAMES, st.just(b"dead")),
     st.builds(directory, NAMES, mode=st.sampled_from([0, 0o777, 0o2755])),
@@ -161,7 +167,9 @@ ENTRIES = st.one_of(
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(entries=st.lists(ENTRIES, max_size=10))
 def test_no_mixture_gets_out(cage: Cage, entries: list[Entry]) -> None:

@@ -1,6 +1,8 @@
-"""Random work in real overlay mounts: what `changes` says, what `capture_layer` keeps and what a tar carries on.
+"""Random work in real overlay mounts: what `changes` says, what `capture_layer` keeps and what a tar carries
+on.
 
-The judge is the kernel: merged trees are written down entry by entry, before and after, and compared the slow way.
+The judge is the kernel: merged trees are written down entry by entry, before and after, and compared the slow
+way.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ OPERATIONS: st.SearchStrategy[list[Operation]] = st.lists(
     st.one_of(
         st.tuples(st.just("write"), PATHS, CONTENT),
         st.tuples(st.just("append"), PATHS, CONTENT),
-        st.tuples(st.sampled_from(["open", "again", "remove", "remake", "replace", "mkdir", "mkdir", "fifo"]), PATHS),
+        st.tuples(
+            st.sampled_from(["open", "again", "remove", "remake", "replace", "mkdir", "mkdir", "fifo"]), PATHS
+        ),
         st.tuples(st.just("chmod"), PATHS, st.sampled_from([0o600, 0o755, 0o4755])),
         st.tuples(st.just("chown"), PATHS, st.sampled_from([0, 1000])),
         st.tuples(st.just("xattr"), PATHS, st.sampled_from(["user.a", "trusted.b"]), CONTENT),
@@ -132,7 +136,9 @@ def without_links(tree: dict[bytes, Seen]) -> dict[bytes, Seen]:
 
 
 def assert_shows(shown: dict[bytes, Seen], after: dict[bytes, Seen]) -> None:
-    """A tree shows all that *after* does. Names that a copy without a change had parted may be together again."""
+    """A tree shows all that *after* does. Names that a copy without a change had parted may be together
+    again.
+    """
     assert without_links(shown) == without_links(after)
     for path, seen in after.items():
         assert set(seen.names) <= set(shown[path].names)

@@ -42,7 +42,11 @@ FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarf
 @given(
     st.lists(
         st.tuples(
-            st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), min_size=1, max_size=150),
+            st.text(
+                st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]),
+                min_size=1,
+                max_size=150,
+            ),
             st.binary(max_size=1500),
             st.integers(0, 0o7777),
             st.integers(0, 2**31),
@@ -88,7 +92,9 @@ def test_every_kind_of_entry(form: str) -> None:
 
 @pytest.fixture
 def rich_tree(tmp_path: Path) -> Path:
-    """What makes formats differ: long, odd and binary names, big owners, fine and old times, holes, attributes."""
+    """What makes formats differ: long, odd and binary names, big owners, fine and old times, holes,
+    attributes.
+    """
     tree = tmp_path / "tree"
     deep = tree / ("d" * 80) / ("e" * 80) / ("f" * 80)
     deep.mkdir(parents=True)
@@ -245,7 +251,11 @@ def pax(body: bytes, kind: bytes = b"x") -> bytes:
     info = tarfile.TarInfo("pax")
     info.type = kind
     info.size = len(body)
-    return info.tobuf(tarfile.USTAR_FORMAT) + body.ljust(-(-len(body) // 512) * 512, b"\0") + tar(file("f", b"x"))
+    return (
+        info.tobuf(tarfile.USTAR_FORMAT)
+        + body.ljust(-(-len(body) // 512) * 512, b"\0")
+        + tar(file("f", b"x"))
+    )
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ TREES = st.lists(st.tuples(st.lists(NAMES, min_size=1, max_size=3), PLANS), max_
 
 
 def build(root: str, plan: list[tuple[list[bytes], Planned]]) -> None:
-    """Make a tree on disk as planned; what cannot be (a child of a file, a name that is taken) is left out."""
+    """Make a tree on disk as planned; what cannot be (a child of a file, a taken name) is left out."""
     top = os.fsencode(root)
     made: list[tuple[bytes, Planned]] = []
     for parts, planned in plan:

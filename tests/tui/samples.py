@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from textual.app import App
+from textual.content import Content
+from textual.widget import Widget
 
 from engine.model import Pressure, Sample
 from tui.theme import THEMES
@@ -62,6 +64,11 @@ class ThemedApp(App[None]):
         for each in THEMES:
             self.register_theme(each)
         self.theme = theme
+
+
+def title(widget: Widget) -> str:
+    """What stands in a widget's upper border."""
+    return Content.from_markup(str(widget.border_title or "")).plain
 
 
 def sample(**given: Any) -> Sample:

@@ -37,6 +37,7 @@ class WelcomeScreen(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "ask", "Load an archive", show=False, id="welcome.load"),
     ]
+    AUTO_FOCUS = ""
     heading = "Welcome to cowl"
     hints = "enter make them · o load an archive · esc look around"
     busy: reactive[bool] = reactive(False)

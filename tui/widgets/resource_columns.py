@@ -193,7 +193,7 @@ COLUMNS = (
 
 
 def _recent_cpu(row: Row) -> float:
-    recent = list(row.history.cpu)[-CALM:] if row.history is not None else []
+    recent = row.history.cpu[-CALM:] if row.history is not None else ()
     return -(sum(recent) / len(recent) if recent else row.sample.cpu_percent)
 
 

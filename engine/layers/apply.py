@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import NamedTuple
 
+from engine.errors import ArchiveError
 from engine.layers import stack
 from engine.layers.compression import Source
-from engine.layers.confine import Confined, clean, hostile
+from engine.layers.confine import FILE_IN_THE_WAY, Confined, clean, hostile
 from engine.layers.creation import plain_modes
 from engine.layers.failures import reporting
 from engine.layers.overlayfs import (
@@ -140,7 +141,12 @@ class _Extractor:
             write_xattrs(self._root, member.xattrs)
             return
         parent_path, _, name = path.rpartition(b"/")
-        parent = self._cursor.enter(parent_path)
+        try:
+            parent = self._cursor.enter(parent_path)
+        except ArchiveError as error:
+            if name[:4] == WHITEOUT_PREFIX and error.why == FILE_IN_THE_WAY:
+                return  # umoci writes whiteouts for what was in a directory that this layer makes a file
+            raise
         if name[:4] == WHITEOUT_PREFIX:
             self._add_mark(parent, name, member)
         elif kind == FILE:

@@ -23,6 +23,8 @@ _MAX_OPEN = 128
 _MAX_PATH = 3500
 """Less than PATH_MAX, as the way to the store comes before it wherever layers are read."""
 
+FILE_IN_THE_WAY = "a file stands where a directory is needed"
+
 MakeDirectory = Callable[[int, bytes, bytes], None]
 """Makes a missing directory: descriptor of the parent, name, path from the root."""
 
@@ -135,7 +137,7 @@ class Confined:
             else:
                 raise
         if not missing:
-            raise hostile(path, "a file stands where a directory is needed")
+            raise hostile(path, FILE_IN_THE_WAY)
         if self._make is None or not may_make:
             raise hostile(path, "the way to it leads out of what the layer contains")
         where = b"/".join([*self._names, name])

@@ -102,21 +102,17 @@ def _spool(stream: BinaryIO, area: str) -> str:
 
 def _decompressed(path: str, area: str) -> str:
     """*path*, or a plain copy of it if it is compressed as a whole."""
-    plain = f"{area}/plain"
-    with _opened(path) as file:
-        if codec_of(file.read(6)) == "none":
-            return path
-        file.seek(0)
-        with open(plain, "xb") as copy:
-            shutil.copyfileobj(open_layer(file), copy, _COPY)
-    return plain
-
-
-def _opened(path: str) -> BinaryIO:
     try:
-        return open(path, "rb")
+        with open(path, "rb") as file:
+            head = file.read(6)
     except OSError as error:
         raise NotFoundError(f"cannot read {path}", error.strerror or str(error), "give an archive") from error
+    if codec_of(head) == "none":
+        return path
+    plain = f"{area}/plain"
+    with open(path, "rb") as file, open(plain, "xb") as copy:
+        shutil.copyfileobj(open_layer(file), copy, _COPY)
+    return plain
 
 
 def _label(path: str) -> str:
@@ -177,7 +173,7 @@ class _Loading:
         for node in self._nodes.values():
             if unpacked := self._unpacked.get(node.chain_id):
                 implicit = [os.fsencode(path) for path in unpacked.implicit]
-                adopt_parents(self._tree(node), implicit, self._trees_below(node))
+                self._adopt(node, implicit)
 
     def _job(self, connection: sqlite3.Connection, node: _Planned) -> Job | None:
         """What is to be done for *node*: nothing, if its tree and its blob are there."""
@@ -197,6 +193,16 @@ class _Loading:
         return Job(
             extent.path, extent.offset, extent.size, digest, layer.diff_id, layer.media_type, blob, tree
         )
+
+    def _adopt(self, node: _Planned, implicit: list[bytes]) -> None:
+        try:
+            adopt_parents(self._tree(node), implicit, self._trees_below(node))
+        except StoreError as error:
+            connection = self._store.connection
+            known = [each for each in self._nodes if each not in self._unpacked]
+            if all(records.node_row(connection, each) for each in known):
+                raise
+            raise VanishedError from error
 
     def _staged(self, node: _Planned) -> str:
         return f"{self._area}/{node.chain_id.removeprefix('sha256:')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -104,7 +105,9 @@ class _Worker:
 def _result(message: dict[str, Any]) -> Unpacked:
     if "errno" in message:
         code = message["errno"]
-        raise OSError(code, os.strerror(code), message["file"])
+        if code in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(code, os.strerror(code), message["file"])
+        raise StoreError("a layer could not be unpacked", f"{message['file']}: {os.strerror(code)}")
     if "error" in message:
         kind, what, why, hint = message["error"]
         known = getattr(errors, kind, CowlError)

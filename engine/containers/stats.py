@@ -26,7 +26,7 @@ from engine.store.store import Store
 
 SPARE_DESCRIPTORS = 256
 """Of the process's limit, left to others."""
-DESCRIPTORS_EACH = 16
+DESCRIPTORS_EACH = 13
 CAPACITY = 600
 """Samples in a history."""
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")

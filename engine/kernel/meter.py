@@ -14,8 +14,7 @@ from engine.kernel import cgroupfs, psi
 from engine.kernel.cgroupfs import UNIFIED, Cgroup
 from engine.model import Pressure
 
-LIMITS_EVERY = 5
-"""Readings."""
+FULL_EVERY = 5
 MAX_TASKS = 256
 """Processes asked one by one for their IO, where no controller counts it."""
 _PAGE = 4096
@@ -60,11 +59,13 @@ class Meter:
         self._cgroup = cgroup
         self._pid = pid
         self._opened: list[int] = []
-        self._pressure: psi.Gauge | None = None
+        self._gauge: psi.Gauge | None = None
         self._readings = 0
+        self._last: Usage | None = None
         self._limits = Limits()
-        self._throttled = (0, 0, 0)
-        self._io = (0, 0)
+        self._peak = 0
+        self._oom_kills = 0
+        self._pressure: Pressure | None = None
 
     def open(self) -> None:
         """Open what there is of its files."""
@@ -72,6 +73,18 @@ class Meter:
 
     def read(self) -> Usage:
         """The figures now. Raises OSError (ENODEV) once the cgroup has gone."""
+        turn = self._readings % FULL_EVERY
+        self._readings += 1
+        if self._gauge and turn % 2 == 0:
+            self._pressure = self._gauge.read()
+        usage = self._read(turn == 0, self._last)
+        if usage.pressure != self._pressure:
+            usage = usage._replace(pressure=self._pressure)
+        self._last = usage
+        return usage
+
+    def _read(self, full: bool, last: Usage | None) -> Usage:
+        """A reading, *full* or only of what can have changed since *last*."""
         raise NotImplementedError
 
     def _open(self, controller: str, *names: str) -> int:
@@ -86,7 +99,7 @@ class Meter:
     def _text(self, controller: str, name: str) -> bytes:
         """A file that is not kept open; empty when it is not there."""
         with contextlib.suppress(FileNotFoundError, KeyError):
-            return cgroupfs.read(f"{self._cgroup.directories[controller]}/{name}").strip()
+            return cgroupfs.read(f"{self._cgroup.directories[controller]}/{name}")
         return b""
 
     def close(self) -> None:
@@ -94,14 +107,17 @@ class Meter:
         for descriptor in self._opened:
             os.close(descriptor)
         self._opened = []
-        if self._pressure:
-            self._pressure.close()
+        if self._gauge:
+            self._gauge.close()
 
 
 class Meter1(Meter):
     """Of a version 1 or hybrid cgroup."""
 
     _tasks: TaskIO | None = None
+    _counts_blocks = False
+    _throttled = (0, 0, 0)
+    _io = (0, 0)
 
     def open(self) -> None:
         """Open what there is of its files."""
@@ -109,8 +125,6 @@ class Meter1(Meter):
         self._cpu_stat = self._open("cpu", "cpu.stat")
         self._memory = self._open("memory", "memory.usage_in_bytes")
         self._memory_stat = self._open("memory", "memory.stat")
-        self._peak = self._open("memory", "memory.max_usage_in_bytes")
-        self._oom = self._open("memory", "memory.oom_control")
         self._pids = self._open("pids", "pids.current")
         self._block = self._open(
             "blkio", "blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes"
@@ -119,55 +133,65 @@ class Meter1(Meter):
         self._tasks = TaskIO(self._pid, self._open(members, "cgroup.procs"))
         # Its version 2 half knows the pressure only if the processes were born in it.
         if b"populated 1" in self._text(UNIFIED, "cgroup.events"):
-            self._pressure = psi.Gauge.of_cgroup(self._cgroup.directories[UNIFIED])
+            self._gauge = psi.Gauge.of_cgroup(self._cgroup.directories[UNIFIED])
 
-    def read(self) -> Usage:
-        """The figures now. Raises OSError (ENODEV) once the cgroup has gone."""
+    def _read(self, full: bool, last: Usage | None) -> Usage:
         pread = os.pread
-        if self._readings % LIMITS_EVERY == 0:
-            self._limits = self._read_limits()
-        self._readings += 1
+        cpu = int(pread(self._cpu, 32, 0)) if self._cpu >= 0 else 0
+        if last is not None and last.cpu_ns == cpu > 0 and not full:
+            return last
+        if full:
+            self._read_seldom()
         if self._limits.cpu is not None and self._cpu_stat >= 0:
             words = pread(self._cpu_stat, _PAGE, 0).split()
             self._throttled = (int(words[1]), int(words[3]), int(words[5]))
-        stat, usage, peak, oom_kills = b"", 0, 0, 0
+        stat, usage = b"", 0
         if self._memory >= 0:
             stat = pread(self._memory_stat, _LONG, 0)
             usage = int(pread(self._memory, 32, 0))
-            peak = int(pread(self._peak, 32, 0))
-            oom_kills = number_after(pread(self._oom, _PAGE, 0), b"oom_kill ")
-        limit = number_after(stat, b"hierarchical_memory_limit ")
+            self._peak = max(self._peak, usage)
+        pids = int(pread(self._pids, 32, 0)) if self._pids >= 0 else self._count()
         return Usage(
-            int(pread(self._cpu, 32, 0)) if self._cpu >= 0 else 0,
+            cpu,
             *self._throttled,
             max(0, usage - number_after(stat, b"total_inactive_file ")),
-            peak,
-            oom_kills,
+            self._peak,
+            self._oom_kills,
             number_after(stat, b"total_swap "),
-            *self._read_io(),
-            int(pread(self._pids, 32, 0)) if self._pids >= 0 else self._count(),
-            self._pressure.read() if self._pressure else None,
-            self._limits._replace(memory=limit if 0 < limit < _UNLIMITED else None),
+            *self._read_io(pids),
+            pids,
+            self._pressure,
+            self._limits,
         )
 
-    def _read_io(self) -> tuple[int, int]:
+    def _read_io(self, pids: int) -> tuple[int, int]:
         """Bytes read and written.
 
         The controller counts for the devices on which something is throttled, or scheduled by BFQ; since
         Linux 6.10 it says nothing of others. The processes' own accounts do then.
         """
-        text = os.pread(self._block, _LONG, 0) if self._block >= 0 else b""
-        now = serviced(text) if b"Read" in text or self._tasks is None else self._tasks.read()
+        if self._counts_blocks or self._tasks is None:
+            now = serviced(os.pread(self._block, _LONG, 0))
+        else:
+            now = self._tasks.read(pids)
         self._io = (max(self._io[0], now[0]), max(self._io[1], now[1]))
         return self._io
+
+    def _read_seldom(self) -> None:
+        self._peak = int(self._text("memory", "memory.max_usage_in_bytes") or 0)
+        self._oom_kills = number_after(self._text("memory", "memory.oom_control"), b"oom_kill ")
+        self._counts_blocks = self._block >= 0 and b"Read" in os.pread(self._block, _LONG, 0)
+        limit = int(self._text("memory", "memory.limit_in_bytes") or 0)
+        self._limits = cpu_limit(
+            self._text("cpu", "cpu.cfs_quota_us"), self._text("cpu", "cpu.cfs_period_us")
+        )._replace(
+            memory=limit if 0 < limit < _UNLIMITED else None,
+            pids=number_or_none(self._text("pids", "pids.max")),
+        )
 
     def _count(self) -> int:
         """Processes, where no controller counts tasks."""
         return len(self._tasks.members()) if self._tasks else 0
-
-    def _read_limits(self) -> Limits:
-        quota, period = self._text("cpu", "cpu.cfs_quota_us"), self._text("cpu", "cpu.cfs_period_us")
-        return cpu_limit(quota, period)._replace(pids=number_or_none(self._text("pids", "pids.max")))
 
     def close(self) -> None:
         """Let go of the files."""
@@ -179,56 +203,61 @@ class Meter1(Meter):
 class Meter2(Meter):
     """Of a version 2 cgroup."""
 
-    _highest = 0
+    _blocks = b""
+    _io = (0, 0)
 
     def open(self) -> None:
         """Open what there is of its files."""
         self._cpu = self._open(UNIFIED, "cpu.stat")
         self._memory = self._open(UNIFIED, "memory.current")
         self._memory_stat = self._open(UNIFIED, "memory.stat")
-        self._peak = self._open(UNIFIED, "memory.peak")
-        self._events = self._open(UNIFIED, "memory.events")
         self._swap = self._open(UNIFIED, "memory.swap.current")
         self._block = self._open(UNIFIED, "io.stat")
         self._pids = self._open(UNIFIED, "pids.current")
-        self._pressure = psi.Gauge.of_cgroup(self._cgroup.directories[UNIFIED])
+        self._gauge = psi.Gauge.of_cgroup(self._cgroup.directories[UNIFIED])
 
-    def read(self) -> Usage:
-        """The figures now. Raises OSError (ENODEV) once the cgroup has gone."""
+    def _read(self, full: bool, last: Usage | None) -> Usage:
         pread = os.pread
-        if self._readings % LIMITS_EVERY == 0:
-            self._limits = self._read_limits()
-        self._readings += 1
-        cpu = pread(self._cpu, _PAGE, 0) if self._cpu >= 0 else b""
-        memory = oom_kills = 0
+        text = pread(self._cpu, _PAGE, 0) if self._cpu >= 0 else b""
+        cpu = 1000 * number_after(text, b"usage_usec ")
+        # What was written can go to the device long after.
+        blocks = pread(self._block, _LONG, 0) if self._block >= 0 else b""
+        if last is not None and last.cpu_ns == cpu > 0 and blocks == self._blocks and not full:
+            return last
+        if blocks != self._blocks:
+            self._blocks, self._io = blocks, transferred(blocks)
+        if full:
+            self._read_seldom()
+        memory = 0
         if self._memory >= 0:
             usage = int(pread(self._memory, 32, 0))
             memory = max(0, usage - number_after(pread(self._memory_stat, _LONG, 0), b"\ninactive_file "))
-            oom_kills = number_after(pread(self._events, _PAGE, 0), b"\noom_kill ")
-            # Before Linux 5.19 nobody but us remembers the highest.
-            self._highest = int(pread(self._peak, 32, 0)) if self._peak >= 0 else max(self._highest, usage)
+            self._peak = max(self._peak, usage)
         return Usage(
-            1000 * number_after(cpu, b"usage_usec "),
-            number_after(cpu, b"nr_periods "),
-            number_after(cpu, b"nr_throttled "),
-            1000 * number_after(cpu, b"throttled_usec "),
+            cpu,
+            number_after(text, b"nr_periods "),
+            number_after(text, b"nr_throttled "),
+            1000 * number_after(text, b"throttled_usec "),
             memory,
-            self._highest,
-            oom_kills,
+            self._peak,
+            self._oom_kills,
             int(pread(self._swap, 32, 0)) if self._swap >= 0 else 0,
-            *(transferred(pread(self._block, _LONG, 0)) if self._block >= 0 else (0, 0)),
+            *self._io,
             int(pread(self._pids, 32, 0)) if self._pids >= 0 else self._populated(),
-            self._pressure.read() if self._pressure else None,
+            self._pressure,
             self._limits,
         )
 
     def _populated(self) -> int:
         """1 where processes are not counted and at least one is there."""
-        return number_after(self._text(UNIFIED, "cgroup.events") + b"\n", b"populated ")
+        return number_after(self._text(UNIFIED, "cgroup.events"), b"populated ")
 
-    def _read_limits(self) -> Limits:
+    def _read_seldom(self) -> None:
+        # Before Linux 5.19 nobody but us remembers the peak.
+        self._peak = max(self._peak, int(self._text(UNIFIED, "memory.peak") or 0))
+        self._oom_kills = number_after(self._text(UNIFIED, "memory.events"), b"\noom_kill ")
         quota, _, period = self._text(UNIFIED, "cpu.max").partition(b" ")
-        return cpu_limit(quota, period)._replace(
+        self._limits = cpu_limit(quota, period)._replace(
             memory=number_or_none(self._text(UNIFIED, "memory.max")),
             pids=number_or_none(self._text(UNIFIED, "pids.max")),
         )
@@ -268,18 +297,25 @@ class TaskIO:
         """The processes, as cgroup.procs lists them."""
         return os.pread(self._members, _LONG, 0).split() if self._members >= 0 else []
 
-    def read(self) -> tuple[int, int]:
-        """The sum over all processes now; it can dip while an account is handed over."""
+    def read(self, tasks: int) -> tuple[int, int]:
+        """The sum over all processes now, of which there are at most *tasks*.
+
+        It can dip while an account is handed over.
+        """
         read = written = 0
+        if self._first >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                text = os.pread(self._first, _PAGE, 0)
+                read = number_after(text, b"\nread_bytes: ")
+                written = number_after(text, b"\nwrite_bytes: ")
+            if tasks <= 1:
+                return read, written
         for member in self.members()[:MAX_TASKS]:
-            with contextlib.suppress(OSError):
-                pid = int(member)
-                if pid == self._pid and self._first >= 0:
-                    text = os.pread(self._first, _PAGE, 0)
-                else:
-                    text = cgroupfs.read(f"/proc/{pid}/io")
-                read += number_after(text, b"\nread_bytes: ")
-                written += number_after(text, b"\nwrite_bytes: ")
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if int(member) != self._pid:
+                    text = cgroupfs.read(f"/proc/{int(member)}/io")
+                    read += number_after(text, b"\nread_bytes: ")
+                    written += number_after(text, b"\nwrite_bytes: ")
         return read, written
 
     def close(self) -> None:
@@ -300,12 +336,12 @@ def number_after(text: bytes, key: bytes) -> int:
 
 def number_or_none(text: bytes) -> int | None:
     """A limit as version 2 writes it: ``max`` is None."""
-    return int(text) if text.isdigit() else None
+    return int(text) if text.strip().isdigit() else None
 
 
 def cpu_limit(quota: bytes, period: bytes) -> Limits:
     """The limit that *quota* microseconds in each *period* are; ``max`` and -1 are none."""
-    if not quota.isdigit() or not period.isdigit() or not int(period):
+    if not quota.strip().isdigit() or not period.strip().isdigit() or not int(period):
         return Limits()
     return Limits(cpu=int(quota) / int(period), period_ns=int(period) * 1000)
 

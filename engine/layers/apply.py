@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import NamedTuple
 
-from engine.errors import ArchiveError
 from engine.layers import stack
 from engine.layers.compression import Source
-from engine.layers.confine import FILE_IN_THE_WAY, Confined, clean, hostile
+from engine.layers.confine import Confined, InTheWayError, clean, hostile
 from engine.layers.creation import plain_modes
 from engine.layers.failures import reporting
 from engine.layers.overlayfs import (
@@ -141,15 +140,14 @@ class _Extractor:
             write_xattrs(self._root, member.xattrs)
             return
         parent_path, _, name = path.rpartition(b"/")
-        try:
-            parent = self._cursor.enter(parent_path)
-        except ArchiveError as error:
-            if name[:4] == WHITEOUT_PREFIX and error.why == FILE_IN_THE_WAY:
-                return  # umoci writes whiteouts for what was in a directory that this layer makes a file
-            raise
         if name[:4] == WHITEOUT_PREFIX:
-            self._add_mark(parent, name, member)
-        elif kind == FILE:
+            # umoci writes whiteouts for all that was in a directory of which the same layer makes a file or
+            # link: what took its place hides it, and to follow the link would delete something else.
+            with suppress(InTheWayError):
+                self._add_mark(self._cursor.enter(parent_path, follow=False), name, member)
+            return
+        parent = self._cursor.enter(parent_path)
+        if kind == FILE:
             self._add_file(parent, name, member)
         elif kind == DIRECTORY:
             self._add_directory(parent, name, member)

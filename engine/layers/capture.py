@@ -54,7 +54,7 @@ def capture_layer(
     """
     with reporting("cannot capture the changes"):
         capture = _Capture(upper, lowers, destination, keep)
-        for difference in compare(capture.new, capture.old, with_links=keep is None):
+        for difference in compare(capture.new, capture.old, for_copy=keep is None):
             capture.take(difference)
         return capture.finish()
 

@@ -71,15 +71,16 @@ _Step: TypeAlias = Difference | _Pair
 
 
 def compare(
-    new: Sequence[bytes], old: Sequence[bytes], wanted: Wanted | None = None, *, with_links: bool = False
+    new: Sequence[bytes], old: Sequence[bytes], wanted: Wanted | None = None, *, for_copy: bool = False
 ) -> Iterator[Difference]:
     """Every difference between two merged trees, given as root directories of their layers, top first.
 
     Parents come before their children, names in byte order. A deleted directory is one difference, its
     children are not listed; a directory that replaces something else is one, and all its children are
     additions. *wanted* tells which paths matter: neither they nor what lies below is looked at when it says
-    no. With *with_links*, an equal file that has several names on the new side comes too, with an empty
-    `what`. Entries that vanish from the new side meanwhile (a container may be running) are passed over.
+    no. *for_copy* is for whoever copies the new side: files that differ in size or time are not read, their
+    `what` is not exact; and an equal file that has several names on the new side comes too.
+    Entries that vanish from the new side meanwhile (a container may be running) are passed over.
     """
     count = 0
     while count < min(len(new), len(old)) and new[-1 - count] == old[-1 - count]:
@@ -89,7 +90,7 @@ def compare(
         root_new, root_old = Entry(new[0], os.lstat(new[0])), Entry(old[0], os.lstat(old[0]))
         if what := differences(root_new, root_old):
             yield Difference(b"", "modified", root_new, root_old, what)
-    walk = _Walk(wanted, with_links)
+    walk = _Walk(wanted, for_copy)
     start = _Pair(b"", list(new[:cut_new]), list(old[:cut_old]), list(new[cut_new:]))
     # An explicit stack of directories under way: a tree may be deeper than Python recurses.
     levels = [iter(walk.directory(start))]
@@ -137,6 +138,15 @@ def differences(new: Entry, old: Entry) -> tuple[Aspect, ...]:
     return tuple(what)
 
 
+def _plainly_differ(new: os.stat_result, old: os.stat_result) -> bool:
+    """Whether two regular files differ at first sight."""
+    return (
+        stat.S_ISREG(new.st_mode)
+        and stat.S_ISREG(old.st_mode)
+        and (new.st_size != old.st_size or new.st_mtime_ns != old.st_mtime_ns)
+    )
+
+
 def same_content(one: bytes, other: bytes) -> bool:
     """Whether two regular files hold the same bytes."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -159,9 +169,9 @@ def same_content(one: bytes, other: bytes) -> bool:
 class _Walk:
     """Compares one merged directory at a time."""
 
-    def __init__(self, wanted: Wanted | None, with_links: bool) -> None:
+    def __init__(self, wanted: Wanted | None, for_copy: bool) -> None:
         self._wanted = wanted
-        self._with_links = with_links
+        self._for_copy = for_copy
 
     def directory(self, pair: _Pair) -> list[_Step]:
         """The differences in one directory in the order of names, and after each subdirectory that may differ
@@ -244,10 +254,11 @@ class _Walk:
 
     def _modified(self, steps: list[_Step], path: bytes, new: Entry, old: Entry) -> None:
         try:
-            what = differences(new, old)
+            quick = self._for_copy and _plainly_differ(new.status, old.status)
+            what = ("content",) if quick else differences(new, old)
         except FileNotFoundError:
             return
-        linked = self._with_links and new.status.st_nlink > 1 and not stat.S_ISDIR(new.status.st_mode)
+        linked = self._for_copy and new.status.st_nlink > 1 and not stat.S_ISDIR(new.status.st_mode)
         if what or linked:
             steps.append(Difference(path, "modified", new, old, what))
 

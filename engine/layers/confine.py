@@ -23,16 +23,22 @@ _MAX_OPEN = 128
 _MAX_PATH = 3500
 """Less than PATH_MAX, as the way to the store comes before it wherever layers are read."""
 
-FILE_IN_THE_WAY = "a file stands where a directory is needed"
-
 MakeDirectory = Callable[[int, bytes, bytes], None]
 """Makes a missing directory: descriptor of the parent, name, path from the root."""
 
 
+class InTheWayError(ArchiveError):
+    """What the layer itself made stands where an entry needs a directory."""
+
+
 def hostile(name: bytes, why: str) -> ArchiveError:
     """The error for an entry that no honest writer makes."""
+    return ArchiveError(_refused(name), why)
+
+
+def _refused(name: bytes) -> str:
     shown = os.fsdecode(name).encode("utf-8", "backslashreplace").decode()
-    return ArchiveError(f"the layer's entry {shown!r} is refused", why)
+    return f"the layer's entry {shown!r} is refused"
 
 
 def clean(name: bytes) -> bytes:
@@ -76,12 +82,13 @@ class Confined:
         """Where the last `enter` ended: its path with all links resolved."""
         return b"/".join(self._names)
 
-    def enter(self, path: bytes) -> int:
+    def enter(self, path: bytes, *, follow: bool = True) -> int:
         """The descriptor of the directory *path* (as `clean` returns it), valid until the next call.
 
-        Raises ArchiveError when a component is no directory.
+        Raises ArchiveError when a component is no directory: InTheWayError where it is a file or, without
+        *follow*, a link.
         """
-        if path == self._asked:
+        if path == self._asked and (follow or path == self.path):
             return self._descriptor
         names = path.split(b"/") if path else []
         common = 0
@@ -91,7 +98,7 @@ class Confined:
             common += 1
         self._asked = None
         self._retreat(common)
-        self._advance(path, names[common:])
+        self._advance(path, names[common:], follow)
         self._asked = path
         return self._descriptor
 
@@ -100,7 +107,7 @@ class Confined:
         self._retreat(0)
         self._asked = b""
 
-    def _advance(self, path: bytes, names: list[bytes]) -> None:
+    def _advance(self, path: bytes, names: list[bytes], follow: bool) -> None:
         pending = names[::-1]
         unlinked = len(pending)  # of `pending`, this many components are not from a link's target
         links = 0
@@ -112,6 +119,8 @@ class Confined:
             if self._step(name, path, may_make=len(pending) < unlinked):
                 unlinked = min(unlinked, len(pending))
                 continue
+            if not follow:
+                raise InTheWayError(_refused(path), "a link stands where a directory is needed")
             links += 1
             if links > _MAX_LINKS:
                 raise hostile(path, "too many links on its way")
@@ -137,7 +146,7 @@ class Confined:
             else:
                 raise
         if not missing:
-            raise hostile(path, FILE_IN_THE_WAY)
+            raise InTheWayError(_refused(path), "a file stands where a directory is needed")
         if self._make is None or not may_make:
             raise hostile(path, "the way to it leads out of what the layer contains")
         where = b"/".join([*self._names, name])

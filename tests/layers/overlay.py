@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -33,15 +34,16 @@ class Overlay:
         self._connection = connection
 
     def change(
-        self, lowers: Sequence[str], home: str, operations: Sequence[Operation]
+        self, lowers: Sequence[str], home: str, operations: Sequence[Operation] | str
     ) -> tuple[dict[bytes, Seen], dict[bytes, Seen]]:
-        """Mount `home`/upper over *lowers*, do *operations*; what the merged tree was before and after."""
+        """Mount `home`/upper over *lowers*, do *operations* (or run a shell script in it, with this machine's
+        commands); what the merged tree was before and after."""
         for name in ("upper", "work", "merged"):
             os.makedirs(f"{home}/{name}", exist_ok=True)
         shutil.copystat(lowers[0], f"{home}/upper")
         status = os.stat(lowers[0])
         os.chown(f"{home}/upper", status.st_uid, status.st_gid)
-        return self._ask((list(lowers), home, list(operations)))
+        return self._ask((list(lowers), home, operations))
 
     def look(self, lowers: Sequence[str], home: str) -> dict[bytes, Seen]:
         """What the merged tree of *lowers* looks like to the kernel."""
@@ -85,7 +87,7 @@ def _serve(connection: Connection, other: Connection) -> None:
                 connection.send(error)
 
 
-def _session(libc: Any, lowers: list[str], home: str, operations: list[Operation] | None) -> Any:
+def _session(libc: Any, lowers: list[str], home: str, operations: Sequence[Operation] | str | None) -> Any:
     merged = f"{home}/merged"
     options = "lowerdir=" + ":".join(lowers) + ",index=off,metacopy=off,redirect_dir=off"
     if operations is not None:
@@ -95,10 +97,13 @@ def _session(libc: Any, lowers: list[str], home: str, operations: list[Operation
     _check(libc.mount(b"overlay", merged.encode(), b"overlay", 0, options.encode()))
     try:
         before = snapshot(merged)
-        with _inside(merged):
-            for operation in operations or ():
-                with contextlib.suppress(OSError):
-                    perform(*operation)
+        if isinstance(operations, str):
+            subprocess.run(["sh", "-ec", operations], cwd=merged, check=True)
+        else:
+            with _inside(merged):
+                for operation in operations or ():
+                    with contextlib.suppress(OSError):
+                        perform(*operation)
         return before, snapshot(merged) if operations else before
     finally:
         _check(libc.umount2(merged.encode(), MNT_DETACH))

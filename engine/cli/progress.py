@@ -54,5 +54,6 @@ class ProgressLine:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
         elif error is None and not self._quiet:
-            amount = f" {size_text(max(self._done.values()))} in" if self._done else ""
+            most = max(self._done.values(), default=0)
+            amount = f" {size_text(most)} in" if most else ""
             sys.stderr.write(f"{self._what}:{amount} {time.monotonic() - self._began:.1f} s\n")

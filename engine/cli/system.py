@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
+import sys
 
 import click
 from click.shell_completion import get_completion_class
@@ -15,6 +15,7 @@ from engine.cli.session import Session
 from engine.engine import Engine
 from engine.errors import NotFoundError, UsageError
 from engine.model import JSON
+from engine.version import VERSION, version_line
 
 NOT_FOUND = "no container and no image"
 
@@ -84,24 +85,9 @@ def df_command(session: Session, as_json: bool) -> None:
 def version_command(session: Session, as_json: bool) -> None:
     """Show the versions of cowl, Python and the kernel."""
     if not as_json:
-        print_version()
+        print(version_line())
         return
-    output.emit({"version": own_version(), "python": platform.python_version(), "kernel": os.uname().release})
-
-
-def print_version() -> None:
-    """One line."""
-    print(f"cowl {own_version()} (Python {platform.python_version()}, Linux {os.uname().release})")
-
-
-def own_version() -> str:
-    """The version of the installed distribution."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("cowl")
-    except PackageNotFoundError:
-        return "unknown"
+    output.emit({"version": VERSION, "python": sys.version.split()[0], "kernel": os.uname().release})
 
 
 @click.command("completion")

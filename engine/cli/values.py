@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -15,7 +14,6 @@ from engine.cli.options import Values
 from engine.errors import UnsupportedError, UsageError
 from engine.model import LaunchOptions, Limits, Volume
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 _MODES = {"": False, "rw": False, "ro": True}
 _IGNORED_MODES = {"z", "Z", "rprivate", "private", "nocopy"}
@@ -71,12 +69,16 @@ def size(text: str | None, option: str) -> int | None:
     """Bytes: ``64m``, ``1.5g``, ``4096``, ``10MiB``; units are powers of 1024."""
     if text is None:
         return None
-    match = _SIZE.fullmatch(text.strip())
-    if not match:
+    number = text.strip().lower()
+    number = number.removesuffix("ib") if number.endswith("ib") else number.removesuffix("b")
+    unit = number[-1:] if number[-1:] in _UNITS else ""
+    number = number.removesuffix(unit).removesuffix(" ")
+    whole, _, fraction = number.partition(".")
+    if not (number.isascii() and whole.isdecimal() and (fraction.isdecimal() or number == whole)):
         raise UsageError(
             f"bad size {text!r} for {option}", "it is no number with a unit", "write it like 64m or 1g"
         )
-    return int(float(match[1]) * (1 << _UNITS[match[2].lower()]))
+    return int(float(number) * (1 << _UNITS[unit]))
 
 
 def positive(text: str | None, option: str) -> float | None:

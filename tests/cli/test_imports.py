@@ -72,8 +72,8 @@ ALLOWED = {
 
 PROBE = """
 import json, os, sys
-from engine.cli.main import main
-code = main(sys.argv[1:])
+from engine.cli.main import command
+code = command(sys.argv[1:])
 sys.stdout.flush()
 with open(os.environ["MODULES"], "w") as file:
     json.dump(sorted(sys.modules), file)

@@ -35,7 +35,9 @@ def test_sizes(text: str, bytes_: int) -> None:
     assert values.size(text, "-m") == bytes_
 
 
-@pytest.mark.parametrize("text", ["", "m", "64q", "-1", "1e3", "64mm", "0x10", "ib", "٣m"])
+@pytest.mark.parametrize(
+    "text", ["", "m", "64q", "-1", "1e3", "64mm", "0x10", "ib", "64i", "1.", ".5", "1.5.5", "٣m"]
+)
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(UsageError, match="bad size"):
         values.size(text, "-m")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, TypeAlias
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -13,12 +14,13 @@ from textual.keys import format_key
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tui import format as fmt
 from tui.dialogs.frame import Dialog
 from tui.theme import Span
 
 Keys: TypeAlias = Sequence[tuple[str, str]]
 Groups: TypeAlias = Sequence[tuple[str, Keys]]
-COLUMN = 36
+COLUMN = 33
 
 
 class HelpScreen(Dialog[None]):
@@ -59,9 +61,13 @@ class HelpScreen(Dialog[None]):
 
     def _text(self, groups: Groups) -> Text:
         lines: list[Text] = []
+        width = max((cell_len(key) for _, keys in groups for key, _ in keys), default=0)
         for heading, keys in groups:
             lines.append(self.text((Span(heading, "title"),)))
-            lines += [self.text((Span(f" {key:>9} ", "key"), Span(what, "text"))) for key, what in keys]
+            lines += [
+                self.text((Span(f" {fmt.fit(key, width)}  ", "key"), Span(what, "text")))
+                for key, what in keys
+            ]
             lines.append(Text(""))
         return Text("\n", no_wrap=True, overflow="ellipsis").join(lines[:-1])
 

@@ -19,7 +19,7 @@ from tui.dialogs.frame import Dialog
 from tui.theme import Line, Span
 from tui.widgets.commandline import progress_line
 
-BAR = 34
+BAR = 24
 
 
 class WelcomeScreen(Dialog[None]):

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from rich.style import Style
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -56,7 +57,7 @@ def ceiling(peak: float) -> float:
     unit = 1.0
     while unit * 10 < peak:
         unit *= 10
-    while unit >= peak * 10:
+    while unit > peak:
         unit /= 10
     return next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= peak)
 
@@ -65,7 +66,9 @@ def heights(values: Sequence[float], dots: int, top: float) -> list[int]:
     """How many of `dots` each value is high; anything above nothing is at least one."""
     if top <= 0:
         return [0] * len(values)
-    return [0 if value <= 0 else max(1, min(dots, round(value / top * dots))) for value in values]
+    return [
+        dots if value >= top else max(1, round(value / top * dots)) if value > 0 else 0 for value in values
+    ]
 
 
 def sparkline(values: Sequence[float], cells: int, limit: float, roles: Roles = LEVELS) -> Line:
@@ -127,6 +130,7 @@ class Graph(Widget):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
         self.plot = Plot()
+        self._base = Style.null()
         self._levels: tuple[tuple[int, int], list[int], float, int | None] | None = None
 
     def show(self, plot: Plot) -> None:
@@ -136,13 +140,17 @@ class Graph(Widget):
             self._levels = None
             self.refresh()
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw a region, its colours found once."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """The title, or one row of dots."""
         width, height = self.size
         styles = theme.styles(self.app.theme)
-        base: Style = self.rich_style
         if y == 0:
-            return strip(self._heading(width), styles, width, base)
+            return strip(self._heading(width), styles, width, self._base)
         rows = height - 1
         levels, top, mark = self._measure(width, rows)
         row = height - 1 - y
@@ -150,7 +158,7 @@ class Graph(Widget):
         reached = any(level > 4 * row for level in levels)
         value = (4 * row + 2) / (4 * rows) * top
         role = role_of(value, limit, self.plot.roles) if reached else "limit"
-        return strip((Span(braille(levels, width, row, mark), role),), styles, width, base)
+        return strip((Span(braille(levels, width, row, mark), role),), styles, width, self._base)
 
     def _heading(self, width: int) -> Line:
         title = sum(len(span.text) for span in self.plot.title)

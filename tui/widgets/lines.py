@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -64,10 +64,15 @@ class Lines(ScrollView, can_focus=True):
             self.virtual_size = Size(cells, lines)
         self.refresh()
 
-    @property
-    def base(self) -> Style:
-        """What lies under everything: the widget's own colours."""
-        return self.rich_style
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self.base = Style.null()
+        """What lies under everything: the widget's own colours, found once for all lines."""
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw the visible lines of a region."""
+        self.base = self.rich_style
+        return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
         """Draw one visible line."""

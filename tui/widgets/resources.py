@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region
@@ -61,6 +62,7 @@ class Resources(Widget, can_focus=True):
         self._drawn: dict[int, list[Line]] = {}
         """The cells of each line as they stand on the screen."""
         self._said: list[Line] = []
+        self._base = Style.null()
         self._note()
 
     # What comes in.
@@ -138,12 +140,17 @@ class Resources(Widget, can_focus=True):
 
     # Drawing.
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw a region, its colours found once."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """The headings, a container, or a sentence about one."""
         width = self.content_size.width
         styles = theme.styles(self.app.theme)
         line, ground = self._line(y)
-        return strip(line, styles, width, self.rich_style, ground=ground)
+        return strip(line, styles, width, self._base, ground=ground)
 
     def _line(self, y: int) -> tuple[Line, Role | None]:
         if not self.rows:

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
@@ -300,7 +301,15 @@ def _end(
     pump.tell(request.CLEAN)
     removed = pump.finish()
     if launch.auto_remove and not removed:
-        from engine.containers.removal import remove_ended
+        _remove(launch)
 
-        remove_ended(launch.root, launch.run, launch.id)
-        state.touch(launch.revision)
+
+def _remove(launch: Launch) -> NoReturn:
+    """Become the process that removes the container.
+
+    SQLite does not survive a fork: in the memory of a fork of somebody who had the records open it cannot be used.
+    """
+    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    code = f"import sys; sys.path.insert(0, {home!r}); from engine.containers import removal; removal.main()"
+    arguments = [sys.executable, "-I", "-S", "-c", code, launch.root, launch.run, launch.id, launch.revision]
+    os.execv(sys.executable, arguments)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import signal
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 
@@ -98,14 +99,16 @@ def _erase_run(path: str) -> None:
         os.rmdir(path)
 
 
-def remove_ended(root: str, run: str, container_id: str) -> None:
-    """What the monitor of an auto_remove container does at last: nobody else is left to do it."""
+def main() -> None:
+    """What the monitor of an auto_remove container becomes at last, when nobody else is left to remove it."""
+    root, run, container_id, revision = sys.argv[1:]
     layout = Layout(root, os.path.dirname(run))
     connection = database.connect(layout)
     try:
         erase(layout, connection, container_id)
     finally:
         connection.close()
+    state.touch(revision)
 
 
 def kill(paths: ContainerPaths, facts: state.Facts) -> None:

@@ -36,8 +36,10 @@ def test_a_newcomer_grows_an_image(app: Terminal, root: Root, cowl: Run) -> None
     app.press("1", "G", "n")
     app.expect("Launch a container")
     app.write("sh -c 'echo ready; while :; do sleep 1; done'")
+    app.expect(r"\$ cowl run[\s\S]*done'")
     app.press("Tab")
     app.write("first")
+    app.expect(r"\$ cowl run[\s\S]*--name first")
     app.press("Enter")
     app.expect_gone("Launch a container")
     app.expect(r"● first")
@@ -51,7 +53,9 @@ def test_a_newcomer_grows_an_image(app: Terminal, root: Root, cowl: Run) -> None
 
     before = len(forest(cowl))
     app.press("c")
-    app.expect(r"cowl commit")
+    app.expect("commit first as first:1")
+    app.press("Enter")
+    app.expect(r"\$ cowl commit")
     after = forest(cowl)
     assert len(after) == before + 1
     [node] = [node for node in after if node["parent"] == tagged(after, "starter:latest")["chain_id"]]
@@ -68,8 +72,10 @@ def test_a_newcomer_grows_an_image(app: Terminal, root: Root, cowl: Run) -> None
 
     app.press("q")
     assert app.wait_for_exit() == 0
-    assert not traces.settle(root)
     assert json.loads(cowl("ps", "-a", "--json").stdout) == []
+    left = traces.settle(root)
+    assert [process for process in left.processes if " tmux " not in process] == []
+    assert not left._replace(processes=())
 
 
 def forest(cowl: Run) -> list[JSON]:

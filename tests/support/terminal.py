@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 WAIT_SECONDS = 20.0
+PACE_SECONDS = 0.25
+"""Between keys, as of a quick hand: a key that moves the focus must have done so before the next one."""
 
 
 class Terminal:
@@ -26,7 +28,7 @@ class Terminal:
         """Press keys one after the other, by tmux's names: "n", "Enter", "C-p", "Escape"."""
         for key in keys:
             self.tmux("send-keys", "-t", "0", key)
-            time.sleep(0.05)
+            time.sleep(PACE_SECONDS)
 
     def write(self, text: str) -> None:
         """Type *text* as it is."""
@@ -35,10 +37,6 @@ class Terminal:
     def screen(self) -> str:
         """What is on the screen now, lines without their trailing blanks."""
         return self.tmux("capture-pane", "-t", "0", "-p")
-
-    def alive(self) -> bool:
-        """Whether the program is still running."""
-        return self.tmux("list-panes", "-t", "0", "-F", "#{pane_dead}").strip() == "0"
 
     def expect(self, pattern: str, seconds: float = WAIT_SECONDS) -> str:
         """Wait until the screen matches *pattern*; the screen. Raises AssertionError."""
@@ -50,8 +48,11 @@ class Terminal:
 
     def wait_for_exit(self, seconds: float = WAIT_SECONDS) -> int:
         """Wait until the program has ended; its exit code. Raises AssertionError."""
-        self._until(lambda screen: not self.alive(), "still running", seconds)
-        return int(self.tmux("list-panes", "-t", "0", "-F", "#{pane_dead_status}").strip() or -1)
+        self._until(lambda screen: self._exit_code() != "", "still running", seconds)
+        return int(self._exit_code())
+
+    def _exit_code(self) -> str:
+        return self.tmux("list-panes", "-t", "0", "-F", "#{pane_dead_status}").strip()
 
     def _until(self, done: Callable[[str], bool], otherwise: str, seconds: float) -> str:
         deadline = time.monotonic() + seconds

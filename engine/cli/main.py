@@ -22,7 +22,7 @@ GARBAGE_THRESHOLD = 100_000
 
 
 def main() -> NoReturn:
-    """Run this process's command line and end it at once: taking the interpreter apart costs a launch 6 ms."""
+    """Run this process's command line and end it at once: taking Python apart costs 6 ms."""
     gc.set_threshold(GARBAGE_THRESHOLD)
     code = command(sys.argv[1:])
     sys.stderr.flush()

@@ -5,8 +5,6 @@ help, the messages and the completion (`engine.cli.group`). Both give the same v
 `engine.cli.values` gives it meaning.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias

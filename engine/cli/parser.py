@@ -3,8 +3,6 @@
 Options end at the first word that is none, or at ``--``, as docker has it for `run` and `exec`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -84,7 +84,7 @@ def detect() -> Hierarchies:
 def own_paths(text: bytes) -> dict[str, str]:
     """Our cgroup by controller (`UNIFIED` for version 2), from the text of /proc/self/cgroup."""
     found: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in text.rstrip(b"\n").split(b"\n"):
         _, controllers, path = os.fsdecode(line).split(":", 2)
         for name in controllers.split(",") if controllers else [UNIFIED]:
             found[name] = path
@@ -92,8 +92,8 @@ def own_paths(text: bytes) -> dict[str, str]:
 
 
 def mounts(text: bytes) -> Iterator[tuple[str, str, str, list[str]]]:
-    """The cgroup mounts in the text of a mountinfo file: kind, root, mount point, options."""
-    for line in text.splitlines():
+    """The cgroup mounts in a mountinfo file: kind, root, mount point, options."""
+    for line in text.split(b"\n"):
         before, separator, after = line.partition(b" - cgroup")
         if not separator:
             continue
@@ -108,12 +108,9 @@ def mounts(text: bytes) -> Iterator[tuple[str, str, str, list[str]]]:
 
 
 def _unescape(field: bytes) -> bytes:
-    """Undo mountinfo's octal escapes of space, tab, newline and backslash."""
-    if b"\\" not in field:
-        return field
-    for code, byte in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-        field = field.replace(code, byte)
-    return field
+    """Undo mountinfo's escapes: a backslash and the three octal digits of a character."""
+    first, *others = field.split(b"\\")
+    return first + b"".join(bytes([int(other[:3], 8)]) + other[3:] for other in others)
 
 
 def _below(point: str, mounted_root: str, own: str) -> str:

@@ -15,7 +15,7 @@ from engine.kernel import bpf
 from engine.kernel.cgroupfs import UNIFIED, Cgroup
 
 MKNOD, READ, WRITE = 1, 2, 4
-_ACCESS = {"m": MKNOD, "r": READ, "w": WRITE}
+_ACCESS = {"r": READ, "w": WRITE, "m": MKNOD}
 _ALL = MKNOD | READ | WRITE
 _TYPES = {"b": 1, "c": 2}
 

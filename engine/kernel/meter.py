@@ -304,14 +304,14 @@ class TaskIO:
         """
         read = written = 0
         if self._first >= 0:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 text = os.pread(self._first, _PAGE, 0)
                 read = number_after(text, b"\nread_bytes: ")
                 written = number_after(text, b"\nwrite_bytes: ")
             if tasks <= 1:
                 return read, written
         for member in self.members()[:MAX_TASKS]:
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if int(member) != self._pid:
                     text = cgroupfs.read(f"/proc/{int(member)}/io")
                     read += number_after(text, b"\nread_bytes: ")

@@ -1,0 +1,222 @@
+"""Counters: the kernel's texts in any form, and real processes that use what is counted."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.kernel import cgroup, meter
+from engine.kernel.cgroup import Cgroup
+from engine.kernel.meter import Limits, Meter
+from tests.support.pen import Pen, said
+from tests.support.traces import Root
+
+MEBI = 1 << 20
+COUNT = st.integers(0, 1 << 63)
+KEY = st.from_regex(r"[a-z_]{1,20}", fullmatch=True)
+DEVICE = st.tuples(st.integers(0, 4095), st.integers(0, 1 << 20), COUNT, COUNT)
+
+
+@given(st.dictionaries(KEY, COUNT, min_size=1), st.data())
+def test_numbers_of_keyed_lines(wanted: dict[str, int], data: st.DataObject) -> None:
+    text = "".join(f"{key} {number}\n" for key, number in wanted.items()).encode()
+    key = data.draw(st.sampled_from(list(wanted)))
+    assert meter.number_after(b"\n" + text, f"\n{key} ".encode()) == wanted[key]
+    assert meter.number_after(text, b"\nABSENT ") == 0
+
+
+@given(st.lists(DEVICE))
+def test_version_1_block_bytes(devices: list[tuple[int, int, int, int]]) -> None:
+    lines = [
+        f"{major}:{minor} Read {read}\n{major}:{minor} Write {written}\n{major}:{minor} Sync 7\n"
+        f"{major}:{minor} Async 7\n{major}:{minor} Discard 7\n{major}:{minor} Total 7\n"
+        for major, minor, read, written in devices
+    ]
+    text = "".join([*lines, "Total 99\n"]).encode()
+    assert meter.serviced(text) == (sum(each[2] for each in devices), sum(each[3] for each in devices))
+
+
+@given(st.lists(DEVICE))
+def test_version_2_block_bytes(devices: list[tuple[int, int, int, int]]) -> None:
+    text = "".join(
+        f"{major}:{minor} rbytes={read} wbytes={written} rios=7 wios=7 dbytes=7 dios=7\n"
+        for major, minor, read, written in devices
+    ).encode()
+    assert meter.transferred(text) == (sum(each[2] for each in devices), sum(each[3] for each in devices))
+
+
+@pytest.mark.parametrize(
+    ("quota", "period", "limit"),
+    [
+        (b"50000\n", b"100000\n", Limits(cpu=0.5, period_ns=100_000_000)),
+        (b"max", b"100000\n", Limits()),
+        (b"-1\n", b"100000\n", Limits()),
+        (b"", b"", Limits()),
+    ],
+)
+def test_limits_of_cpu(quota: bytes, period: bytes, limit: Limits) -> None:
+    assert meter.cpu_limit(quota, period) == limit
+
+
+@pytest.fixture
+def pen(root: Root) -> Iterator[Pen]:
+    with Pen(root.cgroup_parent) as made:
+        yield made
+
+
+@pytest.fixture
+def meters() -> Iterator[list[Meter]]:
+    opened: list[Meter] = []
+    yield opened
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe2(os.O_CLOEXEC)
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def observe(meters: list[Meter], where: Cgroup, pid: int) -> Meter:
+    meters.append(meter.open_meter(where, pid))
+    return meters[-1]
+
+
+@pytest.mark.kernel
+def test_limits_are_those_that_were_set(pen: Pen, meters: list[Meter]) -> None:
+    limits = {
+        "cpu": {"quota": 25_000, "period": 50_000},
+        "memory": {"limit": 64 * MEBI},
+        "pids": {"limit": 9},
+    }
+    made = pen.create(limits)
+    usage = observe(meters, made, pen.start(made, "sleep", "60")).read()
+    assert usage.limits == Limits(cpu=0.5, period_ns=50_000_000, memory=64 * MEBI, pids=9)
+    free = pen.create()
+    assert observe(meters, free, pen.start(free, "sleep", "60")).read().limits == Limits()
+
+
+@pytest.mark.kernel
+def test_limits_that_change_are_seen_after_a_few_readings(pen: Pen, meters: list[Meter]) -> None:
+    made = pen.create()
+    watched = observe(meters, made, pen.start(made, "sleep", "60"))
+    assert watched.read().limits.pids is None
+    cgroup.apply(made, {"pids": {"limit": 7}})
+    assert [watched.read() for _ in range(meter.FULL_EVERY)][-1].limits.pids == 7
+
+
+@pytest.mark.kernel
+def test_cpu_time_and_throttling(pen: Pen, meters: list[Meter]) -> None:
+    made = pen.create({"cpu": {"quota": 20_000, "period": 100_000, "shares": 262_144}})
+    watched = observe(meters, made, pen.start(made, "sh", "-c", "while :; do :; done"))
+    time.sleep(0.6)
+    usage = watched.read()
+    assert 40_000_000 <= usage.cpu_ns <= 240_000_000
+    assert usage.periods >= 3
+    assert usage.throttled_periods >= 2
+    assert usage.throttled_ns > 100_000_000
+
+
+@pytest.mark.kernel
+def test_memory_now_and_at_its_highest(pen: Pen, meters: list[Meter], pipe: tuple[int, int]) -> None:
+    made = pen.create()
+    program = f"import time; x = b'x' * {50 * MEBI}; del x; print('freed', flush=True); time.sleep(60)"
+    watched = observe(meters, made, pen.python(made, program, stdout=pipe[1]))
+    said(pipe[0])
+    usage = watched.read()
+    assert usage.memory_peak >= 50 * MEBI
+    assert usage.memory < 40 * MEBI
+
+
+@pytest.mark.kernel
+def test_oom_kills_are_counted_while_the_container_lives(pen: Pen, meters: list[Meter]) -> None:
+    made = pen.create({"memory": {"limit": 24 * MEBI, "swap": 24 * MEBI}})
+    program = (
+        f"python='{os.path.realpath('/proc/self/exe')}'; $python -ISc 'x = b\"x\" * {80 * MEBI}'; sleep 60"
+    )
+    watched = observe(meters, made, pen.start(made, "sh", "-c", program))
+    deadline = time.monotonic() + 10
+    while not (usage := watched.read()).oom_kills and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert usage.oom_kills == 1
+    assert usage.pids >= 1
+
+
+@pytest.mark.kernel
+def test_processes_and_threads_are_counted(pen: Pen, meters: list[Meter], pipe: tuple[int, int]) -> None:
+    made = pen.create()
+    program = (
+        "import os, threading, time\n"
+        "threads = [threading.Thread(target=time.sleep, args=(60,), daemon=True) for _ in range(3)]\n"
+        "[each.start() for each in threads]\n"
+        "if os.fork():\n"
+        "    print('up', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    watched = observe(meters, made, pen.python(made, program, stdout=pipe[1]))
+    said(pipe[0])
+    assert watched.read().pids == 5
+
+
+@pytest.mark.kernel
+def test_bytes_to_storage_count_and_outlive_the_process_that_wrote_them(
+    pen: Pen, meters: list[Meter]
+) -> None:
+    """On a file system with storage under it, if the checkout lies on one; there is nothing to count else."""
+    directory = os.path.dirname(os.path.abspath(__file__))
+    file = f"{directory}/.written-by-{os.getpid()}"
+    made = pen.create()
+    script = f"dd if=/dev/zero of={file} bs=64k count=32 conv=fsync 2>/dev/null; sleep 60"
+    try:
+        watched = observe(meters, made, pen.start(made, "sh", "-c", script))
+        deadline = time.monotonic() + 10
+        while (usage := watched.read()).io_write < 2 * MEBI and time.monotonic() < deadline:
+            time.sleep(0.05)
+    except OSError:
+        pytest.skip("the checkout cannot be written here")
+    finally:
+        if not os.path.exists(file):
+            pytest.skip("the checkout cannot be written here")
+        os.unlink(file)
+    assert 2 * MEBI <= usage.io_write < 3 * MEBI
+
+
+@pytest.mark.kernel
+def test_rest_is_read_in_fewer_looks_and_says_the_same(pen: Pen, meters: list[Meter]) -> None:
+    made = pen.create()
+    pid = pen.start(made, "sleep", "60")
+    time.sleep(0.2)
+    watched = observe(meters, made, pid)
+    readings = [watched.read() for _ in range(2 * meter.FULL_EVERY)]
+    assert len({reading.cpu_ns for reading in readings}) == 1
+    assert {reading.pids for reading in readings} == {1}
+    os.kill(pid, 9)
+    pen.wait(pid)
+    assert watched.read().pids == 0
+
+
+@pytest.mark.kernel
+def test_one_that_has_gone(pen: Pen, meters: list[Meter]) -> None:
+    made = pen.create()
+    watched = observe(meters, made, 1)
+    assert watched.read().pids == 0
+    cgroup.remove(made)
+    with pytest.raises(OSError):
+        watched.read()
+    assert observe(meters, made, 1).read().pids == 0
+
+
+@pytest.mark.kernel
+def test_pressure_where_the_kernel_tells_it(pen: Pen, meters: list[Meter]) -> None:
+    made = pen.create()
+    usage = observe(meters, made, pen.start(made, "sh", "-c", "while :; do :; done")).read()
+    known = os.path.exists(f"{made.directories.get('unified', '')}/cpu.pressure")
+    assert (usage.pressure is not None) == known

@@ -48,8 +48,10 @@ def file_diff(
     cut = before_cut or after_cut
     if _is_binary(before) or _is_binary(after):
         return FileDiff(shown, change.kind, True, f"{facts}\n{_hex(after or before)}", 0, 0, cut)
-    text, added, removed = _unified(before, after, shown, context)
-    return FileDiff(shown, change.kind, False, text or facts, added, removed, cut)
+    from engine.layers.textdiff import unified
+
+    diff = unified(before.decode("utf-8", "replace"), after.decode("utf-8", "replace"), shown, context)
+    return FileDiff(shown, change.kind, False, diff.text or facts, diff.added, diff.removed, cut)
 
 
 def _entry(layers: Sequence[str], path: str) -> Entry | None:
@@ -70,20 +72,6 @@ def _read(entry: Entry | None, limit: int) -> tuple[bytes, bool]:
 def _is_binary(data: bytes) -> bool:
     """As git judges: a NUL near the beginning. UTF-16 text counts as binary, too."""
     return b"\0" in data[:8000]
-
-
-def _unified(before: bytes, after: bytes, path: str, context: int) -> tuple[str, int, int]:
-    import difflib
-
-    old_lines = before.decode("utf-8", "replace").splitlines(keepends=True)
-    new_lines = after.decode("utf-8", "replace").splitlines(keepends=True)
-    lines = list(difflib.unified_diff(old_lines, new_lines, f"a{path}", f"b{path}", n=context))
-    added = sum(line.startswith("+") for line in lines[2:])
-    removed = sum(line.startswith("-") for line in lines[2:])
-    text = "".join(
-        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
-    )
-    return text, added, removed
 
 
 def _hex(data: bytes) -> str:

@@ -1,11 +1,11 @@
 """The words that every room of cowl shares, as frozen records.
 
 They are `NamedTuple`s: as frozen and typed as any struct, and importing them costs the launch path nothing
-(`msgspec`, which validates the documents of others, costs 30 ms). Sizes are bytes, times on the wire are RFC 3339
-UTC with nanoseconds, durations say their unit, digests are ``sha256:<hex>``.
+(`msgspec`, which validates the documents of others, costs 30 ms). Sizes are bytes, times on the wire are RFC
+3339 UTC with nanoseconds, durations say their unit, digests are ``sha256:<hex>``.
 """
 
-# No deferred annotations here: `NamedTuple` compiles each one that is text, which doubles the time of the import.
+# No deferred annotations here: `NamedTuple` compiles each one that is text, which doubles the import's time.
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -18,7 +18,7 @@ Aspect = Literal["content", "mode", "owner", "xattr", "type", "mtime"]
 
 
 class Node(NamedTuple):
-    """An image: a read-only layer together with its parents. Its ID is its chain ID (OCI image-spec, config.md)."""
+    """An image: a read-only layer with its parents. Its ID is its chain ID (OCI image-spec, config.md)."""
 
     chain_id: str
     parent: str | None

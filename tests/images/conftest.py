@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engine.store.store import Store
 from tests.images import peers
-from tests.images.stores import Archives
+from tests.images.stores import Archives, NewStore
 from tests.layers.overlay import Overlay, overlay
 from tests.support import peers as installed
 from tests.support import roots
-
-NewStore = Callable[[], Store]
 
 
 @pytest.fixture

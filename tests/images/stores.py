@@ -1,4 +1,4 @@
-"""What the tests of this room do with stores: look at them from outside, and make containers without processes."""
+"""What the tests of this room do with stores: look at them from outside, make containers that never run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from engine.model import LaunchOptions
@@ -17,6 +17,8 @@ from engine.store.records import ContainerRow
 from engine.store.store import Store
 from tests.layers.overlay import Operation, Overlay
 from tests.layers.trees import Seen
+
+NewStore = Callable[[], Store]
 
 
 class Archives(NamedTuple):

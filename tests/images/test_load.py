@@ -1,9 +1,8 @@
-"""What others made becomes nodes, tags and trees that are equal to what others unpack; what is broken leaves nothing."""
+"""What others made becomes nodes, tags and trees as others unpack them; what is broken leaves nothing."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -18,55 +17,19 @@ import zstandard
 
 from engine.errors import ArchiveError, CowlError, NoSpaceError, NotFoundError, StoreError
 from engine.images import load as loading
+from engine.images import workers
 from engine.images.images import Images
 from engine.images.load import load
 from engine.model import Progress
 from engine.store import records
 from engine.store.store import Store
 from tests.images import peers, stores
-from tests.images.stores import Archives
+from tests.images.archives import digest, docker_archive, simple_layer
+from tests.images.stores import Archives, NewStore
 from tests.layers import tars
 from tests.layers.overlay import Overlay
 
 kernel = pytest.mark.kernel
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def docker_archive(
-    path: Path,
-    layers: list[bytes],
-    *,
-    names: tuple[str, ...] = ("it:1",),
-    old: bool = False,
-    **config: object,
-) -> str:
-    """A docker-archive; *old*: a directory for each layer, with a symlink for one that came before."""
-    plain = [gzip.decompress(layer) if layer[:2] == b"\x1f\x8b" else layer for layer in layers]
-    body = json.dumps(
-        {"rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest(layer)}" for layer in plain]}, **config}
-    ).encode()
-    entries = [tars.file(f"{digest(body)}.json", body)]
-    files = []
-    first: dict[bytes, str] = {}
-    for number, layer in enumerate(layers):
-        name = f"{number:064x}/layer.tar" if old else f"{digest(layer)}.tar"
-        if old and layer in first:
-            entries.append(tars.symlink(name, f"../{first[layer]}"))
-        elif layer not in first:
-            entries.append(tars.file(name, layer))
-        first.setdefault(layer, name)
-        files.append(name)
-    listed = [{"Config": f"{digest(body)}.json", "RepoTags": list(names), "Layers": files}]
-    entries.append(tars.file("manifest.json", json.dumps(listed).encode()))
-    path.write_bytes(tars.tar(*entries))
-    return str(path)
-
-
-def simple_layer(word: str) -> bytes:
-    return tars.tar(tars.directory("etc"), tars.file(f"etc/{word}", word.encode()))
 
 
 @kernel
@@ -154,9 +117,7 @@ def test_docker_archives_old_and_new(store: Store, mounts: Overlay, tmp_path: Pa
 
 
 @kernel
-def test_a_docker_archive_always_gives_the_same_manifest(
-    new_store: loading.Callable[[], Store], tmp_path: Path
-) -> None:
+def test_a_docker_archive_always_gives_the_same_manifest(new_store: NewStore, tmp_path: Path) -> None:
     source = docker_archive(
         tmp_path / "it.tar", [gzip.compress(simple_layer("one"), mtime=0), simple_layer("two")]
     )
@@ -207,7 +168,7 @@ def test_a_layer_that_exists_is_not_unpacked_again(
         done.append(len(jobs))
         return unpack_all(jobs, *rest)  # type: ignore[arg-type]
 
-    unpack_all = loading.unpack_all
+    unpack_all = workers.unpack_all
     monkeypatch.setattr(loading, "unpack_all", counted)
     load(store, docker_archive(tmp_path / "b.tar", [one, two], names=("b:1",)))
     load(store, docker_archive(tmp_path / "b.tar", [one, two], names=("c:1",)))
@@ -395,8 +356,9 @@ def test_sigkill_at_any_time_leaves_a_consistent_store(store: Store, tmp_path: P
     threading.Event().wait(delay)
     child.kill()
     child.communicate()
+    again = Store(store.layout.root)
     for _ in range(100):  # a worker of the dead holds the staging area until it notices
-        again = Store(store.layout.root)
+        again.sweep()
         if not os.listdir(again.layout.staging):
             break
         threading.Event().wait(0.05)
@@ -423,7 +385,7 @@ def test_what_vanishes_while_it_is_needed_is_loaded_again(
 ) -> None:
     one, two = simple_layer("one"), simple_layer("two")
     load(store, docker_archive(tmp_path / "a.tar", [one], names=("a:1",)))
-    unpack_all = loading.unpack_all
+    unpack_all = workers.unpack_all
 
     def removing(*arguments: object) -> object:
         done = unpack_all(*arguments)  # type: ignore[arg-type]
@@ -457,7 +419,7 @@ def test_a_layer_committed_here_and_loaded_again_needs_no_blob(
     stores.change(store, mounts, "web", [("write", "new", b"new")])
     Changes(store).commit("web", "mine:1")
     for form in ("oci-archive", "docker-archive"):
-        Images(store).save(["mine:1"], f"{tmp_path}/mine.tar", form)  # type: ignore[arg-type]
+        Images(store).save(["mine:1"], f"{tmp_path}/mine.tar", form)
         blobs = os.listdir(store.layout.blobs)
         assert load(store, f"{tmp_path}/mine.tar") == ["mine:1"]
         assert os.listdir(store.layout.blobs) == blobs

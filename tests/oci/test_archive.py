@@ -145,7 +145,7 @@ def test_no_variant_for_this_machine(tmp_path: Path) -> None:
 def test_indexes_in_indexes_have_an_end(tmp_path: Path) -> None:
     _, blobs = image("one")
     inner = b""
-    entry = {}
+    entry: dict[str, Any] = {}
     for _ in range(6):
         inner = json.dumps(documents.index_document([entry] if entry else [])).encode()
         entry = described(inner, documents.OCI_INDEX)

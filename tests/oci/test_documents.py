@@ -19,7 +19,7 @@ MANIFEST = {"schemaVersion": 2, "config": CONFIG, "layers": [LAYER]}
 
 
 def test_chain_ids_are_those_of_the_specification() -> None:
-    """image-spec, config.md: the chain of one layer is its diff ID, of more the digest of both with a space."""
+    """image-spec, config.md: the chain of one layer is its diff ID, of more the digest of both."""
     one, two, three = (f"sha256:{digit * 64}" for digit in "123")
     below = documents.digest_of(f"{one} {two}".encode())
     assert chain_ids([one, two, three]) == [one, below, documents.digest_of(f"{below} {three}".encode())]

@@ -138,7 +138,8 @@ class Meter1(Meter):
     def _read(self, full: bool, last: Usage | None) -> Usage:
         pread = os.pread
         cpu = int(pread(self._cpu, 32, 0)) if self._cpu >= 0 else 0
-        if last is not None and last.cpu_ns == cpu > 0 and not full:
+        pids = int(pread(self._pids, 32, 0)) if self._pids >= 0 else self._count()
+        if last is not None and last.cpu_ns == cpu > 0 and last.pids == pids and not full:
             return last
         if full:
             self._read_seldom()
@@ -150,7 +151,6 @@ class Meter1(Meter):
             stat = pread(self._memory_stat, _LONG, 0)
             usage = int(pread(self._memory, 32, 0))
             self._peak = max(self._peak, usage)
-        pids = int(pread(self._pids, 32, 0)) if self._pids >= 0 else self._count()
         return Usage(
             cpu,
             *self._throttled,
@@ -220,9 +220,11 @@ class Meter2(Meter):
         pread = os.pread
         text = pread(self._cpu, _PAGE, 0) if self._cpu >= 0 else b""
         cpu = 1000 * number_after(text, b"usage_usec ")
+        pids = int(pread(self._pids, 32, 0)) if self._pids >= 0 else self._populated()
         # What was written can go to the device long after.
         blocks = pread(self._block, _LONG, 0) if self._block >= 0 else b""
-        if last is not None and last.cpu_ns == cpu > 0 and blocks == self._blocks and not full:
+        same = last is not None and last.cpu_ns == cpu > 0 and last.pids == pids and blocks == self._blocks
+        if last is not None and same and not full:
             return last
         if blocks != self._blocks:
             self._blocks, self._io = blocks, transferred(blocks)
@@ -243,7 +245,7 @@ class Meter2(Meter):
             self._oom_kills,
             int(pread(self._swap, 32, 0)) if self._swap >= 0 else 0,
             *self._io,
-            int(pread(self._pids, 32, 0)) if self._pids >= 0 else self._populated(),
+            pids,
             self._pressure,
             self._limits,
         )

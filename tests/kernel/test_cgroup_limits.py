@@ -153,7 +153,7 @@ def test_a_missing_controller_is_named(pen: Pen) -> None:
 
 @pytest.mark.kernel
 def test_a_quota_is_kept_to(pen: Pen) -> None:
-    made = pen.create({"cpu": {"quota": 20_000, "period": 100_000, "shares": 262_144}})
+    made = pen.create({"cpu": {"quota": 20_000, "period": 100_000}})
     pen.start(made, "sh", "-c", "while :; do :; done")
     time.sleep(0.3)
     stat = value(made, "cpu.stat", "cpu.stat").encode()

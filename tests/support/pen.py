@@ -27,7 +27,14 @@ class Pen:
     def create(self, resources: Resources | None = None, name: str | None = None) -> Cgroup:
         made = cgroup.create(f"{self.parent}/{name or next(self._numbers)}", resources)
         self._made.append(made)
+        self._prefer(made)
         return made
+
+    def _prefer(self, made: Cgroup) -> None:
+        """However busy the machine is otherwise, these processes get the CPU time that they are allowed."""
+        file = "cpu.shares" if made.version == 1 else "cpu.weight"
+        directory = made.directories.get("cpu") or made.directories.get("unified", "")
+        cgroupfs.write(f"{os.path.dirname(directory)}/{file}", "10000" if made.version == 2 else "262144")
 
     def start(self, where: Cgroup, *command: str, stdout: int | None = None) -> int:
         """The pid of *command*, born and joined inside *where*."""

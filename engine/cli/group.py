@@ -13,7 +13,6 @@ from click.shell_completion import CompletionItem, shell_complete
 from engine.cli import report
 from engine.cli.options import COMMANDS, GLOBALS, Command, Option
 from engine.cli.session import Session
-from engine.version import version_line
 
 COMPLETION = "_COWL_COMPLETE"
 """What the shell's completion function asks for, in click's protocol."""
@@ -96,9 +95,6 @@ def command_line() -> click.Group:
 
 @click.pass_context
 def _open(context: click.Context, root: str | None, cgroup_parent: str | None, version: bool) -> None:
-    if version:
-        click.echo(version_line())
-        context.exit()
     context.obj = Session(root, cgroup_parent)
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

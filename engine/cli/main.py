@@ -16,6 +16,7 @@ from engine.cli import report
 from engine.cli.options import COMMANDS, GLOBALS
 from engine.cli.parser import parse
 from engine.cli.session import Session
+from engine.version import version_line
 
 GARBAGE_THRESHOLD = 100_000
 """Objects made before cycles are looked for: starting up makes tens of thousands, and none are garbage."""
@@ -41,7 +42,10 @@ def command(words: Sequence[str]) -> int:
 
 def _dispatch(words: Sequence[str]) -> int:
     said = parse(words, GLOBALS)
-    if "_COWL_COMPLETE" not in os.environ and said is not None and not said.values["version"]:
+    if "_COWL_COMPLETE" not in os.environ and said is not None:
+        if said.values["version"]:
+            print(version_line())
+            return 0
         session = Session(said.values["root"], said.values["cgroup_parent"])
         if not said.rest and sys.stdin.isatty() and sys.stdout.isatty():
             _open_workstation(session)

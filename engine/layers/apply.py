@@ -28,6 +28,7 @@ from engine.layers.overlayfs import (
     read_xattrs,
     write_xattrs,
 )
+from engine.layers.readahead import Readahead
 from engine.layers.removal import remove_tree
 from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK, Member, TarReader
 
@@ -57,8 +58,12 @@ def apply_layer(stream: Source, destination: str) -> Applied:
     the caller to throw away.
     """
     digest = sha256()
-    reader = TarReader(stream, digest.update)
-    with reporting("cannot unpack the layer", archive=True), _opened(destination) as root:
+    with (
+        reporting("cannot unpack the layer", archive=True),
+        _opened(destination) as root,
+        Readahead(stream, digest.update) as ahead,
+    ):
+        reader = TarReader(ahead)
         extractor = _Extractor(root, reader)
         try:
             for member in reader:

@@ -110,8 +110,7 @@ class _Matcher(SequenceMatcher[str]):
         return run[::-1]
 
     def _between(self, i: int, i_end: int, j: int, j_end: int) -> Iterator[tuple[int, int, int]]:
-        """Matches between two anchors: what is equal at both ends, and in the middle if that is small enough.
-        """
+        """Matches between two anchors: equal lines at both ends, and in the middle if that is small."""
         old, new = self._old, self._new
         head = 0
         while i + head < i_end and j + head < j_end and old[i + head] == new[j + head]:

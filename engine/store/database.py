@@ -87,11 +87,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
+        connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
+        if connection.in_transaction:  # also when COMMIT itself failed, on a full disk
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 def no_space(layout: Layout) -> NoSpaceError:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StoreError
+from engine.errors import NoSpaceError, StoreError
 from engine.store import schema
 from engine.store.clock import EPOCH, normalise, now, rfc3339
 from engine.store.store import Store
@@ -107,6 +107,30 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert store.connection.execute("SELECT count(*) FROM nodes").fetchone() == (0,)
     with pytest.raises(StoreError), store.write() as connection:
         connection.execute("INSERT INTO nodes VALUES (1)")
+
+
+@pytest.mark.kernel
+def test_a_full_disk_fails_one_write_and_no_later_one(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "cowl-test", tmp_path], check=True)
+    try:
+        store = Store(str(tmp_path / "root"))
+        filler = tmp_path / "filler"
+        with pytest.raises(OSError, match="space"):
+            filler.write_bytes(bytes(2 << 20))
+        with pytest.raises(NoSpaceError):
+            for number in range(2000):
+                with store.write() as connection:
+                    connection.execute(
+                        "INSERT INTO nodes VALUES (?, NULL, 'd', 1, 1, 'c', ?, '')", (str(number), "b" * 4000)
+                    )
+        recorded = store.connection.execute("SELECT count(*) FROM nodes").fetchone()[0]
+        filler.unlink()
+        with store.write() as connection:
+            connection.execute("INSERT INTO nodes VALUES ('new', NULL, 'd', 1, 1, 'c', 'b', '')")
+        assert store.connection.execute("SELECT count(*) FROM nodes").fetchone()[0] == recorded + 1
+        store.close()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
 
 
 def test_a_view_does_not_change_while_others_write(tmp_path: Path) -> None:

@@ -62,8 +62,11 @@ def _dispatch(words: Sequence[str]) -> int:
 
 
 def _open_workstation(session: Session) -> None:
-    """Become the app, a program of its own that finds its root in the environment."""
+    """Become the app, a program of its own that finds its root in the environment.
+
+    With -P, as a directory called tui in the current one is not what root wants to run.
+    """
     for name, value in (("COWL_ROOT", session.root), ("COWL_CGROUP_PARENT", session.cgroup_parent)):
         if value is not None:
             os.environ[name] = os.path.abspath(value) if name == "COWL_ROOT" else value
-    os.execv(sys.executable, [sys.executable, "-m", "tui"])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "tui"])

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -200,20 +201,91 @@ def read_until(descriptor: int, wanted: bytes) -> bytes:
 
 def test_the_workstation_is_opened_in_a_terminal_alone(root: Root, tmp_path: Path) -> None:
     """`cowl` becomes ``python -m tui``, which a stand-in on the module path proves."""
-    (tmp_path / "tui").mkdir()
-    (tmp_path / "tui" / "__init__.py").touch()
-    stand_in = "import os, sys; print('the app on', os.environ['COWL_ROOT'], 'engine' in sys.modules)"
-    (tmp_path / "tui" / "__main__.py").write_text(stand_in, encoding="utf-8")
+    for place, text in (("path", "the app"), ("here", "an impostor")):
+        package = tmp_path / place / "tui"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        stand_in = f"import os, sys; print({text!r}, 'on', os.environ['COWL_ROOT'], 'engine' in sys.modules)"
+        (package / "__main__.py").write_text(stand_in, encoding="utf-8")
     child, master = pty.fork()
     if child == 0:
-        os.chdir(tmp_path)
+        os.chdir(tmp_path / "here")
         os.execve(
             sys.executable,
             [sys.executable, "-c", "from engine.cli.main import main; main()", "--root", "store"],
-            environment(root),
+            environment(root, {"PYTHONPATH": f"{tmp_path}/path"}),
         )
     try:
-        assert f"the app on {tmp_path}/store False" in read_until(master, b"False").decode()
+        assert f"the app on {tmp_path}/here/store False" in read_until(master, b"False").decode()
     finally:
         os.waitpid(child, 0)
         os.close(master)
+
+
+def test_a_stream_of_statistics_ends_with_an_interrupt(ready: Run, root: Root) -> None:
+    """Two samples, a second apart, as JSON Lines; SIGINT ends it with 130 and no word."""
+    ready("run", "-d", "--name", "a", "starter", "sleep", "60", check=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", "stats", "--json"],
+        env=environment(root),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        first, second = (json.loads(process.stdout.readline()) for _ in range(2))
+        assert 0.8e9 < second["monotonic_ns"] - first["monotonic_ns"] < 5e9
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_a_sample_has_the_keys_that_scripts_read(ready: Run) -> None:
+    ready("run", "-d", "--name", "a", "starter", "sleep", "60", check=True)
+    sample = json.loads(ready("stats", "--no-stream", "--json", check=True).stdout)
+    assert set(sample) >= {
+        *("container", "name", "time", "cpu_percent", "cpu_usage_ns", "throttled_periods", "throttled_ns"),
+        *(
+            "memory_bytes",
+            "memory_limit_bytes",
+            "memory_peak_bytes",
+            "oom_kills",
+            "swap_bytes",
+            "io_read_bytes",
+        ),
+        *("io_write_bytes", "net_rx_bytes", "net_tx_bytes", "pids", "pids_limit", "pressure"),
+    }
+    assert sample["pressure"] is None or set(sample["pressure"]) == {"cpu", "memory", "io"}
+    assert "a " in ready("stats", "--no-stream", check=True).stdout
+
+
+def test_exec_has_what_it_is_given(ready: Run) -> None:
+    ready("run", "-d", "--name", "a", "starter", "sleep", "60", check=True)
+    done = ready(
+        "exec", "-i", "-e", "A=1", "-w", "/etc", "a", "sh", "-c", 'echo "$A $PWD"; cat', input="in\n"
+    )
+    assert (done.returncode, done.stdout) == (0, "1 /etc\nin\n")
+    assert ready("exec", "-u", "65534", "a", "id", "-u").stdout == "65534\n"
+    assert ready("exec", "a", "sh", "-c", "echo err >&2; exit 3").returncode == 3
+    assert ready("exec", "-d", "a", "sh", "-c", "echo done > /mark", check=True).stdout == ""
+    deadline = time.monotonic() + 10
+    while ready("exec", "a", "cat", "/mark").stdout != "done\n":
+        assert time.monotonic() < deadline
+
+
+def test_an_attached_run_that_nobody_reads(ready: Run, root: Root) -> None:
+    """Its reader gone, the container still ends by itself, with its own code."""
+    script = '"$0" -m engine.cli run --name a starter sh -c "sleep 0.2; seq 100000; exit 6" | head -n 1'
+    done = subprocess.run(
+        ["bash", "-c", f'{script}; echo "${{PIPESTATUS[0]}}"', sys.executable],
+        env=environment(root),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("1\n6\n", "")
+    assert ready("logs", "-n", "1", "a", check=True).stdout == "100000\n"

@@ -63,6 +63,8 @@ async def changes(pilot: APP) -> None:
     await choose(pilot, "2", "api")
     await expect(pilot, "api.conf")
     await choose(pilot, "3", "/srv/app/settings.py")
+    if pilot.app.size.width < 100:
+        await pilot.press("enter")
     await expect(pilot, "DEBUG")
 
 

@@ -38,7 +38,7 @@ REMEMBER = """\
 kept=
 while :; do
     kept=$kept$(head -c 3000000 /dev/zero | tr '\\0' x)
-    [ ${#kept} -gt 70000000 ] && kept=
+    [ ${#kept} -gt 24000000 ] && kept=
     head -c 4000000 /dev/zero > /tmp/scratch
     echo "$(date +%H:%M:%S) ${#kept} bytes kept"
     sleep 0.7
@@ -71,7 +71,7 @@ def workday(cowl: Run) -> None:
     _do(cowl, "rm", "build")
     limits = ("--cpus", "0.5", "-m", "64m", "--pids-limit", "50")
     _do(cowl, "run", "-d", "--name", "api", *limits, "api:1", "sh", "-c", SERVE)
-    _do(cowl, "run", "-d", "--name", "notebook", "-m", "128m", "starter", "sh", "-c", REMEMBER)
+    _do(cowl, "run", "-d", "--name", "notebook", "-m", "192m", "starter", "sh", "-c", REMEMBER)
     _do(cowl, "run", "-d", "--name", "worker", "--cpus", "0.2", "api:2", "sh", "-c", "sleep 3; " + SERVE)
     _do(cowl, "run", "--name", "migrate", "api:2", "sh", "-c", "echo done")
     _do(cowl, "exec", "api", "sh", "-c", _change_app())

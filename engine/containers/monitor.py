@@ -170,6 +170,9 @@ def _fork(launch: Launch, plan: Plan, group: cgroup.Cgroup, paths: ContainerPath
     flags = plan.namespaces & ~namespaces.CLONE_NEWCGROUP
     pid = namespaces.clone(flags, into)
     if pid == 0:
+        # Neither the control socket nor the monitor's lock nor its end of the channel may outlive it in here.
+        kept = (theirs.fileno(), *joinable.entries, *(fd for fd in inside[:3] if isinstance(fd, int)))
+        syscalls.close_all_but(kept)
         init.become(plan, stack, joinable, inside, theirs)
     pidfd = os.pidfd_open(pid)
     theirs.close()
@@ -307,7 +310,7 @@ def _end(
 def _remove(launch: Launch) -> NoReturn:
     """Become the process that removes the container.
 
-    SQLite does not survive a fork: in the memory of a fork of somebody who had the records open it cannot be used.
+    SQLite does not survive a fork: in the memory of somebody who had the records open it cannot be used.
     """
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys; sys.path.insert(0, {home!r}); from engine.containers import removal; removal.main()"

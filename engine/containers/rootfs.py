@@ -79,8 +79,10 @@ def build(plan: Plan, stack: Stack, cgroups: Sequence[CgroupView]) -> Made:
             made = _mount(root, step)
             if step.kind == "devpts" and step.destination == "/dev/pts":
                 pts = made
-            elif step.kind == "tmpfs" and step.destination == "/dev":
+                continue
+            if step.kind == "tmpfs" and step.destination == "/dev":
                 null = _devices(made)
+            os.close(made)
     for device in plan.devices:
         _device(root, device)
     _sysctls(root, plan.sysctls)

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Iterable
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -112,7 +113,17 @@ def close_range(first: int, last: int = 0x7FFFFFFF, flags: int = 0) -> None:
         _close_listed(first, last, flags)
 
 
-def _close_listed(first: int, last: int, flags: int) -> None:
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor above 2 that is not in *kept*."""
+    first = 3
+    for descriptor in sorted(kept):
+        if descriptor > first:
+            close_range(first, descriptor - 1)
+        first = max(first, descriptor + 1)
+    close_range(first)
+
+
+def _close_listed(first: int, last: int = 0x7FFFFFFF, flags: int = 0) -> None:
     """What `close_range` does, on kernels without it (before 5.9; its flag came with 5.11)."""
     for entry in os.listdir("/proc/self/fd"):
         descriptor = int(entry)

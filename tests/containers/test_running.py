@@ -216,7 +216,7 @@ def test_host_name_and_environment(engine: Engine) -> None:
         engine,
         "sh",
         "-c",
-        'hostname; echo "$A,$HOME,$HOSTNAME"; grep -c web /etc/hosts; pwd; echo "${COWL_CGROUP_PARENT-unset}"',
+        'hostname; echo "$A,$HOME,$HOSTNAME"; grep -c web /etc/hosts; pwd; echo "${COWL_ROOT-unset}"',
         hostname="web",
         env=("A=1 2",),
         workdir="/usr/share",
@@ -286,7 +286,7 @@ def test_a_slow_watcher_does_not_hold_the_container(engine: Engine) -> None:
     paths = engine.store.layout.container(engine.containers.get(name).id)
     with attach.connect(paths, name):
         assert engine.containers.wait(name) == 0
-    assert list(engine.containers.logs(name, tail=1))[0].text.endswith("end")
+    assert next(iter(engine.containers.logs(name, tail=1))).text.endswith("end")
 
 
 def test_attach_sees_what_comes_and_feeds(engine: Engine) -> None:

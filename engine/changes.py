@@ -48,7 +48,7 @@ class Changes:
         from engine.layers.changes import changes
 
         stack = self._stack(name)
-        with _reading(name):
+        with _reading(name, *stack.plain):
             return changes(stack.upper, stack.lowers, paths)
 
     def between(self, old: str, new: str) -> list[Change]:
@@ -59,7 +59,7 @@ class Changes:
         from engine.layers.changes import tree_changes
 
         before, after = self._stack(old).plain, self._stack(new).plain
-        with _reading(f"{old} and {new}"):
+        with _reading(f"{old} or {new}", *before, *after):
             return tree_changes(after, before)
 
     def diff(self, name: str, path: str) -> FileDiff:
@@ -67,7 +67,7 @@ class Changes:
         from engine.layers.filediff import file_diff
 
         stack = self._stack(name)
-        with _reading(name):
+        with _reading(name, *stack.plain):
             return file_diff(stack.upper, stack.lowers, path)
 
     def fingerprint(self, name: str) -> object:
@@ -135,10 +135,11 @@ class Changes:
         paths = self._store.layout.container(row.id)
         if progress is not None:
             progress(Progress(f"committing {row.name}", 0, None))
-        with _locked(row, paths), _frozen(paths) if pause else contextlib.nullcontext(), _reading(row.name):
+        with _locked(row, paths), _frozen(paths) if pause else contextlib.nullcontext():
             stack = self._stack_of(row)
             wanted = Commit(row, stack.upper, stack.lowers, tag, message, author, tuple(changes))
-            chain_id = commit(self._store, wanted)
+            with _reading(row.name, *stack.plain):
+                chain_id = commit(self._store, wanted)
         with self._store.read() as connection:
             node = forest.node(connection, chain_id)
         if node is None:
@@ -178,13 +179,15 @@ def _plain_name(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _reading(name: str, *layers: str) -> Iterator[None]:
     """A layer that is removed while it is read is not found; other failures of the disk are the store's."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{name} is not there any more", "it was removed meanwhile") from error
-    except OSError as error:
+    except (OSError, StoreError) as error:
+        if not all(os.path.isdir(layer) for layer in layers):
+            raise NotFoundError(f"{name} is not there any more", "it was removed meanwhile") from error
+        if isinstance(error, StoreError):
+            raise
         raise StoreError(f"cannot read the layers of {name}", error.strerror or str(error)) from error
 
 

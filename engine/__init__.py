@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from engine.containers.foreground import Streams
+    from engine.containers.stats import History
     from engine.engine import Engine
     from engine.errors import (
         AmbiguousError,
@@ -63,6 +65,7 @@ __all__ = [
     "Engine",
     "FileDiff",
     "FileType",
+    "History",
     "HostFigures",
     "Image",
     "InUseError",
@@ -81,16 +84,24 @@ __all__ = [
     "Sample",
     "State",
     "StoreError",
+    "Streams",
     "UnsupportedError",
     "UsageError",
     "Volume",
 ]
 
 
+_ELSEWHERE = {
+    "Engine": "engine.engine",
+    "History": "engine.containers.stats",
+    "Streams": "engine.containers.foreground",
+}
+
+
 def _home(name: str) -> str:
     """The module that defines the public *name*."""
-    if name == "Engine":
-        return "engine.engine"
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name]
     return "engine.errors" if name.endswith("Error") else "engine.model"
 
 

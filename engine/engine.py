@@ -127,6 +127,9 @@ class Engine:
             if self._containers is not None:
                 self._containers.close()
                 self._containers = None
+            if self._stats is not None:
+                self._stats.close()
+                self._stats = None
             if self._watch is not None:
                 self._watch.close()
                 self._watch = None

@@ -77,7 +77,9 @@ def sentences(sample: Sample, figure: Figures) -> list[str]:
     if share is not None and share >= NEARLY_FULL:
         said.append(f"memory at {share:.0%} of its limit")
     if figure.throttled is not None and figure.throttled >= OFTEN_THROTTLED and sample.cpu_limit is not None:
-        wants = f", it wants about {figure.wants:.1f}" if figure.wants is not None else ""
+        wants = ", in bursts"
+        if figure.wants is not None and figure.wants > sample.cpu_limit:
+            wants = f", it wants about {figure.wants:.1f}"
         quota = f"{fmt.cpus(sample.cpu_limit)} CPU{'s' if sample.cpu_limit != 1 else ''}"
         said.append(f"throttled {figure.throttled:.0%} of periods: quota {quota}{wants}")
     if sample.pids_limit and sample.pids >= NEARLY_FULL * sample.pids_limit:

@@ -46,6 +46,13 @@ def test_what_it_wants_is_what_it_used_and_what_it_waited_for() -> None:
     assert sentences(now, found) == ["throttled 30% of periods: quota 1.5 CPUs, it wants about 2.1"]
 
 
+def test_a_container_that_is_throttled_below_its_quota_works_in_bursts() -> None:
+    idle = sample(cpu_limit=1.5)
+    assert sentences(idle, Figures(throttled=0.3, wants=0.8)) == [
+        "throttled 30% of periods: quota 1.5 CPUs, in bursts"
+    ]
+
+
 def test_without_a_quota_there_is_no_throttling() -> None:
     found = figures(sample(monotonic_ns=0), sample(monotonic_ns=SECOND, periods=10, throttled_periods=3))
     assert found.throttled is None

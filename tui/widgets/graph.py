@@ -131,7 +131,7 @@ class Graph(Widget):
         super().__init__(id=id, classes=classes)
         self.plot = Plot()
         self._base = Style.null()
-        self._levels: tuple[tuple[int, int], list[int], float, int | None] | None = None
+        self._levels: tuple[tuple[int, int], list[int], float, float, int | None] | None = None
 
     def show(self, plot: Plot) -> None:
         """Draw this from now on."""
@@ -152,11 +152,11 @@ class Graph(Widget):
         if y == 0:
             return strip(self._heading(width), styles, width, self._base)
         rows = height - 1
-        levels, top, mark = self._measure(width, rows)
+        levels, top, peak, mark = self._measure(width, rows)
         row = height - 1 - y
         limit = self.plot.limit or top
         reached = any(level > 4 * row for level in levels)
-        value = (4 * row + 2) / (4 * rows) * top
+        value = min(peak, (4 * row + 2) / (4 * rows) * top)
         role = role_of(value, limit, self.plot.roles) if reached else "limit"
         return strip((Span(braille(levels, width, row, mark), role),), styles, width, self._base)
 
@@ -167,8 +167,8 @@ class Graph(Widget):
             return self.plot.title
         return (*self.plot.title, Span(" " * (width - title - note)), *self.plot.note)
 
-    def _measure(self, width: int, rows: int) -> tuple[list[int], float, int | None]:
-        """Dot heights, the scale's top, and the limit's height; made once for a plot and a size."""
+    def _measure(self, width: int, rows: int) -> tuple[list[int], float, float, int | None]:
+        """Dot heights, the scale's top, the peak and the limit's height; made once for a plot and a size."""
         if self._levels is not None and self._levels[0] == (width, rows):
             return self._levels[1:]
         plot = self.plot
@@ -180,5 +180,5 @@ class Graph(Widget):
             mark: int | None = max(1, min(dots, round(plot.limit / top * dots)))
         else:
             top, mark = ceiling(max(peak, plot.floor)), None
-        self._levels = ((width, rows), heights(shown, dots, top), top, mark)
+        self._levels = ((width, rows), heights(shown, dots, top), top, peak, mark)
         return self._levels[1:]

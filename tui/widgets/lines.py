@@ -14,7 +14,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui import theme
-from tui.theme import Line, Role
+from tui.theme import Line, Role, Span
 
 
 def strip(
@@ -68,6 +68,8 @@ class Lines(ScrollView, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.base = Style.null()
         """What lies under everything: the widget's own colours, found once for all lines."""
+        self.empty = ""
+        """The sentence that stands where there are no lines."""
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Draw the visible lines of a region."""
@@ -79,10 +81,12 @@ class Lines(ScrollView, can_focus=True):
         scroll_x, scroll_y = self.scroll_offset
         index = y + scroll_y
         width = self.scrollable_content_region.width
+        styles = theme.styles(self.app.theme)
         if index >= self.virtual_size.height:
-            return Strip.blank(width, self.base)
+            empty = self.empty if index == 0 else ""
+            return strip((Span(empty, "muted"),), styles, width, self.base)
         line, ground = self.line(index)
-        return strip(line, theme.styles(self.app.theme), width, self.base, skip=scroll_x, ground=ground)
+        return strip(line, styles, width, self.base, skip=scroll_x, ground=ground)
 
     def action_scroll(self, lines: int, cells: int) -> None:
         """Move the view."""

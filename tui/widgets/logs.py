@@ -61,6 +61,7 @@ class Logs(Lines):
         self._lines, self._kept, self._text = [], [], None
         self._widest = 0
         self._title = title
+        self.empty = "it has said nothing yet" if title else ""
         self.following = True
         self._measure()
 

@@ -212,6 +212,9 @@ class Resources(Widget, can_focus=True):
     def _note(self) -> None:
         hidden = len(self.rows) - self._visible()
         more = f"{len(self.rows)} running · " if hidden > 0 else ""
+        if not self.rows:
+            self.border_subtitle = ""
+            return
         self.border_subtitle = f"{more}by {self.order.name} · 1 s · % of one core"
 
     def _sort_by(self, column: str) -> None:

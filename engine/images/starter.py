@@ -6,12 +6,15 @@ are the same, so making them again does nothing.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import subprocess
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from engine.errors import UnsupportedError
+from engine.errors import InUseError, NotFoundError, UnsupportedError
+from engine.images import removal
 from engine.images.hostfiles import HostTree
 from engine.images.manifests import new_manifest
 from engine.images.publication import NewManifest, NewNode, publish_images
@@ -111,7 +114,9 @@ def make(store: Store, progress: ProgressCallback | None = None) -> list[str]:
         _Layer(LATEST, more := _more(base), "bash" if _has(more, "bash") else "sh", "tools of this host"),
     ]
     if not all(_is_current(store, layer) for layer in layers):
+        earlier = [records.find_tag(store.connection, layer.name) for layer in reversed(layers)]
         _build(store, layers, progress)
+        _remove_unneeded(store, earlier)
     return [layer.name for layer in layers]
 
 
@@ -186,6 +191,14 @@ def _is_current(store: Store, layer: _Layer) -> bool:
     config = records.manifest_config(store.connection, digest)
     labels = (config.get("config") or {}).get("Labels") or {}
     return bool(labels.get(_LABEL) == layer.tree.fingerprint())
+
+
+def _remove_unneeded(store: Store, manifests: Sequence[str | None]) -> None:
+    """Remove what was made of an earlier state of this host, unless a container or another name needs it."""
+    for digest in manifests:
+        if digest is not None and not records.tags_of_manifest(store.connection, digest):
+            with contextlib.suppress(InUseError, NotFoundError):
+                removal.remove(store, [f"starter@{digest}"])
 
 
 def _build(store: Store, layers: list[_Layer], progress: ProgressCallback | None) -> None:

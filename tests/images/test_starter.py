@@ -115,6 +115,27 @@ def test_made_again_they_are_the_same(new_store: NewStore, starter: Store) -> No
 
 
 @kernel
+def test_a_changed_host_gives_new_images_and_the_old_go_unless_they_are_used(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.images import starter
+
+    images = Images(store)
+    images.starter()
+    old = images.resolve("starter").chain_id
+    monkeypatch.setattr(starter, "_BASHRC", "PS1='one '\n")
+    images.starter()
+    assert len(images.forest()) == 2
+    assert images.resolve("starter").chain_id != old
+    stores.new_container(store, "web", "starter:latest")
+    monkeypatch.setattr(starter, "_BASHRC", "PS1='two '\n")
+    images.starter()
+    assert len(images.forest()) == 3, "the container's image stays"
+    stores.remove_container(store, "web")
+    assert stores.problems(store) == []
+
+
+@kernel
 @pytest.mark.parametrize("fault", ["starter.after-write", "starter.after-rename", "starter.before-commit"])
 def test_starter_that_is_killed_leaves_nothing(store: Store, fault: str) -> None:
     assert stores.in_process(store, "images.starter()", fault=fault).returncode == -9

@@ -192,7 +192,7 @@ async def test_commit_says_what_it_cannot_read() -> None:
         app.screen.query_one("#ENV", Input).value = "A='b c' D=e"
         app.screen.query_one("#WORKDIR", Input).value = "/srv"
         await pilot.press("enter")
-        assert app.answer.changes == ('ENV A="b c" D=e', "WORKDIR /srv")
+        assert app.answer.changes == ("ENV A='b c' D=e", "WORKDIR /srv")
 
 
 async def test_commit_fits_80x24() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 
 from textual import on
@@ -103,7 +104,7 @@ class CommitScreen(Dialog[CommitRequest]):
             if not text:
                 continue
             try:
-                changes.append(f"{instruction} {_argument(instruction, text)}")
+                changes.append(f"{instruction} {argument(instruction, text)}")
             except ValueError as error:
                 self.wrong = self.wrong if self.wrong[0] else (instruction, str(error))
         if any(blank in value["name"] for blank in " \t"):
@@ -112,7 +113,7 @@ class CommitScreen(Dialog[CommitRequest]):
         return CommitRequest(value["name"], value["message"], value["author"], tuple(changes), pause)
 
 
-def _argument(instruction: str, text: str) -> str:
+def argument(instruction: str, text: str) -> str:
     """What follows the instruction: command lines as JSON arrays, so that no shell is put before them."""
     if instruction in ARRAYS:
         return json.dumps(parse.words(text, instruction.lower()), ensure_ascii=False)
@@ -126,4 +127,4 @@ def _argument(instruction: str, text: str) -> str:
 
 def _quoted_pair(pair: str) -> str:
     name, _, value = pair.partition("=")
-    return f"{name}={json.dumps(value, ensure_ascii=False)}" if any(c in value for c in " \t\"'") else pair
+    return f"{name}={shlex.quote(value)}"

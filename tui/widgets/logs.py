@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from pygments.lexer import Lexer
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -50,6 +51,7 @@ class Logs(Lines):
         self._needle = ""
         self._search = ""
         self._text: list[str] | None = None
+        self._lexer: Lexer | None = None
         self._widest = 0
         self._title = ""
         self._noted: tuple[str, str] | None = None
@@ -85,8 +87,9 @@ class Logs(Lines):
             self._measure()
 
     def show_text(self, title: str, text: str) -> None:
-        """One text instead of the log, from its beginning; `start` or `show_log` brings the log back."""
+        """One text, JSON or plain, instead of the log; `start` or `show_log` brings the log back."""
         self._text = text.split("\n")
+        self._lexer = syntax.lexer_named("json") if text.lstrip()[:1] in ("{", "[") else None
         self._noted = None
         self.border_title = Content(fmt.safe(title))
         self.border_subtitle = ""
@@ -173,7 +176,7 @@ class Logs(Lines):
     def line(self, index: int) -> tuple[Line, Role | None]:
         """See `Lines`."""
         if self._text is not None:
-            return syntax.spans(syntax.lexer_named("json"), fmt.safe(self._text[index])), None
+            return syntax.spans(self._lexer, fmt.safe(self._text[index])), None
         entry = self._kept[index]
         text = clean(entry.text)
         role: Role = "bad" if _SEVERE.search(text) else "warning" if _WARNING.search(text) else "text"

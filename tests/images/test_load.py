@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import random
 import shutil
 import subprocess
 import tarfile
@@ -20,6 +21,7 @@ from engine.images import load as loading
 from engine.images import workers
 from engine.images.images import Images
 from engine.images.load import load
+from engine.images.unpacking import unpack
 from engine.model import Progress
 from engine.store import records
 from engine.store.store import Store
@@ -252,6 +254,30 @@ def test_a_path_outside_the_layer(store: Store, tmp_path: Path, name: str) -> No
     with pytest.raises(ArchiveError):
         load(store, docker_archive(tmp_path / "it.tar", [simple_layer("one"), layer]))
     assert stores.problems(store) == []
+
+
+@kernel
+@pytest.mark.parametrize("seed", range(8))
+def test_noise_in_an_archive_is_refused_or_harmless(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(
+        loading, "unpack_all", lambda jobs, lock, advance: [unpack(job, advance) for job in jobs]
+    )
+    chance = random.Random(seed)
+    path = tmp_path / "it.tar"
+    whole = Path(docker_archive(path, [simple_layer("one"), gzip.compress(simple_layer("two"))])).read_bytes()
+    for _ in range(15):
+        noisy = bytearray(whole)
+        for _ in range(chance.choice((1, 1, 3))):
+            at = chance.randrange(len(noisy))
+            noisy[at : at + chance.choice((0, 1, 512))] = chance.randbytes(chance.choice((0, 1, 1, 512)))
+        path.write_bytes(noisy)
+        try:
+            load(store, str(path))
+        except CowlError as error:
+            assert "\n" not in str(error)
+        assert stores.problems(store) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, world\n", bytes(10240), os.urandom(4096)])

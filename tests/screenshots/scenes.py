@@ -71,7 +71,7 @@ async def changes(pilot: APP) -> None:
 async def resources(pilot: APP) -> None:
     """What everything uses, and the histories of one container with its limits."""
     await choose(pilot, "2", "api")
-    await pilot.press("4", "plus")
+    await pilot.press("4")
     await expect(pilot, "notebook")
 
 

@@ -167,8 +167,8 @@ class Meter1(Meter):
     def _read_io(self, pids: int) -> tuple[int, int]:
         """Bytes read and written.
 
-        The controller counts for the devices on which something is throttled, or scheduled by BFQ; since
-        Linux 6.10 it says nothing of others. The processes' own accounts do then.
+        The controller counts only on devices that throttle something. Where it has counted nothing, the
+        processes' own accounts are taken.
         """
         if self._counts_blocks or self._tasks is None:
             now = serviced(os.pread(self._block, _LONG, 0))
@@ -180,7 +180,7 @@ class Meter1(Meter):
     def _read_seldom(self) -> None:
         self._peak = int(self._text("memory", "memory.max_usage_in_bytes") or 0)
         self._oom_kills = number_after(self._text("memory", "memory.oom_control"), b"oom_kill ")
-        self._counts_blocks = self._block >= 0 and b"Read" in os.pread(self._block, _LONG, 0)
+        self._counts_blocks = self._block >= 0 and any(serviced(os.pread(self._block, _LONG, 0)))
         limit = int(self._text("memory", "memory.limit_in_bytes") or 0)
         self._limits = cpu_limit(
             self._text("cpu", "cpu.cfs_quota_us"), self._text("cpu", "cpu.cfs_period_us")

@@ -34,7 +34,7 @@ class Pen:
         """However busy the machine is otherwise, these processes get the CPU time that they are allowed."""
         file = "cpu.shares" if made.version == 1 else "cpu.weight"
         directory = made.directories.get("cpu") or made.directories.get("unified", "")
-        cgroupfs.write(f"{os.path.dirname(directory)}/{file}", "10000" if made.version == 2 else "262144")
+        cgroupfs.write(f"{os.path.dirname(directory)}/{file}", "1600" if made.version == 2 else "16384")
 
     def start(self, where: Cgroup, *command: str, stdout: int | None = None) -> int:
         """The pid of *command*, born and joined inside *where*."""

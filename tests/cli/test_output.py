@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,8 @@ import pytest
 from engine.cli import forest, output
 from engine.model import Container, LaunchOptions, Limits, Node
 from engine.version import VERSION
-from tests.support.roots import Run
+from tests.support.roots import Run, environment
+from tests.support.traces import Root
 
 HOSTILE = "evil\x1b[31m\n\udcff\u202ename"
 
@@ -114,6 +120,36 @@ def test_json_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["size"] == 1024
     output.emit([])
     assert json.loads(capsys.readouterr().out) == []
+
+
+def on_a_terminal(root: Root, *words: str, **variables: str) -> str:
+    """What `cowl WORDS…` writes to a terminal."""
+    master, slave = pty.openpty()
+    env = {**environment(root, variables), "TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", *words], env=env, stdin=subprocess.DEVNULL, stdout=slave
+    )
+    os.close(slave)
+    seen = b""
+    try:
+        while data := os.read(master, 65536):
+            seen += data
+    except OSError as error:  # Linux says EIO when the last writer has gone
+        assert error.errno == errno.EIO
+    finally:
+        os.close(master)
+    assert process.wait() == 0
+    return seen.decode()
+
+
+def test_colours_are_for_terminals_that_want_them(starter_images: Root, cowl: Run) -> None:
+    red = "\x1b[1;37;41mstarter:base\x1b[0m"
+    assert red in on_a_terminal(starter_images, "forest")
+    colours = re.compile(r"\x1b\[[0-9;]*[34][0-7]")
+    bare = on_a_terminal(starter_images, "forest", NO_COLOR="1")
+    assert "starter:base" in bare
+    assert not colours.search(bare)
+    assert "\x1b" not in cowl("forest", check=True).stdout
 
 
 def test_the_version_is_the_distribution_s(cowl: Run) -> None:

@@ -139,7 +139,8 @@ class Desk(Widget):
         self._show_top()
         self._show_usage()
         if any(each.state == "running" for each in self.containers):
-            self.query_one(Containers).refresh()
+            self.query_one(Containers).refresh_changed()
+            self.query_one(Forest).refresh_changed()
 
     def show_changes(self, read: ChangesRead) -> None:
         """Draw the changes of the selected container or layer."""

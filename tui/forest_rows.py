@@ -15,6 +15,7 @@ ForestItem: TypeAlias = Node | Container
 
 GLYPHS: Mapping[str, str] = {"running": "●", "paused": "◐", "created": "○", "exited": "○", "dead": "○"}
 """Each state's mark; the text beside it says the same."""
+RANKS: Mapping[str, int] = {"running": 0, "paused": 1}
 
 
 class Total(NamedTuple):
@@ -123,9 +124,9 @@ def node_name(node: Node) -> str:
 
 
 def in_order(containers: Iterable[Container]) -> list[Container]:
-    """Running and paused ones first, then the newest."""
+    """Running ones first, then paused ones, then the rest; the newest of each first."""
     newest = sorted(containers, key=lambda each: each.created, reverse=True)
-    return sorted(newest, key=lambda each: each.state not in ("running", "paused"))
+    return sorted(newest, key=lambda each: RANKS.get(each.state, 2))
 
 
 def _node_text(node: Node) -> str:

@@ -62,6 +62,8 @@ class FlatList(ScrollView, Generic[T], can_focus=True):
         self.cursor = 0
         self.empty = ""
         """The sentence shown when there is nothing to list."""
+        self._drawn: dict[int, Line] = {}
+        """What each visible position showed when it was last drawn."""
 
     # What subclasses say.
 
@@ -196,7 +198,19 @@ class FlatList(ScrollView, Generic[T], can_focus=True):
         ground: Role | None = None
         if position == self.cursor:
             ground = "cursor" if self.has_focus else "cursor_dim"
-        return strip(self.spans(position, width), look, width, self.rich_style, ground=ground)
+        line = self._drawn[position] = self.spans(position, width)
+        return strip(line, look, width, self.rich_style, ground=ground)
+
+    def refresh_changed(self) -> None:
+        """Draw the visible lines anew whose text is another one by now: ages, rates."""
+        width = self.scrollable_content_region.width
+        top = self.scroll_offset.y
+        bottom = min(top + self.scrollable_content_region.height, len(self.outline))
+        before, self._drawn = self._drawn, {}
+        for position in range(top, bottom):
+            line = self._drawn[position] = self.spans(position, width)
+            if line != before.get(position):
+                self.refresh_line(position)
 
     def spans(self, position: int, width: int) -> Line:
         """One line as text with roles, exactly *width* cells wide."""

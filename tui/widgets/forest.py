@@ -33,7 +33,7 @@ class Forest(FlatList[ForestItem]):
     def show_sizes(self, sizes: Mapping[str, int]) -> None:
         """Draw how much the read-write layers add, by container ID, where that is known."""
         self._sizes = dict(sizes)
-        self.refresh()
+        self.refresh_changed()
 
     def describe(self, entry: Entry[ForestItem], width: int) -> tuple[Line, Line]:
         """See `FlatList`."""

@@ -1,0 +1,286 @@
+"""The whole app on a real root: the story of a newcomer, by keys alone, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from rich.console import RenderableType
+from textual.pilot import Pilot
+from textual.screen import Screen
+
+from engine import Engine
+from engine.model import LaunchOptions, Limits
+from tests.support.roots import Run
+from tests.support.traces import Root
+from tui.app import Workstation
+from tui.dialogs.confirm import ConfirmScreen
+from tui.dialogs.help import HelpScreen
+from tui.dialogs.launch import LaunchScreen
+from tui.dialogs.signals import SignalScreen
+from tui.dialogs.welcome import WelcomeScreen
+from tui.forest_rows import container_key, node_key
+from tui.widgets.changes import Changes
+from tui.widgets.containers import Containers
+from tui.widgets.flatlist import FlatList
+from tui.widgets.forest import Forest
+from tui.widgets.logs import Logs
+from tui.widgets.preview import Preview
+from tui.widgets.resources import Resources
+
+pytestmark = pytest.mark.kernel
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+@asynccontextmanager
+async def running(
+    root: Root, size: tuple[int, int] = (120, 40)
+) -> AsyncIterator[tuple[Workstation, Pilot[None]]]:
+    """The app on *root*, its first look taken."""
+    with Engine(root.path, cgroup_parent=root.cgroup_parent, launcher=True) as engine:
+        app = Workstation(engine, no_color=False)
+        async with app.run_test(size=size) as pilot:
+            await until(pilot, lambda: bool(app.desk.nodes) or isinstance(app.screen, WelcomeScreen))
+            try:
+                yield app, pilot
+            finally:
+                app.store_watch.stop()
+                app.subject_watch.stop()
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    """Wait for something to be seen."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        await asyncio.sleep(0.03)
+    await pilot.pause()
+
+
+def listed(app: Workstation, kind: type[FlatList[object]]) -> list[str]:
+    pane = app.desk.query_one(kind)
+    return ["".join(span.text for span in pane.spans(n, 60)).rstrip() for n in range(len(pane.outline))]
+
+
+def notices(app: Workstation) -> list[str]:
+    return [f"{notice.title}: {notice.message}" for notice in app._notifications]
+
+
+def said(app: Workstation) -> str:
+    return "".join(span.text for span in app.desk.command_line._line)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_story_by_keys_alone(root: Root, cowl: Run, size: tuple[int, int]) -> None:
+    async with running(root, size) as (app, pilot):
+        assert isinstance(app.screen, WelcomeScreen)
+        await pilot.press("enter")
+        await until(pilot, lambda: not isinstance(app.screen, WelcomeScreen), 60)
+        await until(pilot, lambda: len(app.desk.nodes) >= 2)
+        assert "starter:latest" in "".join(listed(app, Forest))
+
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, LaunchScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.desk.container is not None and app.desk.container.state == "running")
+        name = app.desk.container.name if app.desk.container else ""
+        assert said(app).startswith("$ cowl run -d -i -t starter:latest")
+
+        script = "echo hi > /new; rm /etc/os-release; chmod 600 /etc/passwd"
+        cowl("exec", name, "sh", "-c", script, check=True)
+        await until(pilot, lambda: len(app.desk.query_one(Changes).outline) == 4)
+        assert [line.split() for line in listed(app, Changes)] == [
+            ["▾", "etc", *listed(app, Changes)[0].split()[2:]],
+            ["D", "├─", "os-release", *listed(app, Changes)[1].split()[3:]],
+            ["M", "└─", "passwd", "mode"],
+            ["A", "new", "3B"],
+        ]
+        await pilot.press("3", "G")
+        await until(pilot, lambda: "hi" in app.desk.query_one(Preview).text)
+
+        await pilot.press("c")
+        await until(pilot, lambda: app.desk.command_line.asking)
+        await pilot.press("enter")
+        await until(pilot, lambda: len(app.desk.nodes) == 3)
+        await until(pilot, lambda: app.desk.item in app.desk.nodes)
+        grown = app.desk.item
+        assert grown is not None
+        assert grown in app.desk.nodes
+        assert "cowl commit" in said(app)
+        forest = app.desk.query_one(Forest)
+        assert forest.current is not None
+        assert forest.current.item == grown
+        assert app.desk.pane == "forest"
+        assert notices(app) == []
+
+
+async def test_keys_start_stop_pause_and_remove(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        made = app.engine.containers.run(LaunchOptions("starter", ("sleep", "1000"), name="box"))
+        app.desk.select(container_key(made.id))
+
+        def state() -> str:
+            return app.desk.container.state if app.desk.container else ""
+
+        await until(pilot, lambda: state() == "running")
+        await pilot.press("p")
+        await until(pilot, lambda: state() == "paused")
+        assert said(app) == "$ cowl pause box"
+        await pilot.press("p")
+        await until(pilot, lambda: state() == "running")
+        await pilot.press("S")
+        await until(pilot, lambda: isinstance(app.screen, SignalScreen))
+        await pilot.press("escape")
+        app.engine.containers.kill("box", "SIGKILL")
+        await until(pilot, lambda: state() == "exited")
+        assert "exit 137" in "".join(listed(app, Containers))
+        await pilot.press("s")
+        await until(pilot, lambda: state() == "running")
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("escape")
+        await pilot.pause()
+        assert state() == "running"
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: not app.desk.containers)
+        assert said(app) == "$ cowl rm -f box"
+        assert app.engine.containers.list() == []
+
+
+async def test_what_runs_is_sampled_and_what_others_do_is_seen(starter_images: Root, cowl: Run) -> None:
+    async with running(starter_images) as (app, pilot):
+        script = "while :; do :; done"
+        cowl(
+            "run",
+            "-d",
+            "--name",
+            "spin",
+            "-m",
+            "64m",
+            "--cpus",
+            "0.3",
+            "starter",
+            "sh",
+            "-c",
+            script,
+            check=True,
+        )
+        start = time.monotonic()
+        await until(pilot, lambda: any(each.name == "spin" for each in app.desk.containers))
+        assert time.monotonic() - start < 1.5
+        resources = app.desk.query_one(Resources)
+        await until(pilot, lambda: bool(resources.rows) and resources.rows[0].sample.cpu_percent > 5)
+        assert resources.rows[0].sample.memory_limit_bytes == 64 << 20
+        cowl("tag", "starter", "mine:1", check=True)
+        await until(pilot, lambda: "mine:1" in "".join(listed(app, Forest)))
+        cowl("rm", "-f", "spin", check=True)
+        await until(pilot, lambda: not app.desk.containers)
+
+
+async def test_logs_are_followed_and_a_growing_line_is_shown_once(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        script = "echo first; printf half; sleep 1.5; echo done; sleep 1000"
+        made = app.engine.containers.run(LaunchOptions("starter", ("sh", "-c", script), name="talker"))
+        app.desk.select(container_key(made.id))
+        logs = app.desk.query_one(Logs)
+        await until(pilot, lambda: "halfdone" in logs.text)
+        assert logs.text.count("first") == 1
+        assert logs.text.count("half") == 1
+        await pilot.press("l")
+        await until(pilot, lambda: app.desk.pane == "logs")
+        await pilot.press("1", "i")
+        await until(pilot, lambda: logs.showing_text)
+        assert made.id in logs.text
+        await pilot.press("1", "l")
+        await until(pilot, lambda: not logs.showing_text)
+
+
+async def test_an_engine_error_becomes_a_notice(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        await pilot.press("T")
+        await until(pilot, lambda: app.desk.command_line.asking)
+        await pilot.press("ctrl+u", *"Not A Name", "enter")
+        await until(pilot, lambda: bool(notices(app)))
+        assert app.is_running
+        options = LaunchOptions("starter", ("no-such-command",), name="bad")
+        app._launch(options)
+        await until(pilot, lambda: len(notices(app)) == 2)
+        assert "no-such-command" in notices(app)[1]
+
+
+async def test_a_filter_is_typed_and_taken_back(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        await pilot.press("1", "slash", *"base")
+        await until(pilot, lambda: len(app.desk.query_one(Forest).outline) == 1)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.desk.pane == "forest"
+        assert app.focused is app.desk.query_one(Forest)
+        await pilot.press("escape")
+        assert len(app.desk.query_one(Forest).outline) == 2
+
+
+async def test_help_and_palette_open(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await pilot.press("escape", "colon")
+        await until(pilot, lambda: type(app.screen).__name__ == "CommandPalette")
+        await pilot.press(*"starter:base")
+        await pilot.pause(0.5)
+        await pilot.press("enter")
+        await pilot.pause(0.3)
+        if type(app.screen).__name__ == "CommandPalette":
+            await pilot.press("enter")
+        base = next(node for node in app.desk.nodes if "starter:base" in node.tags)
+        await until(pilot, lambda: app.desk.subject == node_key(base.chain_id))
+
+
+async def test_selecting_a_layer_shows_what_it_brought(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        base = next(node for node in app.desk.nodes if "starter:base" in node.tags)
+        app.desk.select(node_key(base.chain_id))
+        await until(pilot, lambda: "A" in str(app.desk.query_one(Changes).border_subtitle))
+        counts = app.desk.query_one(Changes).counts
+        assert counts.added == base.file_count
+        assert (counts.modified, counts.deleted) == (0, 0)
+
+
+async def test_fifty_containers_leave_the_keys_quick(starter_images: Root) -> None:
+    with Engine(starter_images.path, cgroup_parent=starter_images.cgroup_parent) as engine:
+        for number in range(50):
+            options = LaunchOptions("starter", ("sleep", "1000"), name=f"box{number}", limits=Limits(pids=20))
+            engine.containers.run(options)
+    async with running(starter_images) as (app, pilot):
+        await until(pilot, lambda: len(app.desk.query_one(Resources).rows) == 50)
+        await pilot.press("2", "g")
+        await pilot.pause(0.5)
+        waits = [await answer(app, "j") for _ in range(40)]
+        containers = app.desk.query_one(Containers)
+        assert containers.cursor == 40
+        assert sorted(waits)[37] < 0.2, sorted(waits)
+
+
+async def answer(app: Workstation, key: str) -> float:
+    """Seconds from a key to the moment when the changed lines have been written to the terminal."""
+    written = asyncio.Event()
+    display = app._display
+
+    def watched(screen: Screen[object], renderable: RenderableType | None) -> None:
+        display(screen, renderable)
+        written.set()
+
+    app._display = watched  # type: ignore[method-assign]
+    try:
+        start = time.perf_counter()
+        app.simulate_key(key)
+        await asyncio.wait_for(written.wait(), 5)
+        return time.perf_counter() - start
+    finally:
+        app._display = display  # type: ignore[method-assign]
+        await asyncio.sleep(0.1)

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.kernel
 
 SETTLE_S = 1.5
 """How long a busy loop runs before its share of a CPU is looked at: fifteen periods of its quota."""
+ATTEMPTS = 10
 
 
 def test_grow_an_image(root: Root, cowl: Run) -> None:
@@ -38,10 +39,8 @@ def test_grow_an_image(root: Root, cowl: Run) -> None:
     words = ("run", "-d", "--name", "a", *limits, "starter", "sh", "-c", "while :; do :; done")
     [identity] = cowl(*words, check=True).stdout.split()
     assert len(identity) == 64
-    time.sleep(SETTLE_S)
-    sample: JSON = json.loads(cowl("stats", "--no-stream", "--json", "a", check=True).stdout)
+    sample = busy_sample(cowl)
     assert sample["container"] == identity
-    assert 35 < sample["cpu_percent"] < 65
     assert sample["memory_limit_bytes"] == 64 << 20
     assert (sample["pids"], sample["pids_limit"], sample["cpu_limit"]) == (1, 50, 0.5)
     assert sample["throttled_periods"] > 0
@@ -76,6 +75,17 @@ def test_grow_an_image(root: Root, cowl: Run) -> None:
     assert cowl("rm", "a", check=True).stdout == "a\n"
     assert not traces.settle(root)
     assert os.listdir(root.layout.containers) == []
+
+
+def busy_sample(cowl: Run) -> JSON:
+    """A sample of the busy loop at its limit: never above, and there once this machine has a CPU free."""
+    for _ in range(ATTEMPTS):
+        time.sleep(SETTLE_S)
+        sample: JSON = json.loads(cowl("stats", "--no-stream", "--json", "a", check=True).stdout)
+        assert sample["cpu_percent"] < 60
+        if sample["cpu_percent"] > 40:
+            return sample
+    pytest.fail("a busy loop does not get half a CPU")
 
 
 def ancestors(nodes: list[JSON], node: JSON) -> set[str]:

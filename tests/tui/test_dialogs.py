@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textual.binding import Binding
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
@@ -96,6 +97,47 @@ async def test_every_field_of_the_launch_form_is_reached_by_tab_and_read() -> No
             volumes=(Volume("/a", "/b", True),),
             limits=Limits(cpus=0.5, memory=64 << 20, pids=50),
         )
+
+
+async def test_keys_that_come_faster_than_they_are_handled_go_where_they_belong() -> None:
+    app = DialogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await app.ask(pilot, LaunchScreen("starter:latest"))
+        for key in (
+            "s",
+            "h",
+            "tab",
+            "a",
+            "p",
+            "i",
+            "tab",
+            "2",
+            "tab",
+            "6",
+            "4",
+            "m",
+            "tab",
+            "5",
+            "0",
+            "enter",
+        ):
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        await pilot.pause()
+        await pilot.pause()
+        assert app.answer.command == ("sh",)
+        assert app.answer.name == "api"
+        assert app.answer.limits == Limits(cpus=2.0, memory=64 << 20, pids=50)
+
+
+async def test_the_images_own_command_may_come_late() -> None:
+    app = DialogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = LaunchScreen("starter:latest")
+        await app.ask(pilot, screen)
+        screen.propose("bash -l")
+        assert screen.query_one("#command", Input).placeholder == "bash -l"
+        await pilot.press("enter")
+        assert app.answer.command == ()
 
 
 async def test_what_cannot_be_launched_is_said_and_not_launched() -> None:

@@ -27,7 +27,7 @@ def dots(rows: Sequence[str]) -> list[int]:
     """How many dots each column has: the picture read back."""
     counts: list[int] = []
     for cells in zip(*rows, strict=True):
-        patterns = [ord(cell) - 0x2800 for cell in cells]
+        patterns = [0 if cell == " " else ord(cell) - 0x2800 for cell in cells]
         counts.append(sum((pattern & 0x47).bit_count() for pattern in patterns))
         counts.append(sum((pattern & 0xB8).bit_count() for pattern in patterns))
     return counts

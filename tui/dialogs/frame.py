@@ -36,6 +36,8 @@ class Dialog(ModalScreen[Result]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel", show=False, id="dialog.cancel"),
         Binding("enter", "submit", "Accept", show=False, id="dialog.submit"),
+        Binding("tab", "field(1)", "Next field", show=False, priority=True, id="dialog.next"),
+        Binding("shift+tab", "field(-1)", "Previous field", show=False, priority=True, id="dialog.previous"),
     ]
     AUTO_FOCUS = "Input, Flag, Choice, .focus"
 
@@ -63,6 +65,17 @@ class Dialog(ModalScreen[Result]):
     def on_input_submitted(self) -> None:
         """Enter in a text field is Enter in the dialog."""
         self.submit()
+
+    def action_field(self, step: int) -> None:
+        """The next or previous field.
+
+        At once, ahead of the keys that wait for the field before: what is typed after Tab belongs to the next
+        field, however fast it comes.
+        """
+        if step > 0:
+            self.focus_next()
+        else:
+            self.focus_previous()
 
     def action_cancel(self) -> None:
         """Esc: no answer."""

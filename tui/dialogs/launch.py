@@ -74,6 +74,12 @@ class LaunchScreen(Dialog[LaunchOptions]):
         """Show the twin of what stands there already."""
         self.look()
 
+    def propose(self, command: str) -> None:
+        """The image's own command, found after the form was opened; what is typed already stays."""
+        field = self.query_one("#command", Input)
+        if not field.value:
+            field.placeholder = command or "the image has none: type one"
+
     @on(Input.Changed)
     @on(Flag.Changed)
     @on(Choice.Changed)

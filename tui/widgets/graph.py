@@ -96,7 +96,7 @@ def braille(levels: Sequence[int], cells: int, row: int, mark: int | None = None
     text: list[str] = []
     for left, right in zip(padded[::2], padded[1::2], strict=True):
         pattern = LEFT[max(0, min(4, left - floor))] | RIGHT[max(0, min(4, right - floor))]
-        text.append(chr(0x2800 + (pattern | line)))
+        text.append(chr(0x2800 + (pattern | line)) if pattern | line else " ")
     return "".join(text)
 
 

@@ -68,11 +68,15 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def make_directories(layout: Layout) -> None:
-    """Make the directories of a root, readable by root alone as images may hold set-uid files."""
+    """Make the directories of a root and its empty database, for root's eyes alone.
+
+    Images may hold set-uid files, and the records hold the environments of containers.
+    """
     try:
         os.makedirs(layout.root, mode=0o711, exist_ok=True)
         for path in (layout.blobs, layout.layers, layout.containers, layout.staging, layout.trash):
             os.makedirs(path, mode=0o700, exist_ok=True)
+        os.close(os.open(layout.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise no_space(layout) from error

@@ -31,6 +31,16 @@ def test_a_root_is_made_at_its_first_use(tmp_path: Path) -> None:
     assert again.connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
 
 
+def test_records_are_for_roots_eyes_alone(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "root"))
+    with store.write() as connection:
+        connection.execute("INSERT INTO nodes VALUES ('sha256:a', NULL, 'sha256:a', 0, 0, '', '', '')")
+        files = [path for path in (tmp_path / "root").iterdir() if path.is_file()]
+        assert {path.name for path in files} >= {"cowl.db", "cowl.db-wal"}
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    store.close()
+
+
 def test_many_processes_may_make_it_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", OPEN, str(tmp_path / "root")]
     children = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from engine.containers import request
 from engine.containers.foreground import Keys, Signals, Streams, flush_standard, write_all
-from engine.containers.launcher import Launcher, launch_here
+from engine.containers.launching import Launchpad
 from engine.containers.request import Join
 from engine.containers.state import Facts, read_document
 from engine.errors import LaunchError, UsageError
@@ -44,7 +44,7 @@ def execute(
     facts: Facts,
     options: ExecOptions,
     streams: Streams,
-    launcher: Launcher | None,
+    pad: Launchpad,
 ) -> int:
     """Run the command; its exit code. Raises LaunchError with docker's codes when it does not start."""
     if not options.argv or not options.argv[0]:
@@ -66,11 +66,7 @@ def execute(
     flush_standard()
     with contextlib.ExitStack() as stack:
         relay = Relay() if options.tty else _relay(options, streams, stack)
-        if launcher is not None:
-            control = launcher.launch(join, relay.given)
-        else:
-            control = launch_here(join, relay.given, orphan=options.detach)
-        stack.enter_context(control)
+        control = stack.enter_context(pad.hand_over(join, relay.given, orphan=options.detach))
         relay.close_given()
         session = _Session(control, streams, relay, options)
         session.wait_started()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
@@ -20,6 +21,11 @@ from engine.kernel.cgroup import join
 
 READY = b"R"
 """From the child: everything is prepared. The monitor answers GO once it has recorded whom it watches."""
+IGNORED = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGTSTP),
+    signal.SIGXFSZ,
+)
+"""What a monitor ignores, and Python; `monitor.isolate` leaves no other signal so."""
 GO = b"G"
 _SETUP_FAILED = 125
 
@@ -145,7 +151,7 @@ def execute(program: Program, user: users.User, stdio: Stdio) -> NoReturn:
     _limits(program)
     _enter(program.cwd)
     _become_user(program, user)
-    process.reset_signals()
+    process.reset_signals(IGNORED)
     _exec(program.args, environment)
 
 

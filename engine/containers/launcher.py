@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -19,16 +21,22 @@ from typing import NoReturn
 from engine.containers import monitor, request
 from engine.containers.request import Join, Launch
 from engine.errors import LaunchError
+from engine.model import LaunchOptions
+from engine.oci.runtime import build_spec
 
 _INLINE = 32 << 10
 """Bytes of a request that go in the packet itself; longer ones go as an open file."""
+SPARE_DELAY_MS = 10.0
+"""How long after a launch without a spare monitor one is forked for the next."""
+SPARE_LATEST_MS = 1000.0
+"""How long one that was given a launch may take to have its program running before the next is forked."""
 _CODE = "import sys; sys.path.insert(0, {path!r}); from engine.containers.launcher import main; main()"
 
 
-def launch_here(
+def fork_monitor(
     work: Launch | Join, descriptors: Sequence[int] = (), *, orphan: bool = False
-) -> socket.socket:
-    """Fork a monitor from this process, which must have no other threads; our end of its control socket.
+) -> tuple[socket.socket, int | None]:
+    """Fork a monitor from this process: our end of its control socket, and its pid where it is our child.
 
     With *orphan* it is nobody's child, so that nobody has to wait for it.
     """
@@ -41,7 +49,8 @@ def launch_here(
     theirs.close()
     if orphan:
         os.waitpid(pid, 0)
-    return ours
+        return ours, None
+    return ours, pid
 
 
 def _serve(work: Launch | Join, control: socket.socket, descriptors: list[int]) -> NoReturn:
@@ -92,10 +101,8 @@ class Launcher:
 
     def _spawn(self) -> socket.socket:
         """Start the process (posix_spawn(3): no fork of ours); its socket becomes its standard input."""
-        import engine
-
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        home = os.path.dirname(os.path.dirname(os.path.abspath(engine.__file__ or "")))
+        home = os.path.abspath(__file__).removesuffix("/engine/containers/launcher.py")
         actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)]
         arguments = [sys.executable, "-I", "-S", "-c", _CODE.format(path=home)]
         try:
@@ -135,16 +142,66 @@ def main() -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors report to whoever asked, not to us
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.set_name("cowl-launcher")
+    sample = _sample()
     _warm(joining, terminal)
+    spare: socket.socket | None = None
+    given: socket.socket | None = None
     while True:
+        if spare is None and not _comes_first(channel, given):
+            spare = _fork_spare(sample)
         data, descriptors = request.receive_descriptors(channel)
         if not data:
             os._exit(0)
-        try:
-            _handle(data, descriptors)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        if given is not None:
+            given.close()
+            given = None
+        if spare is not None and _give(spare, data, descriptors):
+            spare, given = None, spare
+        else:
+            _fork(data, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _sample() -> bytes:
+    """A document like those to come."""
+    options = LaunchOptions(image="sample", command=("true",))
+    return json.dumps(
+        build_spec(options, {}, hostname="sample", cgroup_path="sample", files={}, available=0)
+    ).encode()
+
+
+def _comes_first(channel: socket.socket, given: socket.socket | None) -> bool:
+    """Whether a request comes before it is time to fork a monitor for the one after.
+
+    That is when the program of the launch before runs: until then it needs the processors more.
+    """
+    poller = select.poll()
+    poller.register(channel, select.POLLIN)
+    if given is not None:
+        poller.register(given, select.POLLIN)
+    ready = dict(poller.poll(SPARE_DELAY_MS if given is None else SPARE_LATEST_MS))
+    return channel.fileno() in ready
+
+
+def _fork_spare(sample: bytes) -> socket.socket:
+    """A monitor that stands by for the next launch; it ends with the launcher."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        monitor.stand_by(theirs, sample)
+    theirs.close()
+    return ours
+
+
+def _give(spare: socket.socket, data: bytes, descriptors: list[int]) -> bool:
+    """Hand a launch over to the monitor that stands by; False when it is none, or that one is not there."""
+    if not data.startswith(request.START_PREFIX):
+        return False
+    try:
+        request.send_descriptors(spare, data, descriptors)
+    except OSError:
+        return False
+    return True
 
 
 def _warm(*_modules: object) -> None:
@@ -154,7 +211,7 @@ def _warm(*_modules: object) -> None:
     gc.freeze()
 
 
-def _handle(data: bytes, descriptors: list[int]) -> None:
+def _fork(data: bytes, descriptors: list[int]) -> None:
     if os.fork():
         return
     if data == b"@":

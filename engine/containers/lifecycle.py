@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import select
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, overload
 
-from engine.containers import attach, creation, logs, removal, state
-from engine.containers.foreground import Detached, Foreground, Streams, flush_standard, wait_clean
-from engine.containers.launcher import Launcher, launch_here
-from engine.containers.request import REMOVED, Launch, ProcessExit
-from engine.errors import ConflictError, LaunchError, UsageError
+from engine.containers import attach, creation, ending, logs, removal, state
+from engine.containers.foreground import Foreground, Streams
+from engine.containers.launcher import Launcher
+from engine.containers.launching import Launchpad, Ready, erase_failed
+from engine.containers.request import ProcessExit
+from engine.errors import ConflictError, LaunchError
 from engine.kernel import capabilities, cgroup, process
 from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, Removal
 from engine.store import records
@@ -32,13 +30,12 @@ class Containers:
     def __init__(self, store: Store, *, cgroup_parent: str = "cowl", launcher: bool = False) -> None:
         self._store = store
         self._cgroup_parent = cgroup_parent
-        self._launcher = Launcher() if launcher else None
+        self._pad = Launchpad(store, Launcher() if launcher else None)
         self._available: int | None = None
 
     def close(self) -> None:
         """End the launcher; containers run on."""
-        if self._launcher is not None:
-            self._launcher.close()
+        self._pad.close()
 
     # Looking
 
@@ -107,14 +104,13 @@ class Containers:
         detached from) and returns its exit code. Raises LaunchError (125, 126, 127) when it does not start;
         then an auto_remove container is gone again.
         """
-        made = self._create(options)
+        ready = self._create(options)
         try:
             if attach:
-                return self._foreground(made.row, made.lowers, streams, interactive=options.interactive)
-            return self._start(made.row, made.lowers)
+                return self._pad.run(ready, streams, interactive=options.interactive)
+            return _container(ready.row, self._pad.start(ready))
         except LaunchError:
-            if options.auto_remove:
-                removal.erase(self._store.layout, self._store.connection, made.row.id)
+            erase_failed(self._store, ready.row)
             raise
 
     @overload
@@ -134,10 +130,10 @@ class Containers:
     ) -> Container | int:
         """Start a container that does not run; with *attach* as `run`."""
         row = self._row(reference)
-        lowers = self._lowers(row)
+        ready = Ready(row, self._lowers(row))
         if attach:
-            return self._foreground(row, lowers, streams, interactive=interactive)
-        return self._start(row, lowers)
+            return self._pad.run(ready, streams, interactive=interactive)
+        return _container(row, self._pad.start(ready))
 
     def exec(
         self,
@@ -168,7 +164,7 @@ class Containers:
         options = executing.ExecOptions(
             tuple(argv), tty, interactive, detach, tuple(env), user, workdir, privileged
         )
-        return executing.execute(self._paths(row), row.id, facts, options, streams, self._launcher)
+        return executing.execute(self._paths(row), row.id, facts, options, streams, self._pad)
 
     def attach(self, reference: str, *, streams: Streams = STDIO, interactive: bool = True) -> int | None:
         """Watch and feed a running container; its exit code, or None when the caller detached from it."""
@@ -198,10 +194,10 @@ class Containers:
             return
         patience = row.options.stop_timeout if timeout is None else timeout
         if facts.who is not None:
-            process.send_signal(facts.who, signal_number(row.options.stop_signal or "SIGTERM"))
+            process.send_signal(facts.who, ending.signal_number(row.options.stop_signal or "SIGTERM"))
             if facts.cgroup is not None:
                 cgroup.thaw(cgroup.Cgroup.from_json(facts.cgroup))
-            if not _wait_end(facts.who, None if patience < 0 else patience):
+            if not ending.wait_end(facts.who, None if patience < 0 else patience):
                 removal.kill(paths, facts)
         removal.settle(paths)
         self._clean_unmonitored(row, facts)
@@ -211,7 +207,7 @@ class Containers:
         row = self._row(reference)
         paths = self._paths(row)
         facts = state.derive(paths)
-        number = signal_number(signal_name)
+        number = ending.signal_number(signal_name)
         if facts.who is None or not process.send_signal(facts.who, number):
             raise ConflictError(f"the container {row.name} is not running")
         if number == signal.SIGKILL:
@@ -250,7 +246,7 @@ class Containers:
         while True:
             facts = state.derive(paths)
             if facts.who is not None:
-                _wait_end(facts.who, 1.0)
+                ending.wait_end(facts.who, 1.0)
             elif facts.active:
                 time.sleep(0.005)
             elif facts.state == "created":
@@ -330,122 +326,19 @@ class Containers:
     def _touch(self) -> None:
         state.touch(self._store.layout.revision)
 
-    def _create(self, options: LaunchOptions) -> creation.Made:
+    def _create(self, options: LaunchOptions) -> Ready:
         if self._available is None:
             own = capabilities.own()
             self._available = own.permitted & own.bounding
-        return creation.create(
+        made = creation.create(
             self._store, options, cgroup_parent=self._cgroup_parent, available=self._available
         )
-
-    def _start(self, row: records.ContainerRow, lowers: tuple[str, ...]) -> Container:
-        with self._launching(row) as launch:
-            request = launch(lowers, False, row.options.interactive, (24, 80))
-            with self._hand_over(request, orphan=True) as control:
-                started = Foreground(
-                    control, Streams(None, None, None), tty=False, interactive=False
-                ).wait_started()
-        return _container(row, state.derive(self._paths(row))._replace(**_started(started)))
-
-    def _foreground(
-        self, row: records.ContainerRow, lowers: tuple[str, ...], streams: Streams, *, interactive: bool
-    ) -> int:
-        from engine.kernel import terminal
-
-        flush_standard()
-        size = terminal.DEFAULT_SIZE
-        if row.options.tty:
-            sizes = (terminal.size_of(fd) for fd in (streams.stdout, streams.stdin) if fd is not None)
-            size = next(filter(None, sizes), size)
-        with contextlib.ExitStack() as stack:
-            with self._launching(row) as launch:
-                request = launch(lowers, True, row.options.interactive, size)
-                control = stack.enter_context(self._hand_over(request, orphan=False))
-                watching = Foreground(control, streams, tty=row.options.tty, interactive=interactive)
-                watching.wait_started()
-            ended = watching.run()
-            if isinstance(ended, Detached):
-                return 130 if ended.impatient else 0
-            if row.options.auto_remove:
-                removal.erase(self._store.layout, self._store.connection, row.id)
-            wait_clean(control)
-            with contextlib.suppress(OSError):
-                control.send(REMOVED)
-        return ended.exit_code
-
-    @contextlib.contextmanager
-    def _launching(
-        self, row: records.ContainerRow
-    ) -> Iterator[Callable[[tuple[str, ...], bool, bool, tuple[int, int]], Launch]]:
-        """Alone with a container that does not run, until the block ends: its Launch can be made."""
-        paths = self._paths(row)
-
-        def launch(
-            lowers: tuple[str, ...], attached: bool, interactive: bool, size: tuple[int, int]
-        ) -> Launch:
-            return Launch(
-                id=row.id,
-                root=self._store.layout.root,
-                home=paths.home,
-                run=paths.run,
-                revision=self._store.layout.revision,
-                lowers=lowers,
-                cgroup_parent=self._cgroup_parent,
-                interactive=interactive,
-                attached=attached,
-                auto_remove=row.options.auto_remove,
-                rows=size[0],
-                columns=size[1],
-            )
-
-        with removal.locked(paths, row.name):
-            facts = state.derive(paths)
-            if facts.active:
-                raise ConflictError(f"the container {row.name} is {facts.state} already")
-            yield launch
-
-    def _hand_over(self, request: Launch, *, orphan: bool) -> socket.socket:
-        if self._launcher is not None:
-            return self._launcher.launch(request)
-        return launch_here(request, orphan=orphan)
+        return Ready(made.row, made.lowers)
 
     def _clean_unmonitored(self, row: records.ContainerRow, facts: state.Facts) -> None:
         """The cgroup of a container that had no monitor to remove it."""
         if not facts.monitored:
             removal.clean_cgroup(self._cgroup_path(row), kill_members=True)
-
-
-def signal_number(name: str | int) -> int:
-    """The number of ``SIGTERM``, ``term``, ``15`` or ``SIGRTMIN+3``. Raises UsageError for what is none."""
-    text = str(name).upper()
-    if text.isdigit() and 0 < int(text) <= signal.SIGRTMAX:
-        return int(text)
-    text = text if text.startswith("SIG") else f"SIG{text}"
-    base, plus, offset = text.partition("+")
-    number = getattr(signal, base, None)
-    if isinstance(number, signal.Signals) and (not plus or offset.isdigit()):
-        value = int(number) + int(offset or 0)
-        if value <= signal.SIGRTMAX:
-            return value
-    raise UsageError(f"{name} is no signal", hint="see signal(7)")
-
-
-def _wait_end(who: process.Identity, seconds: float | None) -> bool:
-    """Wait until *who* has ended; False if it has not after *seconds* (None: as long as it takes)."""
-    descriptor = process.open_pidfd(who)
-    if descriptor is None:
-        return True
-    try:
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN)
-        return bool(poller.poll(None if seconds is None else seconds * 1000))
-    finally:
-        os.close(descriptor)
-
-
-def _started(document: JSON) -> JSON:
-    """What is certain of a container that was seen to start, even if it has ended and gone since."""
-    return {"started": document["started"]} if "started" in document else {}
 
 
 def _container(row: records.ContainerRow, facts: state.Facts) -> Container:

@@ -34,7 +34,6 @@ from engine.store.layout import ContainerPaths
 
 CONTROL = 3
 """The descriptor of the control socket, the only one that a monitor takes along from whoever forked it."""
-_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGTSTP)
 
 
 class Child(NamedTuple):
@@ -60,6 +59,28 @@ def run(launch: Launch, control: socket.socket) -> NoReturn:
         os._exit(code)
 
 
+def stand_by(channel: socket.socket, sample: bytes) -> NoReturn:
+    """Be a monitor before its container: *channel* brings a launch with its control socket.
+
+    What a fork shares with its parent is copied page by page when it is first touched, which costs as much as
+    all the work: going through the parsing once, with the document *sample*, has that done beforehand.
+    """
+    code = 1
+    try:
+        isolate(channel)
+        process.set_name("cowl-monitor")
+        plan_of(json.loads(sample))
+        cgroup.detect()
+        waiting = socket.socket(fileno=CONTROL)
+        data, descriptors = request.receive_descriptors(waiting)
+        launch = request.decode(data) if data else None
+        if isinstance(launch, Launch):
+            _watch(launch, socket.socket(fileno=descriptors[0]), waiting)
+        code = 0
+    finally:
+        os._exit(code)
+
+
 def isolate(control: socket.socket, streams: Sequence[int] = ()) -> list[int]:
     """Leave session, terminal, directory and descriptors of whoever forked us.
 
@@ -70,10 +91,9 @@ def isolate(control: socket.socket, streams: Sequence[int] = ()) -> list[int]:
     os.chdir("/")
     os.umask(0o022)
     signal.set_wakeup_fd(-1)
-    for ignored in _IGNORED:
+    process.default_signals()
+    for ignored in init.IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     kept = [control.detach(), *streams]
     first_free = CONTROL + len(kept)
     high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first_free) for descriptor in kept]
@@ -86,7 +106,8 @@ def isolate(control: socket.socket, streams: Sequence[int] = ()) -> list[int]:
     return places[1:]
 
 
-def _watch(launch: Launch, control: socket.socket) -> None:
+def _watch(launch: Launch, control: socket.socket, launcher: socket.socket | None = None) -> None:
+    """From launch to removal. *launcher* is closed once the program runs: the processors are free again."""
     client = Client(control, foreground=True)
     paths = ContainerPaths(launch.home, launch.run)
     try:
@@ -107,6 +128,8 @@ def _watch(launch: Launch, control: socket.socket) -> None:
         return
     state.touch(launch.revision)
     client.send(request.STARTED + json.dumps({"pid": child.pid, "started": started}).encode())
+    if launcher is not None:
+        launcher.close()
     if launch.attached:
         pump.clients.append(client)
     else:

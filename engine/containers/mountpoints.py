@@ -42,6 +42,13 @@ def wanted(plan: Plan) -> list[tuple[str, bool]]:
     return found
 
 
+def lacks_cwd(root: int, plan: Plan) -> bool:
+    """Whether the rootfs itself must have the working directory, and does not."""
+    if _covered(plan.program.cwd, [step.destination for step in plan.steps], itself=True):
+        return False
+    return bool(missing(root, [(plan.program.cwd, True)]))
+
+
 def _covered(path: str, mounts: Iterable[str], itself: bool = False) -> bool:
     """Whether *path* lies in one of *mounts*."""
     return any(path.startswith(f"{other}/") or (itself and path == other) for other in mounts)
@@ -140,10 +147,13 @@ def _copy_metadata(root: int, path: str, to: str) -> None:
 
 
 def make_inside(root: int, path: str, directory: bool) -> None:
-    """Make *path*, which lies in a mount of the container's own: in a volume, on a tmpfs, in /dev."""
+    """Make *path* in a mount of the container's own: in a volume, on a tmpfs, in /dev.
+
+    Raises FileNotFoundError when it would lie in the rootfs itself.
+    """
     parent, _, name = path.rpartition("/")
     if not name:
-        raise LaunchError(f"cannot mount at {path}", "it does not exist")
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     try:
         place = syscalls.openat2(root, parent or "/", os.O_PATH | os.O_DIRECTORY, _INSIDE)
     except FileNotFoundError:
@@ -151,11 +161,13 @@ def make_inside(root: int, path: str, directory: bool) -> None:
         place = syscalls.openat2(root, parent, os.O_PATH | os.O_DIRECTORY, _INSIDE)
     try:
         if os.fstat(place).st_dev == os.fstat(root).st_dev:
-            raise LaunchError(f"cannot mount at {path}", "the way there leads over a link")
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if directory:
             os.mkdir(name, 0o755, dir_fd=place)
         else:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=place))
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise LaunchError(f"cannot mount at {path}", syscalls.reason(error)) from error
     finally:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
 
+START_PREFIX = b'["start",'
+"""How an encoded Launch begins."""
 MAX_PACKET = 65536
 """Bytes of the largest packet; well under the default socket buffer."""
 
@@ -57,7 +59,6 @@ class Launch(NamedTuple):
     """The file to touch when its state changes."""
     lowers: tuple[str, ...]
     """Layer directories, topmost first, without init/."""
-    cgroup_parent: str
     interactive: bool
     """Whether stdin stays open."""
     attached: bool

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from engine.containers import mountpoints
@@ -31,6 +31,7 @@ _LINKS = (
     ("pts/ptmx", "ptmx"),
 )
 NULL = os.makedev(1, 3)
+_KERNEL = {"proc": mount.PROC_SUPER_MAGIC, "sys": mount.SYSFS_MAGIC}
 
 
 class CgroupView(NamedTuple):
@@ -68,7 +69,29 @@ def build(plan: Plan, stack: Stack, cgroups: Sequence[CgroupView]) -> Made:
     Raises OSError or LaunchError with a sentence for the first thing that cannot be done.
     """
     mount.mount(None, "/", None, mount.MS_REC | mount.MS_PRIVATE)
-    root = _root(plan, stack)
+    lowers = (stack.init, *stack.lowers) if os.listdir(stack.init) else stack.lowers
+    try:
+        return _build(plan, stack, lowers, cgroups)
+    except FileNotFoundError:
+        # The image lacks a mount point: make all that it lacks, and begin again.
+        _make_mount_points(plan, stack)
+    return _build(plan, stack, (stack.init, *stack.lowers), cgroups)
+
+
+def _make_mount_points(plan: Plan, stack: Stack) -> None:
+    mount.unmount(stack.target, mount.MNT_DETACH)
+    mount.mount_overlay(stack.lowers, stack.upper, stack.work, stack.target)
+    root = _open_directory(stack.target)
+    mountpoints.make(root, mountpoints.missing(root, mountpoints.wanted(plan)), stack.init)
+    os.close(root)
+    mount.unmount(stack.target)
+
+
+def _build(plan: Plan, stack: Stack, lowers: Sequence[str], cgroups: Sequence[CgroupView]) -> Made:
+    mount.mount_overlay(lowers, stack.upper, stack.work, stack.target)
+    root = _open_directory(stack.target)
+    if plan.program.cwd != "/" and mountpoints.lacks_cwd(root, plan):
+        raise FileNotFoundError(plan.program.cwd)
     null = pts = None
     for step in plan.steps:
         if step.kind == "bind":
@@ -85,29 +108,25 @@ def build(plan: Plan, stack: Stack, cgroups: Sequence[CgroupView]) -> Made:
             os.close(made)
     for device in plan.devices:
         _device(root, device)
-    _sysctls(root, plan.sysctls)
-    for path in plan.read_only_paths:
-        _protect(root, path)
-    _mask(root, plan.masked, null)
+    _restrict(root, plan, null)
     if plan.read_only:
         attributes(root, mount.MS_RDONLY)
     return Made(root, null, pts)
 
 
-def _root(plan: Plan, stack: Stack) -> int:
-    """Mount the overlay; with an init layer when the image lacks what is to be mounted on."""
-    lowers = (stack.init, *stack.lowers) if os.listdir(stack.init) else stack.lowers
-    mount.mount_overlay(lowers, stack.upper, stack.work, stack.target)
-    root = _open_directory(stack.target)
-    wanted = mountpoints.wanted(plan)
-    missing = mountpoints.missing(root, wanted)
-    if missing:
-        mountpoints.make(root, missing, stack.init)
-        os.close(root)
-        mount.unmount(stack.target)
-        mount.mount_overlay((stack.init, *stack.lowers), stack.upper, stack.work, stack.target)
-        root = _open_directory(stack.target)
-    return root
+def _restrict(root: int, plan: Plan, null: int | None) -> None:
+    """Sysctls, then what is read-only or masked in /proc and /sys."""
+    tops: dict[str, int] = {}
+    if plan.sysctls or plan.read_only_paths or plan.masked:
+        tops = {name: _kernel_top(root, name) for name in _KERNEL}
+    try:
+        _sysctls(tops, plan.sysctls)
+        for path in plan.read_only_paths:
+            _protect(root, tops, path)
+        _mask(root, tops, plan.masked, null)
+    finally:
+        for top in tops.values():
+            os.close(top)
 
 
 def _open_directory(path: str) -> int:
@@ -119,7 +138,7 @@ def _target(root: int, path: str, directory: bool) -> int:
     try:
         return mountpoints.inside(root, path)
     except FileNotFoundError:
-        mountpoints.make_inside(root, path, directory)
+        mountpoints.make_inside(root, path, directory)  # raises that again for what is not in a mount
     return mountpoints.inside(root, path)
 
 
@@ -165,6 +184,8 @@ def _bind(root: int, step: Step) -> None:
             os.close(target)
         if step.propagation & ~mount.MS_REC not in (0, mount.MS_PRIVATE):
             mount.mount(None, mount.by_descriptor(tree), None, step.propagation)
+    except FileNotFoundError:
+        raise  # the rootfs lacks that place: `build` makes it
     except OSError as error:
         raise LaunchError(
             f"cannot bind {step.source} at {step.destination}", syscalls.reason(error)
@@ -279,37 +300,40 @@ def _cgroups(root: int, step: Step, views: Sequence[CgroupView]) -> None:
         os.close(directory)
 
 
-def _kernel_file(root: int, path: str, flags: int) -> int:
-    """Open *path* of the container's /proc or /sys: only of the real ones, over no link (CVE-2025-52881)."""
-    _, top, rest = path.split("/", 2)
-    magic = {"proc": mount.PROC_SUPER_MAGIC, "sys": mount.SYSFS_MAGIC}.get(top)
-    base = syscalls.openat2(
-        root, top, os.O_PATH | os.O_DIRECTORY, syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
-    )
+def _kernel_top(root: int, name: str) -> int:
+    """The container's /proc or /sys; only the kernel's own is trusted (CVE-2019-19921, CVE-2025-52881)."""
+    rules = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
     try:
-        if mount.file_system(base) != magic:
-            raise LaunchError(f"cannot trust /{top}", "it is not the kernel's own")
-        rules = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_XDEV
-        return syscalls.openat2(base, rest, flags, rules)
-    finally:
-        os.close(base)
+        top = syscalls.openat2(root, name, os.O_PATH | os.O_DIRECTORY, rules)
+    except OSError as error:
+        raise LaunchError(f"cannot protect /{name}", syscalls.reason(error)) from error
+    if mount.file_system(top) != _KERNEL[name]:
+        raise LaunchError(f"cannot trust /{name}", "it is not the kernel's own")
+    return top
 
 
-def _open_protected(root: int, path: str) -> int | None:
+def _kernel_file(tops: Mapping[str, int], path: str, flags: int) -> int:
+    """Open *path* of /proc or /sys in that mount alone, over no link."""
+    _, top, rest = path.split("/", 2)
+    rules = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_XDEV
+    return syscalls.openat2(tops[top], rest, flags, rules)
+
+
+def _open_protected(root: int, tops: Mapping[str, int], path: str) -> int | None:
     """What is to be masked or made read-only; None when it is not there."""
     try:
         if path.startswith(("/proc/", "/sys/")):
-            return _kernel_file(root, path, os.O_PATH)
+            return _kernel_file(tops, path, os.O_PATH)
         return mountpoints.inside(root, path)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _sysctls(root: int, values: Sequence[tuple[str, str]]) -> None:
+def _sysctls(tops: Mapping[str, int], values: Sequence[tuple[str, str]]) -> None:
     for name, value in values:
         path = f"/proc/sys/{name.replace('.', '/')}"
         try:
-            descriptor = _kernel_file(root, path, os.O_WRONLY)
+            descriptor = _kernel_file(tops, path, os.O_WRONLY)
             try:
                 os.write(descriptor, value.encode())
             finally:
@@ -318,9 +342,9 @@ def _sysctls(root: int, values: Sequence[tuple[str, str]]) -> None:
             raise LaunchError(f"cannot set the sysctl {name}={value}", syscalls.reason(error)) from error
 
 
-def _protect(root: int, path: str) -> None:
+def _protect(root: int, tops: Mapping[str, int], path: str) -> None:
     """Make *path* read-only, with whatever is mounted below it."""
-    target = _open_protected(root, path)
+    target = _open_protected(root, tops, path)
     if target is None:
         return
     tree = mount.clone_tree(target, recursive=True)
@@ -334,13 +358,13 @@ def _protect(root: int, path: str) -> None:
         os.close(target)
 
 
-def _mask(root: int, paths: Sequence[str], null: int | None) -> None:
+def _mask(root: int, tops: Mapping[str, int], paths: Sequence[str], null: int | None) -> None:
     """Hide *paths*: a file behind the null device, a directory behind an empty read-only one."""
     if paths and null is None:
         null = mountpoints.inside(root, "/dev/null")
     empty: int | None = None
     for path in paths:
-        target = _open_protected(root, path)
+        target = _open_protected(root, tops, path)
         if target is None:
             continue
         try:

@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from engine.kernel import syscalls
@@ -125,24 +126,28 @@ def set_limit(name: str, soft: int, hard: int) -> None:
         syscalls.failed(f"set the limit {name}")
 
 
-def default_signals() -> None:
-    """Give every signal its default action and unblock all, as a program expects them when it starts."""
-    for number in (
-        signal.SIGPIPE,
-        signal.SIGXFSZ,
-        signal.SIGINT,
-        signal.SIGCHLD,
-        signal.SIGHUP,
-        signal.SIGTERM,
-    ):
+def reset_signals(numbers: Iterable[int]) -> None:
+    """Give *numbers* their default action and unblock all, as a program expects them when it starts."""
+    for number in numbers:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def reset_signals() -> None:
-    """`default_signals` for every signal there is: for processes whose parent may have changed any."""
-    for number in signal.valid_signals():
-        with contextlib.suppress(OSError, ValueError):
-            if signal.getsignal(number) is not signal.SIG_DFL:
+def default_signals() -> None:
+    """`reset_signals` for every one that exec would leave ignored."""
+    ignored = _ignored_signals()
+    for number in range(1, 65):
+        if ignored >> (number - 1) & 1:
+            with contextlib.suppress(OSError):  # two belong to the C library and cannot be changed
                 signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _ignored_signals() -> int:
+    """The mask of those that exec would leave ignored (proc_pid_status(5), SigIgn); it resets handlers."""
+    descriptor = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _, _, rest = os.read(descriptor, 8192).partition(b"\nSigIgn:")
+    finally:
+        os.close(descriptor)
+    return int(rest.split(None, 1)[0], 16)

@@ -157,7 +157,7 @@ def test_a_remover_killed_at(engine: Engine, root: Root, point: str) -> None:
 def test_a_container_outlives_its_launcher(engine: Engine) -> None:
     with Engine(engine.root, launcher=True) as other:
         name = start(other, "sh", "-c", "sleep 0.3; echo late; exit 8")
-        launcher = other.containers._launcher
+        launcher = other.containers._pad._launcher
         assert launcher is not None
         os.kill(launcher._pid, signal.SIGKILL)
         wait_for(lambda: process.start_time(launcher._pid) is None)

@@ -1,0 +1,137 @@
+"""Handing a container over to a monitor, from the caller's side: in the background, or watching it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from engine.containers import removal, state
+from engine.containers.foreground import Detached, Foreground, Streams, flush_standard, wait_clean
+from engine.containers.launcher import Launcher, fork_monitor
+from engine.containers.request import REMOVED, Join, Launch
+from engine.errors import ConflictError
+from engine.store import records
+from engine.store.layout import ContainerPaths
+from engine.store.store import Store
+
+NOBODY = Streams(None, None, None)
+INTERRUPTED = 130
+"""What a foreground that lost patience with its container ends with."""
+
+
+class Ready(NamedTuple):
+    """A container that can be started."""
+
+    row: records.ContainerRow
+    lowers: tuple[str, ...]
+
+
+class Launchpad:
+    """Starts containers of one store: through the launcher if there is one, else by forking this process."""
+
+    def __init__(self, store: Store, launcher: Launcher | None) -> None:
+        self._store = store
+        self._launcher = launcher
+        self._children: list[int] = []
+
+    def close(self) -> None:
+        """End the launcher; containers run on."""
+        if self._launcher is not None:
+            self._launcher.close()
+        self._reap()
+
+    def hand_over(self, work: Launch | Join, descriptors: list[int], *, orphan: bool) -> socket.socket:
+        """Have *work* done; our end of its control socket. An *orphan* is nobody's child."""
+        if self._launcher is not None:
+            return self._launcher.launch(work, descriptors)
+        self._reap()
+        control, child = fork_monitor(work, descriptors, orphan=orphan)
+        if child is not None:
+            self._children.append(child)
+        return control
+
+    def _reap(self) -> None:
+        """Monitors that were our children and have ended leave no zombies."""
+        for pid in list(self._children):
+            try:
+                ended = os.waitpid(pid, os.WNOHANG)[0] == pid
+            except ChildProcessError:
+                ended = True
+            if ended:
+                with contextlib.suppress(ValueError):
+                    self._children.remove(pid)
+
+    def start(self, ready: Ready) -> state.Facts:
+        """Start it in the background; its state once its program has run."""
+        row = ready.row
+        with self._alone(row) as paths:
+            launch = self._launch(ready, paths, attached=False, size=(24, 80))
+            with self.hand_over(launch, [], orphan=True) as control:
+                started = Foreground(control, NOBODY, tty=False, interactive=False).wait_started()
+        facts = state.derive(paths)
+        # It may have ended and gone already.
+        return facts if facts.state != "created" else state.Facts("exited", started=str(started["started"]))
+
+    def run(self, ready: Ready, streams: Streams, *, interactive: bool) -> int:
+        """Start it and carry *streams* until it has ended or is detached from; its exit code."""
+        from engine.kernel import terminal
+
+        row = ready.row
+        flush_standard()
+        size = terminal.DEFAULT_SIZE
+        if row.options.tty:
+            sizes = (terminal.size_of(fd) for fd in (streams.stdout, streams.stdin) if fd is not None)
+            size = next(filter(None, sizes), size)
+        with contextlib.ExitStack() as stack:
+            with self._alone(row) as paths:
+                launch = self._launch(ready, paths, attached=True, size=size)
+                control = stack.enter_context(self.hand_over(launch, [], orphan=False))
+                watching = Foreground(control, streams, tty=row.options.tty, interactive=interactive)
+                watching.wait_started()
+            ended = watching.run()
+            if isinstance(ended, Detached):
+                return INTERRUPTED if ended.impatient else 0
+            if row.options.auto_remove:
+                removal.erase(self._store.layout, self._store.connection, row.id)
+            wait_clean(control)
+            with contextlib.suppress(OSError):
+                control.send(REMOVED)
+        return ended.exit_code
+
+    @contextlib.contextmanager
+    def _alone(self, row: records.ContainerRow) -> Iterator[ContainerPaths]:
+        """Nobody else starts or removes it during the block. Raises ConflictError when it runs."""
+        paths = self._store.layout.container(row.id)
+        with removal.locked(paths, row.name):
+            facts = state.derive(paths)
+            if facts.active:
+                raise ConflictError(f"the container {row.name} is {facts.state} already")
+            yield paths
+
+    def _launch(
+        self, ready: Ready, paths: ContainerPaths, *, attached: bool, size: tuple[int, int]
+    ) -> Launch:
+        layout = self._store.layout
+        options = ready.row.options
+        return Launch(
+            id=ready.row.id,
+            root=layout.root,
+            home=paths.home,
+            run=paths.run,
+            revision=layout.revision,
+            lowers=ready.lowers,
+            interactive=options.interactive,
+            attached=attached,
+            auto_remove=options.auto_remove,
+            rows=size[0],
+            columns=size[1],
+        )
+
+
+def erase_failed(store: Store, row: records.ContainerRow) -> None:
+    """An auto_remove container that did not start is gone again."""
+    if row.options.auto_remove:
+        removal.erase(store.layout, store.connection, row.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from textual.app import ComposeResult
+from textual.events import Key
 from textual.widgets import Button, Input
 
 from engine.model import HostFigures, Pressure, Progress
@@ -100,6 +101,7 @@ async def test_enter_answers_and_the_focus_goes_back() -> None:
     app = BarsApp()
     async with app.run_test(size=(80, 10)) as pilot:
         app.query_one(Button).focus()
+        await pilot.pause()
         app.ask()
         await pilot.press("backspace", "2", "enter")
         assert app.typed == ["api:", "api:2"]
@@ -117,10 +119,23 @@ async def test_escape_answers_nothing_and_ctrl_u_clears() -> None:
         assert app.answers == [None]
 
 
+async def test_the_next_key_is_the_answers_first_however_fast_it_comes() -> None:
+    app = BarsApp()
+    async with app.run_test(size=(80, 10)) as pilot:
+        app.query_one(Button).focus()
+        await pilot.pause()
+        app.ask()
+        for key in ("x", "enter"):
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        await pilot.pause()
+        assert app.answers == ["api:1x"]
+
+
 async def test_going_elsewhere_and_asking_again_answer_nothing() -> None:
     app = BarsApp()
     async with app.run_test(size=(80, 10)) as pilot:
         app.query_one(Button).focus()
+        await pilot.pause()
         app.ask()
         app.ask()
         assert app.answers == [None]

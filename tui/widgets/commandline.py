@@ -34,11 +34,9 @@ class CommandLine(Horizontal):
     CommandLine { height: 1; padding: 0 1; background: $background; }
     CommandLine > Static { height: 1; width: auto; }
     CommandLine > .said { width: 1fr; }
-    CommandLine > .label { padding: 0 1 0 0; color: $border; text-style: bold; display: none; }
-    CommandLine > Input { width: 1fr; height: 1; border: none; padding: 0; display: none; }
+    CommandLine > .label { padding: 0 1 0 0; color: $border; text-style: bold; }
+    CommandLine > Input { width: 1fr; height: 1; border: none; padding: 0; }
     CommandLine > Input, CommandLine > Input:focus { border: none; background: $surface; }
-    CommandLine.-asking > .said { display: none; }
-    CommandLine.-asking > .label, CommandLine.-asking > Input { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "give_up", "Cancel", show=False, id="question.cancel"),
@@ -52,6 +50,7 @@ class CommandLine(Horizontal):
         self._line: Line = ()
         self._question: tuple[Done, Changed | None] | None = None
         self._focus_before: Widget | None = None
+        self._turn(asking=False)
 
     def compose(self) -> Iterable[Widget]:
         """What is said, and the question that takes its place."""
@@ -92,8 +91,8 @@ class CommandLine(Horizontal):
         with self.prevent(Input.Changed):
             self._input.value = value
         self._input.cursor_position = len(value)
-        self.add_class("-asking")
-        self._input.focus()
+        self._turn(asking=True)
+        self.screen.set_focus(self._input)
 
     def action_give_up(self) -> None:
         """Esc: no answer."""
@@ -129,9 +128,14 @@ class CommandLine(Horizontal):
             return
         done = self._question[0]
         self._question = None
-        self.remove_class("-asking")
+        self._turn(asking=False)
         self.screen.set_focus(self._focus_before)
         done(answer)
+
+    def _turn(self, *, asking: bool) -> None:
+        """Show the question or what is said; at once, so that the very next key is the answer's first."""
+        self._said.display = not asking
+        self._label.display = self._input.display = asking
 
     def _draw(self, line: Line) -> None:
         self._line = line

@@ -129,7 +129,7 @@ class Launcher:
 
 def main() -> NoReturn:
     """The launcher process: until nobody holds the other end of its socket."""
-    from engine.containers import joining
+    from engine.containers import joining, removal
     from engine.kernel import process, terminal
 
     channel = socket.socket(fileno=os.dup(0))
@@ -143,7 +143,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.set_name("cowl-launcher")
     sample = _sample()
-    _warm(joining, terminal)
+    _warm(joining, removal, terminal)
     spare: socket.socket | None = None
     given: socket.socket | None = None
     while True:

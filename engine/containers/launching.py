@@ -126,6 +126,7 @@ class Launchpad:
             interactive=options.interactive,
             attached=attached,
             auto_remove=options.auto_remove,
+            fresh=self._launcher is not None,
             rows=size[0],
             columns=size[1],
         )

@@ -330,11 +330,16 @@ def _end(
         _remove(launch)
 
 
-def _remove(launch: Launch) -> NoReturn:
-    """Become the process that removes the container.
+def _remove(launch: Launch) -> None:
+    """Remove the container, or become the process that does.
 
     SQLite does not survive a fork: in the memory of somebody who had the records open it cannot be used.
     """
+    if launch.fresh:
+        from engine.containers import removal
+
+        removal.remove_ended(launch.root, launch.run, launch.id, launch.revision)
+        return
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys; sys.path.insert(0, {home!r}); from engine.containers import removal; removal.main()"
     arguments = [sys.executable, "-I", "-S", "-c", code, launch.root, launch.run, launch.id, launch.revision]

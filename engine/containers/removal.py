@@ -101,7 +101,11 @@ def _erase_run(path: str) -> None:
 
 def main() -> None:
     """What the monitor of an auto_remove container becomes at last, when nobody else is left to remove it."""
-    root, run, container_id, revision = sys.argv[1:]
+    remove_ended(*sys.argv[1:])
+
+
+def remove_ended(root: str, run: str, container_id: str, revision: str) -> None:
+    """Remove a container by the names that its monitor knows."""
     layout = Layout(root, os.path.dirname(run))
     connection = database.connect(layout)
     try:

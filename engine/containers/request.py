@@ -64,6 +64,8 @@ class Launch(NamedTuple):
     attached: bool
     """Whether the control socket's peer is a foreground client that takes the output."""
     auto_remove: bool
+    fresh: bool
+    """Whether the process that forks the monitor never had the records open."""
     rows: int
     columns: int
 

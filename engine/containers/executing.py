@@ -58,7 +58,7 @@ def execute(
         pid=facts.who.pid,
         pid_start=facts.who.start,
         cgroup=facts.cgroup,
-        process=_process(spec, options),
+        process=_process(spec, options, facts.no_devices),
         user=spec.get("annotations", {}).get(USER_ANNOTATION, "") if options.user is None else options.user,
         rows=rows,
         columns=columns,
@@ -73,7 +73,7 @@ def execute(
         return DETACHED if options.detach else session.run()
 
 
-def _process(spec: JSON, options: ExecOptions) -> JSON:
+def _process(spec: JSON, options: ExecOptions, no_devices: bool) -> JSON:
     """The container's own process object with what is asked for instead."""
     process: JSON = dict(spec["process"])
     env = dict(entry.partition("=")[::2] for entry in process.get("env", ()))
@@ -98,6 +98,11 @@ def _process(spec: JSON, options: ExecOptions) -> JSON:
         given = capabilities.names(capabilities.own().permitted)
         process["capabilities"] = {"bounding": given, "effective": given, "permitted": given}
         process["noNewPrivileges"] = False
+    if no_devices:
+        process["capabilities"] = {
+            kind: [name for name in names if name != "CAP_MKNOD"]
+            for kind, names in process.get("capabilities", {}).items()
+        }
     return process
 
 

@@ -21,11 +21,11 @@ from typing import NamedTuple, NoReturn
 from engine.containers import init, request, rootfs, state
 from engine.containers.clients import Client
 from engine.containers.logfile import LogFile
-from engine.containers.plan import Plan, plan_of
+from engine.containers.plan import Plan, plan_of, without_devices
 from engine.containers.pump import Pump
 from engine.containers.request import Launch
-from engine.errors import CowlError, LaunchError
-from engine.kernel import cgroup, mount, namespaces, process, syscalls
+from engine.errors import ConflictError, CowlError, LaunchError
+from engine.kernel import cgroup, devices, mount, namespaces, process, syscalls
 from engine.kernel.terminal import Size
 from engine.model import JSON
 from engine.store import clock
@@ -114,7 +114,9 @@ def _watch(launch: Launch, control: socket.socket, launcher: socket.socket | Non
         lock = _take_lock(paths)
         with open(paths.config, "rb") as file:
             plan = plan_of(json.load(file))
-        group = cgroup.create(plan.cgroup_path, plan.resources)
+        group = _make_cgroup(plan)
+        if not devices.restrict(group, plan.resources.get("devices", ())):
+            plan = without_devices(plan)
     except (CowlError, OSError) as error:
         client.send(request.FAILED + request.failure(error))
         return
@@ -140,6 +142,17 @@ def _watch(launch: Launch, control: socket.socket, launcher: socket.socket | Non
     os.close(lock)
 
 
+def _make_cgroup(plan: Plan) -> cgroup.Cgroup:
+    """The container's cgroup; what a killed monitor left in it, a first process half made, is killed."""
+    try:
+        return cgroup.create(plan.cgroup_path, plan.resources)
+    except ConflictError:
+        left = cgroup.locate(plan.cgroup_path, cgroup.detect())
+        cgroup.kill_all(left)
+        cgroup.remove(left)
+    return cgroup.create(plan.cgroup_path, plan.resources)
+
+
 def _take_lock(paths: ContainerPaths) -> int:
     os.makedirs(paths.run, mode=0o700, exist_ok=True)
     lock = os.open(paths.monitor_lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -155,7 +168,7 @@ def _begin(
     master: int | None = None
     try:
         point("start.after-fork")
-        _record_start(paths, child.pid, group, started)
+        _record_start(paths, child.pid, plan, group, started)
         point("start.after-record")
         log = LogFile(paths.log)
         while packet := request.receive_descriptors(child.channel):
@@ -261,7 +274,7 @@ def _listen(paths: ContainerPaths) -> socket.socket:
     return listener
 
 
-def _record_start(paths: ContainerPaths, pid: int, group: cgroup.Cgroup, started: str) -> None:
+def _record_start(paths: ContainerPaths, pid: int, plan: Plan, group: cgroup.Cgroup, started: str) -> None:
     who = process.identify(pid)
     own = process.identify(os.getpid())
     record = {
@@ -270,6 +283,7 @@ def _record_start(paths: ContainerPaths, pid: int, group: cgroup.Cgroup, started
         "monitor": os.getpid(),
         "monitor_start": own.start if own else 0,
         "cgroup": group.to_json(),
+        "no_devices": plan.no_devices,
         "started": started,
     }
     state.write_document(paths.state, record)

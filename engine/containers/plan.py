@@ -115,6 +115,27 @@ class Plan(NamedTuple):
     program: Program
     cgroup_path: str
     resources: JSON
+    no_devices: bool = False
+    """Whether device nodes of the rootfs must not work."""
+
+
+def without_devices(plan: Plan) -> Plan:
+    """*plan* for a machine that cannot hold a cgroup to its devices: no node can be made, and none works.
+
+    The container's own /dev keeps the harmless ones that are made before the capability goes.
+    """
+    forbidden = ~capabilities.mask(["CAP_MKNOD"])
+    program = plan.program._replace(
+        bounding=plan.program.bounding & forbidden,
+        effective=plan.program.effective & forbidden,
+        permitted=plan.program.permitted & forbidden,
+        ambient=plan.program.ambient & forbidden,
+    )
+    steps = tuple(
+        step._replace(flags=step.flags | mount.MS_NODEV) if step.kind == "bind" else step
+        for step in plan.steps
+    )
+    return plan._replace(program=program, steps=steps, no_devices=True)
 
 
 def plan_of(spec: JSON) -> Plan:

@@ -109,8 +109,9 @@ def _build(plan: Plan, stack: Stack, lowers: Sequence[str], cgroups: Sequence[Cg
     for device in plan.devices:
         _device(root, device)
     _restrict(root, plan, null)
-    if plan.read_only:
-        attributes(root, mount.MS_RDONLY)
+    flags = (mount.MS_RDONLY if plan.read_only else 0) | (mount.MS_NODEV if plan.no_devices else 0)
+    if flags:
+        attributes(root, flags)
     return Made(root, null, pts)
 
 

@@ -37,6 +37,8 @@ class Facts(NamedTuple):
     monitored: bool = False
     cgroup: JSON | None = None
     """As `engine.kernel.cgroup` wrote it."""
+    no_devices: bool = False
+    """Whether its cgroup could not be held to its devices: what joins must not make nodes either."""
 
     @property
     def active(self) -> bool:
@@ -61,6 +63,7 @@ def derive(paths: ContainerPaths) -> Facts:
                 who=who,
                 monitored=monitored,
                 cgroup=running["cgroup"],
+                no_devices=running["no_devices"],
             )
         if monitored:  # it ends just now: the monitor is about to write how
             again = read_document(paths.exit)

@@ -10,7 +10,7 @@ import pytest
 
 from engine.engine import Engine
 from engine.errors import LaunchError
-from engine.kernel import capabilities
+from engine.kernel import capabilities, devices
 from engine.model import Volume
 from engine.oci import runtime
 from tests.support.captures import execute, fields, run, start
@@ -125,12 +125,35 @@ def test_the_cgroup_is_its_own_and_read_only(engine: Engine) -> None:
     assert "x" not in done.out.splitlines()
 
 
-def test_a_disk_cannot_be_opened(engine: Engine) -> None:
+OPEN_DISK = """
+import os, stat, sys
+for number, kind in ((os.makedev(%d, %d), stat.S_IFBLK), (os.makedev(1, 1), stat.S_IFCHR)):
+    try:
+        os.mknod("/node", 0o600 | kind, number)
+        os.close(os.open("/node", os.O_RDONLY))
+        print("opened")
+    except PermissionError:
+        print("refused")
+    os.path.exists("/node") and os.unlink("/node")
+"""
+
+
+@pytest.mark.parametrize("through", ["run", "exec"])
+def test_a_disk_cannot_be_opened(engine: Engine, through: str) -> None:
+    """The root file system's disk and the machine's memory."""
     disk = os.stat("/").st_dev
-    script = (
-        f"mknod /d b {os.major(disk)} {os.minor(disk)} && head -c 1 /d > /dev/null && echo read; echo end"
-    )
-    assert run(engine, "sh", "-c", script).out == "end\n"
+    command = ("python3", "-c", OPEN_DISK % (os.major(disk), os.minor(disk)))
+    done = run(engine, *command) if through == "run" else execute(engine, start(engine), *command)
+    assert done.out.split() == ["refused", "refused"]
+
+
+def test_without_a_devices_controller_no_node_works(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "restrict", lambda *_: False)
+    disk = os.stat("/").st_dev
+    command = ("python3", "-c", OPEN_DISK % (os.major(disk), os.minor(disk)))
+    assert run(engine, *command).out.split() == ["refused", "refused"]
+    assert execute(engine, start(engine), *command).out.split() == ["refused", "refused"]
+    assert run(engine, "sh", "-c", "echo x > /dev/null && echo fine").out == "fine\n"
 
 
 def test_default_devices(engine: Engine) -> None:

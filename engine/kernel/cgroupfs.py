@@ -134,6 +134,8 @@ def read(path: str) -> bytes:
             part = os.read(descriptor, _LONGEST)
             text += part
         return text
+    except OSError as error:
+        raise _gone(error, path) from error
     finally:
         os.close(descriptor)
 
@@ -143,8 +145,19 @@ def write(path: str, value: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, value.encode())
+    except OSError as error:
+        raise _gone(error, path) from error
     finally:
         os.close(descriptor)
+
+
+def _gone(error: OSError, path: str) -> OSError:
+    """*error*, or FileNotFoundError for ENODEV: the cgroup was removed between opening its file and using it."""
+    return (
+        FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        if error.errno == errno.ENODEV
+        else error
+    )
 
 
 def field(text: bytes, name: bytes) -> int:

@@ -152,7 +152,7 @@ def write(path: str, value: str) -> None:
 
 
 def _gone(error: OSError, path: str) -> OSError:
-    """*error*, or FileNotFoundError for ENODEV: the cgroup was removed between opening its file and using it."""
+    """*error*, or FileNotFoundError for ENODEV: the cgroup went after its file was opened."""
     return (
         FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if error.errno == errno.ENODEV

@@ -135,7 +135,7 @@ def read(path: str) -> bytes:
             text += part
         return text
     except OSError as error:
-        raise _gone(error, path) from error
+        raise _gone(error, path) from None
     finally:
         os.close(descriptor)
 
@@ -146,7 +146,7 @@ def write(path: str, value: str) -> None:
     try:
         os.write(descriptor, value.encode())
     except OSError as error:
-        raise _gone(error, path) from error
+        raise _gone(error, path) from None
     finally:
         os.close(descriptor)
 

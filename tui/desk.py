@@ -231,6 +231,7 @@ class Desk(Widget):
             listed = self.query_one(f"#{name}", FlatList).current
             if listed is not None:
                 self._set_item(listed.item)
+            self._to_front("changes")
             self.show_facts()
 
     # How it holds together.

@@ -60,7 +60,8 @@ def _container(container: Container) -> list[tuple[str, str]]:
         ("ID", container.id[:12]),
         ("image", container.image),
         ("command", fmt.command_line(container.command)),
-        ("state", _state(container)),
+        ("state", container.state if container.state != "exited" else state_text(container, 0.0)),
+        ("since", _moment(container.finished or container.started or "")),
         ("trouble", container.error),
         ("PID", str(container.pid or "")),
         ("limits", limits_text(container.limits)),
@@ -68,14 +69,6 @@ def _container(container: Container) -> list[tuple[str, str]]:
         ("volumes", ", ".join(f"{each.source} on {each.destination}" for each in container.options.volumes)),
         ("created", _moment(container.created)),
     ]
-
-
-def _state(container: Container) -> str:
-    if container.state in ("running", "paused"):
-        return f"{container.state} since {_moment(container.started or container.created)}"
-    if container.state == "exited":
-        return f"{state_text(container, 0.0)} at {_moment(container.finished or '')}"
-    return container.state
 
 
 def _moment(stamp: str) -> str:

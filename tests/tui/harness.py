@@ -16,7 +16,7 @@ from engine.model import Change, Container, FileDiff, HostFigures, LogLine, Node
 from tests.tui import records
 from tui import keys
 from tui.change_rows import change_entries
-from tui.desk import TURN_DELAY, Desk
+from tui.desk import Desk
 from tui.forest_rows import container_key
 from tui.messages import ChangesRead, LogsRead, Sampled, StoreRead
 from tui.theme import THEMES
@@ -84,6 +84,12 @@ class DeskApp(App[None]):
     def action_zoom(self, zoomed: bool) -> None:
         self.desk.zoom(zoomed)
 
+    async def settled(self) -> None:
+        """Until the detail has followed the selection."""
+        await asyncio.sleep(0)
+        while self.desk._turning is not None:
+            await asyncio.sleep(0.01)
+
     def feed(self, nodes: Sequence[Node], containers: Sequence[Container]) -> None:
         """Show a forest."""
         self.desk.show_store(StoreRead(nodes, containers))
@@ -110,10 +116,11 @@ class DeskApp(App[None]):
         containers = [each._replace(started=started if each.started else None) for each in containers]
         self.feed(nodes, containers)
         self.desk.select(container_key(containers[0].id))
-        await asyncio.sleep(2 * TURN_DELAY)
+        await self.settled()
         self.feed_changes(records.changes())
         for tick in range(1, 4):
             self.feed_samples(containers, tick)
+            await asyncio.sleep(0.1)  # The graphs are laid out after the first tick.
         lines = [
             LogLine(f"2026-01-01T12:04:3{n}.{118 + n}000000Z", "stderr" if n == 2 else "stdout", text)
             for n, text in enumerate(

@@ -7,7 +7,6 @@ from textual.pilot import Pilot
 
 from tests.tui import records
 from tests.tui.harness import DeskApp
-from tui.desk import TURN_DELAY
 from tui.forest_rows import container_key, node_key
 from tui.widgets.changes import Changes
 from tui.widgets.containers import Containers
@@ -27,7 +26,10 @@ def visible(app: DeskApp) -> set[str]:
 
 async def settle(pilot: Pilot[None]) -> None:
     """Until the detail has followed the selection."""
-    await pilot.pause(2 * TURN_DELAY)
+    app = pilot.app
+    assert isinstance(app, DeskApp)
+    await pilot.pause()
+    await app.settled()
     await pilot.pause()
 
 

@@ -245,9 +245,9 @@ async def test_selecting_a_layer_shows_what_it_brought(starter_images: Root) -> 
     async with running(starter_images) as (app, pilot):
         base = next(node for node in app.desk.nodes if "starter:base" in node.tags)
         app.desk.select(node_key(base.chain_id))
-        await until(pilot, lambda: "A" in str(app.desk.query_one(Changes).border_subtitle))
+        await until(pilot, lambda: app.desk.query_one(Changes).counts.added == base.file_count)
         counts = app.desk.query_one(Changes).counts
-        assert counts.added == base.file_count
+        assert f"{base.file_count:,} A" in str(app.desk.query_one(Changes).border_subtitle)
         assert (counts.modified, counts.deleted) == (0, 0)
 
 

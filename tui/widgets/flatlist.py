@@ -108,6 +108,7 @@ class FlatList(ScrollView, Generic[T], can_focus=True):
             return False
         self._resize()
         self._put(position, notify=notify)
+        self._show_context()
         self.refresh()
         return True
 
@@ -184,6 +185,7 @@ class FlatList(ScrollView, Generic[T], can_focus=True):
         """Keep the virtual width equal to the visible one."""
         self._resize()
         self._show_cursor()
+        self._show_context()
 
     # Drawing.
 
@@ -258,6 +260,11 @@ class FlatList(ScrollView, Generic[T], can_focus=True):
     def _show_cursor(self) -> None:
         if len(self.outline):
             self.scroll_to_region(Region(0, self.cursor, 1, 1), animate=False, force=True)
+
+    def _show_context(self) -> None:
+        """Show the list from its top where that leaves the cursor in view: what is above explains it."""
+        if self.cursor < self.scrollable_content_region.height - 1:
+            self.scroll_to(y=0, animate=False, force=True)
 
 
 def justify(left: Sequence[Span], right: Sequence[Span], width: int) -> Line:

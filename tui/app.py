@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.command import Provider
+from textual.worker import Worker, WorkerState
 
 from engine.model import Node
 from tui import keys
@@ -20,10 +22,13 @@ from tui.desk import BIG_LAYER, Desk
 from tui.forest_rows import ForestItem
 from tui.messages import ChangesRead, LogsRead, Sampled, StoreRead
 from tui.theme import THEMES
-from tui.watch import Subject
+from tui.watch import StoreWatch, Subject, SubjectWatch
 
 if TYPE_CHECKING:
     from engine import Engine
+
+REST = 2.0
+"""Seconds after which a watch that broke is started again."""
 
 
 class Workstation(ContainerActions, ImageActions, ViewActions):
@@ -50,16 +55,25 @@ class Workstation(ContainerActions, ImageActions, ViewActions):
 
     def on_mount(self) -> None:
         """Paint first, then look: the threads start once there is a screen."""
-        for watch, group in (
-            (self.store_watch, "watching the store"),
-            (self.subject_watch, "watching changes"),
-        ):
-            self.run_worker(watch.run, thread=True, exclusive=True, group=group, exit_on_error=False)
+        for watch in (self.store_watch, self.subject_watch):
+            self._look(watch)
 
     def on_unmount(self) -> None:
         """Let the threads end."""
         self.store_watch.stop()
         self.subject_watch.stop()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A watch that broke looks again after a while; `Base` has said why it broke."""
+        for watch in (self.store_watch, self.subject_watch):
+            if event.state == WorkerState.ERROR and event.worker.group == type(watch).__name__:
+                self.set_timer(REST, partial(self._look, watch))
+
+    def _look(self, watch: StoreWatch | SubjectWatch) -> None:
+        group = type(watch).__name__
+        self.run_worker(
+            watch.run, thread=True, exclusive=True, group=group, exit_on_error=False, description=watch.doing
+        )
 
     def on_store_read(self, message: StoreRead) -> None:
         """The records moved."""

@@ -51,6 +51,9 @@ class Subject(NamedTuple):
 class _Thread:
     """A loop that can be woken, held and stopped."""
 
+    doing = "looking"
+    """What it is called in a notice."""
+
     def __init__(self, engine: Engine, post: Post) -> None:
         self._engine = engine
         self._post = post
@@ -98,6 +101,8 @@ class _Thread:
 class StoreWatch(_Thread):
     """Reads the records when the revision moves, and samples what runs."""
 
+    doing = "watching the store"
+
     def __init__(self, engine: Engine, post: Post) -> None:
         super().__init__(engine, post)
         self._revision: object = None
@@ -140,6 +145,8 @@ class StoreWatch(_Thread):
 
 class SubjectWatch(_Thread):
     """Follows the changes and the log of the selected container, or reads the selected layer once."""
+
+    doing = "watching the selection"
 
     def __init__(self, engine: Engine, post: Post) -> None:
         super().__init__(engine, post)

@@ -213,6 +213,21 @@ async def test_an_engine_error_becomes_a_notice(starter_images: Root) -> None:
         assert "no-such-command" in notices(app)[1]
 
 
+async def test_a_watch_that_breaks_is_told_and_looks_again(
+    starter_images: Root, cowl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(starter_images) as (app, pilot):
+
+        def broken() -> object:
+            raise ValueError("a defect")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(app.engine, "revision", broken)
+            await until(pilot, lambda: any("watching the store" in each for each in notices(app)))
+        cowl("tag", "starter", "later:1", check=True)
+        await until(pilot, lambda: "later:1" in "".join(listed(app, Forest)))
+
+
 async def test_a_filter_is_typed_and_taken_back(starter_images: Root) -> None:
     async with running(starter_images) as (app, pilot):
         await pilot.press("1", "slash", *"base")

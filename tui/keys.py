@@ -127,7 +127,7 @@ def bar(pane: str, state: State | None) -> list[tuple[str, str]]:
         )
     else:
         ids = ("container.launch", "image.tag", "container.inspect", "container.remove", "app.copy")
-    return [_entry(each, state) for each in (*ids, "app.filter", "pane.zoom", "app.help", "app.quit")]
+    return [_entry(each, state) for each in (*ids, "app.help", "app.filter", "pane.zoom", "app.quit")]
 
 
 def _entry(key_id: str, state: State | None) -> tuple[str, str]:

@@ -80,13 +80,13 @@ $(BIN)/python:
 $(RUN_READY): requirements.lock pyproject.toml | $(BIN)/python
 	@echo "making $(VENV) (once)"
 	$(PIP) --require-hashes -r requirements.lock
-	$(PIP) --no-deps --no-build-isolation -e .
+	$(PIP) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
 $(DEV_READY): requirements-dev.lock pyproject.toml | $(BIN)/python
 	@echo "making $(VENV) for development (once)"
 	$(PIP) --require-hashes -r requirements-dev.lock
-	$(PIP) --no-deps --no-build-isolation -e .
+	$(PIP) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@ $(RUN_READY)
 
 .tests-ready: tests/install-peers

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from engine.kernel import cgroupfs, psi
@@ -52,7 +53,7 @@ class Usage(NamedTuple):
     limits: Limits
 
 
-class Meter:
+class Meter(ABC):
     """The open files of one cgroup: `open_meter` makes the right one."""
 
     def __init__(self, cgroup: Cgroup, pid: int) -> None:
@@ -67,9 +68,9 @@ class Meter:
         self._oom_kills = 0
         self._pressure: Pressure | None = None
 
+    @abstractmethod
     def open(self) -> None:
         """Open what there is of its files."""
-        raise NotImplementedError
 
     def read(self) -> Usage:
         """The figures now. Raises OSError (ENODEV) once the cgroup has gone."""
@@ -83,9 +84,9 @@ class Meter:
         self._last = usage
         return usage
 
+    @abstractmethod
     def _read(self, full: bool, last: Usage | None) -> Usage:
         """A reading, *full* or only of what can have changed since *last*."""
-        raise NotImplementedError
 
     def _open(self, controller: str, *names: str) -> int:
         """A descriptor of the first of *names* that the directory of *controller* has; -1 for none."""

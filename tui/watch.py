@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -48,7 +49,7 @@ class Subject(NamedTuple):
     """What the desk calls it."""
 
 
-class _Thread:
+class _Thread(ABC):
     """A loop that can be woken, held and stopped."""
 
     doing = "looking"
@@ -83,9 +84,9 @@ class _Thread:
         self._stopped = True
         self._wake.set()
 
+    @abstractmethod
     def _turn(self) -> float:
         """One look; the seconds until the next one."""
-        raise NotImplementedError
 
     @contextmanager
     def _telling(self, doing: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import time
@@ -52,7 +53,10 @@ class Terminal:
         return int(self._exit_code())
 
     def _exit_code(self) -> str:
-        return self.tmux("list-panes", "-t", "0", "-F", "#{pane_dead_status}").strip()
+        if not os.path.exists(_code_file(self._socket)):
+            return ""
+        with open(_code_file(self._socket), encoding="ascii") as file:
+            return file.read().strip()
 
     def _until(self, done: Callable[[str], bool], otherwise: str, seconds: float) -> str:
         deadline = time.monotonic() + seconds
@@ -61,6 +65,10 @@ class Terminal:
                 raise AssertionError(f"{otherwise} after {seconds:.0f} s on\n{screen}")
             time.sleep(0.05)
         return screen
+
+
+def _code_file(socket: str) -> str:
+    return f"{socket}.code"
 
 
 @contextlib.contextmanager
@@ -72,8 +80,10 @@ def terminal(
     keep = ("set", "-g", "remain-on-exit", "on", ";", "set", "-g", "default-terminal", "tmux-256color")
     size = ("-x", str(columns), "-y", str(lines))
     environment = [f"{name}={value}" for name, value in env.items()]
+    # A shell keeps the exit code: tmux now and then misses the end of what it runs, and leaves a zombie.
+    kept = ["sh", "-c", '"$@"; echo $? > "$0"', _code_file(socket), *command]
     # An empty environment but for *env*: what runs must not depend on how the tests were started.
-    whole = ["env", "-i", "TERM=tmux-256color", "LANG=C.UTF-8", *environment, *command]
+    whole = ["env", "-i", "TERM=tmux-256color", "LANG=C.UTF-8", *environment, *kept]
     made.tmux(*keep, ";", "new-session", "-d", *size, *whole)
     try:
         yield made

@@ -6,17 +6,20 @@ what peers mount goes with it.
 
 from __future__ import annotations
 
+import compileall
 import importlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.bench.measure import report
 from tests.bench.place import place
 
 AREAS = {"run": "launch", "load": "load", "changes": "changes", "app": "app"}
+HOUSE = Path(__file__).resolve().parents[2]
 INSIDE = "COWL_BENCH_INSIDE"
 
 
@@ -36,6 +39,14 @@ def _version(name: str) -> str:
     return f"{name} {(done.stdout.splitlines() or ['?'])[0].split()[-1]}"
 
 
+def _as_installed() -> None:
+    """Let commands start as they do for users: compiled once, with none of a developer's settings."""
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]
+    for room in ("engine", "tui"):
+        compileall.compile_dir(HOUSE / room, quiet=1)
+
+
 def main() -> int:
     """Run the areas that were named."""
     chosen = sys.argv[1:] or list(AREAS)
@@ -45,6 +56,7 @@ def main() -> int:
     if INSIDE not in os.environ:
         command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "tests.bench"]
         return subprocess.run([*command, *chosen], env={**os.environ, INSIDE: "1"}, check=False).returncode
+    _as_installed()
     print(machine())
     print("medians, then fastest..slowest; all cases of a block in turn, on memory", flush=True)
     for name in chosen:

@@ -31,10 +31,12 @@ def _in_process(place: Place, tree: str) -> Result:
         "crun run": peers.bundle(place, "crun", tree),
     }
     cases = [Case(name, _runner(command)) for name, command in bare.items() if command]
+    absent = [name for name, command in bare.items() if not command]
+    without = f" ({', '.join(absent)}: not here, or refused by this machine's cgroups)" if absent else ""
     with Engine(place.root.path, cgroup_parent=place.cgroup_parent) as engine:
         cases.insert(0, Case("containers.run", lambda: engine.containers.run(TRUE, attach=True)))
         return measure(
-            "run true, no network, in a warm process",
+            f"run true, no network, in a warm process{without}",
             cases,
             (Goal("containers.run", "runc run", 1 / 3), Goal("containers.run", "bwrap --unshare-all", 2)),
             rounds=15,

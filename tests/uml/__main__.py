@@ -76,7 +76,6 @@ def prepare(exchange: Path, tests: list[str]) -> Guest:
         *(tests or [path for path in CHOSEN if (CHECKOUT / path).exists()]),
     ]
     (exchange / "command").write_text("\n".join(command) + "\n")
-    (exchange / "directory").write_text(f"{CHECKOUT}\n")
     return Guest(
         exchange,
         [
@@ -88,6 +87,7 @@ def prepare(exchange: Path, tests: list[str]) -> Guest:
             "ro",
             f"init={CHECKOUT}/tests/uml/init",
             f"uml_exchange={exchange}",
+            f"uml_checkout={CHECKOUT}",
             "quiet",
             "loglevel=1",
             "con=null",

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from engine.errors import NotFoundError, StoreError, UsageError
 from engine.model import Change, FileDiff, Node, Progress, ProgressCallback
@@ -145,6 +145,19 @@ class Changes:
         if node is None:
             raise NotFoundError(f"no image {chain_id[:19]}", "it was removed as soon as it was made")
         return node
+
+    def export(
+        self, name: str, destination: str | BinaryIO, progress: ProgressCallback | None = None
+    ) -> None:
+        """Write the merged tree of a container or image as a plain tar, the same bytes each time.
+
+        Raises NotFoundError, AmbiguousError, ConflictError, NoSpaceError, StoreError.
+        """
+        from engine.images.transfer import export_tree
+
+        stack = self._stack(name)
+        with _reading(name, *stack.plain):
+            export_tree(stack.plain, destination, progress)
 
     def _stack(self, name: str) -> _Stack:
         """The stack of the container or image *name*."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import BinaryIO, Literal, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
 from engine.model import JSON, Image, Node, ProgressCallback, Removal
 from engine.oci import reference
 from engine.store.store import Store
+
+if TYPE_CHECKING:
+    from engine.images.usage import Usage
+    from engine.images.waste import Waste
 
 Names: TypeAlias = list[str]
 Documents: TypeAlias = list[JSON]
@@ -124,3 +128,57 @@ class Images:
         from engine.images import starter
 
         return starter.make(self._store, progress)
+
+    def prunable(self, everything: bool = False, without: Sequence[str] = ()) -> Removal:
+        """What `prune` would take away; *without* are IDs of containers to be thought away."""
+        from engine.images import prune
+
+        return prune.preview(self._store, everything, without)
+
+    def prune(self, everything: bool = False) -> Removal:
+        """Remove images without a name and a container; with *everything*, also those with a name.
+
+        Raises StoreError.
+        """
+        from engine.images import prune
+
+        return prune.prune(self._store, everything)
+
+    def usage(self) -> Usage:
+        """Who takes how much of the store: shared and exclusive bytes of each image."""
+        from engine.images import usage
+
+        return usage.usage(self._store)
+
+    def waste(self, name: str) -> Waste:
+        """What layering costs the image, and what it should not hold.
+
+        Raises NotFoundError, AmbiguousError, UsageError, StoreError.
+        """
+        from engine.images import waste
+        from engine.store import records
+
+        with self._store.read() as connection:
+            chain_id, _ = reference.resolve_image(connection, name)
+            chain = records.lineage(connection, chain_id)[::-1]
+        return waste.waste([(each, self._store.layout.tree(each)) for each in chain])
+
+    def import_tree(
+        self,
+        source: str | BinaryIO,
+        name: str,
+        *,
+        message: str = "",
+        changes: Sequence[str] = (),
+        progress: ProgressCallback | None = None,
+    ) -> Node:
+        """Make an image *name* of one layer from the tar of a root file system.
+
+        Raises ArchiveError, UsageError, NotFoundError, NoSpaceError, StoreError.
+        """
+        from engine.images import transfer
+
+        chain_id = transfer.import_tree(
+            self._store, source, name, message=message, instructions=changes, progress=progress
+        )
+        return self.resolve(chain_id)

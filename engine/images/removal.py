@@ -20,12 +20,15 @@ from engine.store.staging import retire
 from engine.store.store import Store
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
+    """What is to be taken away, and why not."""
+
     tags: tuple[str, ...]
     manifests: tuple[str, ...]
     nodes: tuple[str, ...]
     """Children before their parents."""
-    blobs: tuple[str, ...]
+    blobs: dict[str, int]
+    """Kept blobs, with their sizes."""
     size: int
     blocked_by: tuple[str, ...]
 
@@ -34,12 +37,18 @@ def preview(store: Store, names: Sequence[str]) -> Removal:
     """What removing *names* would take away. Raises NotFoundError, AmbiguousError, UsageError."""
     with store.read() as connection:
         plan = _plan(connection, names)
-        what = [f"tag {tag}" for tag in plan.tags]
-        for chain_id in plan.nodes:
-            row = records.node_row(connection, chain_id)
-            assert row is not None
-            what.append(f"image {chain_id[7:19]} ({row.size} bytes in {row.file_count} files)")
-    return Removal(tuple(what), plan.nodes, (), plan.size, plan.blocked_by)
+        what = describe(connection, plan)
+    return Removal(what, plan.nodes, (), plan.size, plan.blocked_by)
+
+
+def describe(connection: sqlite3.Connection, plan: Plan) -> tuple[str, ...]:
+    """A sentence fragment for each name and node of *plan*."""
+    what = [f"tag {tag}" for tag in plan.tags]
+    for chain_id in plan.nodes:
+        row = records.node_row(connection, chain_id)
+        assert row is not None
+        what.append(f"image {chain_id[7:19]} ({row.size} bytes in {row.file_count} files)")
+    return tuple(what)
 
 
 def remove(store: Store, names: Sequence[str]) -> Removal:
@@ -55,14 +64,25 @@ def remove(store: Store, names: Sequence[str]) -> Removal:
             raise InUseError(
                 f"cannot remove {' '.join(names)}", "; ".join(plan.blocked_by), _hint(plan.blocked_by)
             )
-        for tag in plan.tags:
-            connection.execute("DELETE FROM tags WHERE name = ?", (tag,))
-        for digest in plan.manifests:
-            connection.execute("DELETE FROM manifests WHERE digest = ?", (digest,))
-        for chain_id in plan.nodes:
-            connection.execute("DELETE FROM nodes WHERE chain_id = ?", (chain_id,))
+        forget(connection, plan)
         point("remove.before-commit")
     point("remove.after-commit")
+    delete(store, plan, "remove")
+    return effect._replace(nodes=plan.nodes, size=plan.size)
+
+
+def forget(connection: sqlite3.Connection, plan: Plan) -> None:
+    """Take the records of *plan* away, within a transaction; `delete` follows it."""
+    for tag in plan.tags:
+        connection.execute("DELETE FROM tags WHERE name = ?", (tag,))
+    for digest in plan.manifests:
+        connection.execute("DELETE FROM manifests WHERE digest = ?", (digest,))
+    for chain_id in plan.nodes:
+        connection.execute("DELETE FROM nodes WHERE chain_id = ?", (chain_id,))
+
+
+def delete(store: Store, plan: Plan, step: str) -> None:
+    """Delete the trees and blobs whose records are gone; *step* names the fault point."""
     with store.write() as connection:  # another process may have loaded the same again since
         trashed = [
             store.layout.layer(chain_id)
@@ -71,10 +91,9 @@ def remove(store: Store, names: Sequence[str]) -> Removal:
         ]
         trashed += [store.layout.blob(digest) for digest in plan.blobs if not _is_kept(connection, digest)]
         retired = [retire(store.layout, path) for path in trashed]
-    point("remove.after-rename")
+    point(f"{step}.after-rename")
     for path in filter(None, retired):
         delete_tree(path)
-    return effect._replace(nodes=plan.nodes, size=plan.size)
 
 
 def _hint(blocked_by: Sequence[str]) -> str:
@@ -82,7 +101,7 @@ def _hint(blocked_by: Sequence[str]) -> str:
     return "remove that container first: cowl rm" if in_use else "remove what is on top of it first"
 
 
-def _plan(connection: sqlite3.Connection, names: Sequence[str]) -> _Plan:
+def _plan(connection: sqlite3.Connection, names: Sequence[str]) -> Plan:
     tags: list[str] = []
     manifests: list[str] = []
     for name in names:
@@ -94,16 +113,23 @@ def _plan(connection: sqlite3.Connection, names: Sequence[str]) -> _Plan:
         for digest in manifests
         if not set(records.tags_of_manifest(connection, digest)).difference(tags)
     ]
-    blocked = [reason for digest in going for reason in _users(connection, digest, going)]
+    blocked = [reason for digest in going for reason in users(connection, digest, going)]
     for name in names:
         chain_id, manifest = resolve_image(connection, name)
         if manifest is None:
             blocked += _needed_by(connection, chain_id)
+    return plan_for(connection, tags, going, tuple(dict.fromkeys(blocked)))
+
+
+def plan_for(
+    connection: sqlite3.Connection, tags: Sequence[str], going: Sequence[str], blocked: tuple[str, ...] = ()
+) -> Plan:
+    """The plan that takes *tags* and the manifests *going* away, with what only these need."""
     nodes = _orphans(connection, going)
     blobs = _orphaned_blobs(connection, going)
     size = sum(row.size for chain_id in nodes if (row := records.node_row(connection, chain_id)))
     size += sum(blobs.values())
-    return _Plan(tuple(tags), tuple(going), tuple(nodes), tuple(blobs), size, tuple(dict.fromkeys(blocked)))
+    return Plan(tuple(tags), tuple(going), tuple(nodes), blobs, size, blocked)
 
 
 def _meant(connection: sqlite3.Connection, name: str) -> tuple[list[str], list[str]]:
@@ -122,7 +148,7 @@ def _meant(connection: sqlite3.Connection, name: str) -> tuple[list[str], list[s
     return [tag for digest in digests for tag in records.tags_of_manifest(connection, digest)], digests
 
 
-def _users(connection: sqlite3.Connection, digest: str, going: Sequence[str]) -> list[str]:
+def users(connection: sqlite3.Connection, digest: str, going: Sequence[str]) -> list[str]:
     """Containers that need the manifest *digest*."""
     reasons = [
         f"container {name} uses it"

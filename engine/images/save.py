@@ -64,7 +64,7 @@ def save(
         with _new_directory(destination) as path:
             write(DirectoryWriter(path), images)
     elif isinstance(destination, str):
-        with _new_file(destination) as file:
+        with new_file(destination) as file:
             write(TarWriter(file), images)
     else:
         write(TarWriter(destination), images)
@@ -243,7 +243,7 @@ def _removed(layer: LayerRow) -> StoreError:
 
 
 @contextlib.contextmanager
-def _new_file(path: str) -> Iterator[BinaryIO]:
+def new_file(path: str) -> Iterator[BinaryIO]:
     """A file that appears at *path*, in place of what is there, once it is complete."""
     if os.path.isdir(path):
         raise ConflictError(f"{path} is a directory", "an archive is a file", "name a file, or use oci-dir")

@@ -53,9 +53,8 @@ def make_leaf(cgroup: Cgroup, directory: str) -> None:
 
 def _make_down_to(cgroup: Cgroup, directory: str) -> None:
     controllers = [name for name, place in cgroup.directories.items() if place == directory]
-    for place in (*reversed(_parents(cgroup, directory)), directory):
-        if cgroup.version == 2:
-            cgroup2.enable(os.path.dirname(place))
+    path = (*reversed(_parents(cgroup, directory)), directory)
+    for place in path:
         if place != directory and os.path.isdir(place):
             continue
         try:
@@ -66,6 +65,10 @@ def _make_down_to(cgroup: Cgroup, directory: str) -> None:
         except FileExistsError:
             if place == directory:
                 raise
+    if cgroup.version == 2:
+        # Not before the last is made: until then others may remove its parents and make them anew.
+        for place in path:
+            cgroup2.enable(os.path.dirname(place))
 
 
 def _parents(cgroup: Cgroup, directory: str) -> list[str]:

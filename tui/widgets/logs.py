@@ -63,7 +63,7 @@ class Logs(Lines):
         self._lines, self._kept, self._text = [], [], None
         self._widest = 0
         self._title = title
-        self.empty = "it has said nothing yet" if title else ""
+        self.empty = "it has said nothing yet" if title else "select a container"
         self.following = True
         self._measure()
 

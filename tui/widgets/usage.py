@@ -45,6 +45,7 @@ class Usage(Grid):
         self._figures = Figures()
         self._tick = 0
         self._noted = ("", "")
+        self._shown: tuple[str, Sample, History] | None = None
         self.border_title = "Usage"
 
     def compose(self) -> Iterable[Widget]:
@@ -57,6 +58,7 @@ class Usage(Grid):
         if sample is None or history is None:
             self._empty()
             return
+        self._shown = name, sample, history
         self._remember(sample, history)
         self._arrange(with_pressure=sample.pressure is not None)
         step = self._step()
@@ -67,9 +69,20 @@ class Usage(Grid):
         self._graphs["psi"].show(_psi(sample, self._psi, step, self._tick))
         self._note(name, span(2 * self._graphs["cpu"].size.width * step))
 
+    def show_nothing(self) -> None:
+        """No container is selected: what the last one used goes."""
+        self._empty("select a container")
+        self._note("", "")
+
     def on_resize(self, event: events.Resize) -> None:
         """Another number of graphs may fit."""
         self._arrange(with_pressure=bool(self._psi))
+        self.call_after_refresh(self._again)
+
+    def _again(self) -> None:
+        """Draw the same once more: the graphs have their width only after they are laid out."""
+        if self._shown is not None:
+            self.show(*self._shown)
 
     def _remember(self, sample: Sample, history: History) -> None:
         """Count ticks, and keep the pressure, which the history does not."""
@@ -107,10 +120,11 @@ class Usage(Grid):
             self.border_title = Content(fmt.safe(title) or "Usage")
             self.border_subtitle = subtitle
 
-    def _empty(self) -> None:
+    def _empty(self, sentence: str = "not running") -> None:
+        self._shown = None
         self._note(self._noted[0], "")
         for name, graph in self._graphs.items():
-            graph.show(Plot(title=(Span("not running", "muted"),) if name == "cpu" else ()))
+            graph.show(Plot(title=(Span(sentence, "muted"),) if name == "cpu" else ()))
 
 
 def span(seconds: int) -> str:

@@ -31,6 +31,7 @@ class Row(NamedTuple):
     history: History | None
     tick: int
     """How many samples there have been: buckets of the sparkline are cut by it."""
+    paused: bool = False
 
 
 class Column(NamedTuple):
@@ -119,10 +120,12 @@ def _pair(first: str, second: str, width: int, role: Role = "text") -> Line:
 
 
 def _name(row: Row, width: int) -> Line:
-    return (Span(fmt.fit(fmt.safe(row.sample.name), width), "running"),)
+    return (Span(fmt.fit(fmt.safe(row.sample.name), width), "paused" if row.paused else "running"),)
 
 
 def _cpu(row: Row, width: int) -> Line:
+    if row.paused:
+        return _right("paused", width, "paused")
     limit = row.sample.cpu_limit
     role: Role = "text"
     if limit is not None and row.sample.cpu_percent >= 90.0 * limit:

@@ -6,7 +6,7 @@ and only of the lines that can be seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from rich.style import Style
@@ -68,11 +68,21 @@ class Resources(Widget, can_focus=True):
     # What comes in.
 
     def show(
-        self, samples: Sequence[Sample], histories: Mapping[str, History], selected: str | None = None
+        self,
+        samples: Sequence[Sample],
+        histories: Mapping[str, History],
+        selected: str | None = None,
+        paused: Collection[str] = (),
     ) -> None:
-        """A tick: newer samples. The cursor stays on its container, or goes to `selected`."""
+        """A tick: newer samples. The cursor stays on its container, or goes to `selected`.
+
+        *paused*: the IDs of the containers that are frozen.
+        """
         self._latest = {
-            sample.container: self._row(sample, histories.get(sample.container)) for sample in samples
+            sample.container: self._row(sample, histories.get(sample.container))._replace(
+                paused=sample.container in paused
+            )
+            for sample in samples
         }
         if selected is not None:
             self.selected = selected

@@ -10,6 +10,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.dom import DOMNode
 from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
@@ -271,6 +272,8 @@ class Desk(Widget):
         self.post_message(self.Selected(self.item))
         changes, logs = self.query_one(Changes), self.query_one(Logs)
         item = self.item
+        if not isinstance(item, Container) and not logs.showing_text:
+            logs.start("")
         if item is None:
             changes.begin("", "", "select a container")
         elif isinstance(item, Container):
@@ -315,7 +318,9 @@ class Desk(Widget):
                     self.query_one(f"#{each}").set_class(each == holder, "-front")
 
     def _zoom(self, name: str) -> None:
-        leads = set(self.query_one(f"#{name}").ancestors_with_self) if name else set()
+        leads: set[DOMNode] = set(self.query_one(f"#{name}").ancestors_with_self) if name else set()
+        if name == "resources":  # The table and the graphs of its selected container belong together.
+            leads.add(self.query_one(Usage))
         for each in self.query(".pane, .group"):
             each.set_class(each in leads, "-zoomed")
 
@@ -328,10 +333,13 @@ class Desk(Widget):
         samples: Sequence[Sample] = last.samples if last else ()
         histories = last.histories if last else {}
         chosen = self.container
-        self.query_one(Resources).show(samples, histories, chosen.id if chosen else None)
+        paused = {each.id for each in self.containers if each.state == "paused"}
+        self.query_one(Resources).show(samples, histories, chosen.id if chosen else None, paused)
         if chosen is not None:
             sample = next((each for each in samples if each.container == chosen.id), None)
             self.query_one(Usage).show(chosen.name, sample, histories.get(chosen.id))
+        else:
+            self.query_one(Usage).show_nothing()
 
     def _show_keys(self) -> None:
         self.query_one(KeyBar).show(keys.bar(self.pane, self.container.state if self.container else None))

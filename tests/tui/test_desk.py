@@ -83,13 +83,19 @@ async def test_zoom_gives_the_desk_to_one_pane(size: tuple[int, int]) -> None:
         await app.feed_figure()
         await settle(pilot)
         before = visible(app)
-        for name in ("forest", "preview", "resources", "logs"):
+        for name in ("forest", "preview", "logs"):
             app.desk.show_pane(name)
             await settle(pilot)
             await pilot.press("plus")
             await settle(pilot)
             assert visible(app) == {name}
             assert app.query_one(f"#{name}").region.size == (size[0], size[1] - 3)
+        app.desk.show_pane("resources")
+        await settle(pilot)
+        assert visible(app) == {"resources", "usage"}
+        heights = [app.query_one(f"#{name}").region.height for name in ("resources", "usage")]
+        assert sum(heights) == size[1] - 3
+        assert app.query_one("#resources").region.width == size[0]
         await pilot.press("3")
         await settle(pilot)
         assert visible(app) == {"changes"}

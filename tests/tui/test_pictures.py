@@ -56,6 +56,11 @@ def test_one_pane_zoomed(snap_compare: Snap, size: tuple[int, int]) -> None:
     assert snap_compare(DeskApp(), terminal_size=size, run_before=pressing("1", "plus"))
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_resources_zoomed(snap_compare: Snap, size: tuple[int, int]) -> None:
+    assert snap_compare(DeskApp(), terminal_size=size, run_before=pressing("4", "plus"))
+
+
 @pytest.mark.parametrize("pane", ["2", "5"])
 def test_what_is_behind_at_eighty_columns(snap_compare: Snap, pane: str) -> None:
     assert snap_compare(DeskApp(), terminal_size=SIZES[0], run_before=pressing(pane))

@@ -15,6 +15,7 @@ from textual.worker import Worker, WorkerState
 from engine.model import Node
 from tui import keys
 from tui.actions.containers import ContainerActions
+from tui.actions.entering import EnteringActions
 from tui.actions.images import ImageActions
 from tui.actions.view import ViewActions
 from tui.commands import PaletteCommands
@@ -31,7 +32,7 @@ REST = 2.0
 """Seconds after which a watch that broke is started again."""
 
 
-class Workstation(ContainerActions, ImageActions, ViewActions):
+class Workstation(ContainerActions, EnteringActions, ImageActions, ViewActions):
     """cowl in a terminal."""
 
     TITLE = "cowl"

@@ -134,10 +134,20 @@ async def test_the_images_own_command_may_come_late() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         screen = LaunchScreen("starter:latest")
         await app.ask(pilot, screen)
-        screen.propose("bash -l")
+        screen.propose("bash -l", "sh")
         assert screen.query_one("#command", Input).placeholder == "bash -l"
         await pilot.press("enter")
         assert app.answer.command == ()
+
+
+async def test_a_shell_is_proposed_where_the_image_has_no_command() -> None:
+    app = DialogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = LaunchScreen("starter:latest")
+        await app.ask(pilot, screen)
+        screen.propose("", "sh")
+        await pilot.press("enter")
+        assert app.answer.command == ("sh",)
 
 
 async def test_what_cannot_be_launched_is_said_and_not_launched() -> None:

@@ -1,13 +1,9 @@
-"""Launch, start, stop, pause, signal, remove, look into and enter containers."""
+"""Launch, start, stop, pause, signal, rename, remove and look into containers."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from functools import partial
-
-from textual.app import SuspendNotSupported
 
 from engine.model import Container, LaunchOptions, Node, Removal
 from tui import facts, twin
@@ -19,7 +15,8 @@ from tui.forest_rows import container_key
 from tui.format import command_line
 from tui.widgets.logs import Logs
 
-SHELL = ("sh",)
+FALLBACK = "sh"
+"""What a container runs whose image names no command."""
 
 
 class ContainerActions(Base):
@@ -31,8 +28,10 @@ class ContainerActions(Base):
         if node is None:
             self.say("select an image first: 1 shows the forest")
             return
-        reference = facts.reference(node)
-        self.job("", partial(self._own_command, node), done=partial(self._ask_launch, reference))
+        taken = [each.name for each in self.desk.containers]
+        screen = LaunchScreen(facts.reference(node), taken=taken)
+        self.push_screen(screen, self._launch)
+        self.job("", partial(self._own_command, node), done=partial(self._propose, screen))
 
     def action_start_stop(self) -> None:
         """Stop what runs, start what does not."""
@@ -76,6 +75,9 @@ class ContainerActions(Base):
         item = self.desk.item
         if item is None:
             return
+        if self.desk.pane in ("changes", "preview"):
+            self.say("discarding changes comes later; d in pane 1 or 2 removes a container or image")
+            return
         if isinstance(item, Node):
             self._ask_image_removal(item)
             return
@@ -102,44 +104,25 @@ class ContainerActions(Base):
             work = partial(self.engine.images.inspect, facts.reference(item))
         self.job("", work, twin=f"cowl inspect {self.name_of_item()}", done=self._show_document)
 
-    def action_shell(self) -> None:
-        """Leave the screen to a shell inside of the container; come back when it ends."""
+    def action_rename(self) -> None:
+        """Give the selected container another name."""
         container = self.need_container()
-        if container is None:
-            return
-        if container.state != "running":
-            self.say(f"{container.name} does not run: s starts it")
-            return
-        words = ("exec", "-it", container.name, *SHELL)
-        command = [sys.executable, "-m", "engine.cli", "--root", self.engine.root, *words]
-        self._hold(True)
-        try:
-            with self.suspend():
-                sys.stdout.write(f"\x1b[2J\x1b[Ha shell in {container.name}: exit comes back to cowl\n")
-                sys.stdout.flush()
-                subprocess.run(command, check=False)
-        except SuspendNotSupported:
-            self.notify("this terminal cannot be lent to a shell", severity="warning")
-        finally:
-            self._hold(False)
-        self.screen.refresh(layout=True)
-        self.desk.command_line.show(command_line(("cowl", *words)))
-        self.store_watch.again()
-        self.subject_watch.again()
+        if container is not None:
+            label = f"rename {container.name} to"
+            self.desk.command_line.ask(label, container.name, partial(self._rename, container))
 
     # What follows the questions.
 
-    def _own_command(self, node: Node) -> bool:
-        """Whether the image says itself what to run."""
+    def _own_command(self, node: Node) -> str:
+        """What the image runs of its own, as a command line; "" for nothing."""
         if not node.tags:
-            return False
+            return ""
         config = self.engine.images.get(node.tags[0]).config.get("config") or {}
-        return bool(config.get("Cmd") or config.get("Entrypoint"))
+        return command_line([*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())])
 
-    def _ask_launch(self, reference: str, own_command: bool) -> None:
-        taken = [each.name for each in self.desk.containers]
-        screen = LaunchScreen(reference, "" if own_command else " ".join(SHELL), taken=taken)
-        self.push_screen(screen, self._launch)
+    def _propose(self, screen: LaunchScreen, command: str) -> None:
+        if screen.is_attached:
+            screen.propose(command, FALLBACK)
 
     def _launch(self, options: LaunchOptions | None) -> None:
         if options is None:
@@ -159,6 +142,15 @@ class ContainerActions(Base):
         if container.state in ("running", "paused"):
             self.engine.containers.stop(container.id)
         self.engine.containers.start(container.id)
+
+    def _rename(self, container: Container, name: str | None) -> None:
+        name = (name or "").strip()
+        if name and name != container.name:
+            self.job(
+                f"renaming {container.name}",
+                partial(self.engine.containers.rename, container.id, name),
+                twin=command_line(("cowl", "rename", container.name, name)),
+            )
 
     def _send_signal(self, container: Container, signal: str | None) -> None:
         if signal is not None:
@@ -200,7 +192,3 @@ class ContainerActions(Base):
         text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
         self.desk.query_one(Logs).show_text(self.name_of_item(), text)
         self.desk.show_pane("logs")
-
-    def _hold(self, held: bool) -> None:
-        self.store_watch.hold(held)
-        self.subject_watch.hold(held)

@@ -11,6 +11,7 @@ from tui.change_rows import summary_text
 from tui.dialogs.commit import CommitRequest, CommitScreen
 from tui.dialogs.welcome import WelcomeScreen
 from tui.forest_rows import node_key
+from tui.format import command_line
 from tui.messages import Advanced
 from tui.widgets.changes import Changes
 
@@ -41,6 +42,10 @@ class ImageActions(Base):
         reference = facts.reference(node)
         self.desk.command_line.ask(f"tag {reference} as", "", partial(self._tag, reference))
 
+    def action_load(self) -> None:
+        """Load images from an archive or an OCI layout."""
+        self.desk.command_line.ask("load from the path", "", self._load_named)
+
     def welcome(self) -> None:
         """Offer to fill an empty store."""
         self.push_screen(WelcomeScreen(self.engine.root))
@@ -56,11 +61,7 @@ class ImageActions(Base):
     def on_welcome_screen_load_archive(self, message: WelcomeScreen.LoadArchive) -> None:
         """An archive is wanted."""
         message.stop()
-        path = message.path
-        work = partial(self.engine.images.load, path, progress=self.advance)
-        self.job(
-            f"loading {path}", work, twin=f"cowl load -i {path}", done=self._welcomed, failed=self._refused
-        )
+        self._load(message.path)
 
     def on_advanced(self, message: Advanced) -> None:
         """Long work got further."""
@@ -106,6 +107,15 @@ class ImageActions(Base):
         self.desk.select(node_key(node.chain_id))
         self.desk.show_pane("forest")
 
+    def _load_named(self, path: str | None) -> None:
+        if path and path.strip():
+            self._load(path.strip())
+
+    def _load(self, path: str) -> None:
+        work = partial(self.engine.images.load, path, progress=self.advance)
+        line = command_line(("cowl", "load", "-i", path))
+        self.job(f"loading {path}", work, twin=line, done=self._welcomed, failed=self._refused)
+
     def _tag(self, reference: str, name: str | None) -> None:
         if name and name.strip():
             name = name.strip()
@@ -115,7 +125,7 @@ class ImageActions(Base):
     def _welcomed(self, names: list[str]) -> None:
         if isinstance(self.screen, WelcomeScreen):
             self.screen.dismiss(None)
-        self.say(f"made {', '.join(names)}: n launches a container" if names else "nothing was made")
+        self.say(f"here now: {', '.join(names)}: n launches a container" if names else "nothing was made")
 
     def _refused(self) -> None:
         if isinstance(self.screen, WelcomeScreen):

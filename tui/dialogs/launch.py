@@ -74,11 +74,17 @@ class LaunchScreen(Dialog[LaunchOptions]):
         """Show the twin of what stands there already."""
         self.look()
 
-    def propose(self, command: str) -> None:
-        """The image's own command, found after the form was opened; what is typed already stays."""
+    def propose(self, command: str, otherwise: str) -> None:
+        """The image's own command, found after the form was opened; *otherwise* where it has none.
+
+        What is typed already stays.
+        """
         field = self.query_one("#command", Input)
-        if not field.value:
-            field.placeholder = command or "the image has none: type one"
+        if command:
+            field.placeholder = command
+        elif not field.value:
+            field.value = otherwise
+            field.cursor_position = len(otherwise)
 
     @on(Input.Changed)
     @on(Flag.Changed)

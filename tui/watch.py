@@ -24,7 +24,7 @@ from tui.change_rows import change_entries
 if TYPE_CHECKING:
     from engine import Engine
 
-POLL = 0.5
+POLL = 0.25
 """Seconds between two looks at the revision."""
 TICK = 1.0
 """Seconds between two samples while something runs."""

@@ -75,6 +75,8 @@ class Desk(Widget):
         self._last: Sampled | None = None
         self._sizes: dict[str, int] = {}
         self._awaited: str | None = None
+        self._coming = ""
+        """The pane to which the keys are about to go: what is pressed right after means that one."""
         self._turning: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -173,6 +175,7 @@ class Desk(Widget):
     def show_pane(self, name: str) -> None:
         """Bring a pane to the front and send the keys there."""
         self._to_front(name)
+        self._coming = name
         if self.has_class("-zoom"):
             self._zoom(name)
         self.call_after_refresh(self.query_one(f"#{name}").focus)
@@ -185,7 +188,7 @@ class Desk(Widget):
     def zoom(self, zoomed: bool) -> None:
         """Give the desk to the pane that has the keys, or to all again."""
         self.set_class(zoomed, "-zoom")
-        self._zoom(self.pane if zoomed else "")
+        self._zoom((self._coming or self.pane) if zoomed else "")
 
     def show_facts(self) -> None:
         """Put what is known of the selected thing into the preview."""
@@ -220,6 +223,7 @@ class Desk(Widget):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """The keys go elsewhere."""
         name = event.widget.id or ""
+        self._coming = ""
         if name not in PANES or name == self.pane:
             return
         self.pane = name

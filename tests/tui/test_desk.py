@@ -99,6 +99,12 @@ async def test_zoom_gives_the_desk_to_one_pane(size: tuple[int, int]) -> None:
         await pilot.press("3")
         await settle(pilot)
         assert visible(app) == {"changes"}
+        await pilot.press("underscore", "1")
+        await settle(pilot)
+        for key in ("5", "plus"):  # As fast as a hand types: the zoom is for the pane just named.
+            app.simulate_key(key)
+        await settle(pilot)
+        assert visible(app) == {"logs"}
         await pilot.press("1", "4", "underscore")
         await settle(pilot)
         assert visible(app) - {"changes", "preview"} == before - {"changes", "preview"}

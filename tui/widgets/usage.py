@@ -71,7 +71,7 @@ class Usage(Grid):
 
     def show_nothing(self) -> None:
         """No container is selected: what the last one used goes."""
-        self._empty("select a container")
+        self._empty("no container")
         self._note("", "")
 
     def on_resize(self, event: events.Resize) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -56,6 +58,10 @@ class Workstation(ContainerActions, EnteringActions, ImageActions, ViewActions):
 
     def on_mount(self) -> None:
         """Paint first, then look: the threads start once there is a screen."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # Without a handler the process ends at once, and the terminal stays as the app had it.
+            leave = partial(self.exit, return_code=128 + number)
+            asyncio.get_running_loop().add_signal_handler(number, leave)
         for watch in (self.store_watch, self.subject_watch):
             self._look(watch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,10 @@ async def test_d_among_changes_removes_nothing(starter_images: Root) -> None:
         await pilot.press("3", "d")
         await until(pilot, lambda: "later" in said(app))
         assert not isinstance(app.screen, ConfirmScreen)
+
+
+async def test_a_signal_to_the_app_ends_it_in_order(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(pilot, lambda: app._exit)
+        assert app.return_code == 128 + signal.SIGTERM

@@ -58,6 +58,14 @@ class NoSpaceError(StoreError):
     """The file system of the store is full (ENOSPC or EDQUOT)."""
 
 
+class RegistryError(CowlError):
+    """A registry cannot be reached, refuses, or answers what cannot be."""
+
+
+class DeniedError(RegistryError):
+    """A registry wants to know who asks, or does not let them (401, 403)."""
+
+
 class UnsupportedError(CowlError):
     """This kernel, machine or user cannot do what was asked."""
 

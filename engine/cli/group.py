@@ -18,13 +18,14 @@ COMPLETION = "_COWL_COMPLETE"
 """What the shell's completion function asks for, in click's protocol."""
 MODULES = {
     "images": ("starter", "load", "save", "images", "forest", "history", "tag", "rmi"),
+    "registry": ("pull", "push", "login", "logout"),
     "containers": ("start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename", "attach"),
     "watching": ("ps", "logs", "top", "stats"),
     "changes": ("diff", "commit"),
     "system": ("inspect", "df", "version", "completion"),
 }
 SECTIONS = {
-    "Images": MODULES["images"],
+    "Images": (*MODULES["images"], *MODULES["registry"]),
     "Containers": (*COMMANDS, *MODULES["containers"], *MODULES["watching"]),
     "Changes": MODULES["changes"],
     "Everything": MODULES["system"],

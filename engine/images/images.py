@@ -119,6 +119,71 @@ class Images:
 
         save.save(self._store, names, destination, format, progress)
 
+    def pull(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        all_tags: bool = False,
+        plain_http: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> Names:
+        """Pull an image, or all of its repository, from a registry; returns their names.
+
+        *platform* is ``os/arch[/variant]``. Progress comes layer by layer, its step is ``downloading`` or
+        ``unpacking`` and twelve digits; it may come from several threads. Raises UsageError, NotFoundError,
+        DeniedError, RegistryError, ArchiveError, NoSpaceError, StoreError.
+        """
+        from engine.images import pull
+
+        pulled = pull.pull(
+            self._store,
+            name,
+            platform=platform,
+            all_tags=all_tags,
+            plain_http=plain_http,
+            progress=progress,
+        )
+        return [each.name for each in pulled]
+
+    def push(
+        self,
+        name: str,
+        destination: str | None = None,
+        *,
+        plain_http: bool = False,
+        compress: Literal["gzip", "zstd"] | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> tuple[str, str]:
+        """Push an image to a registry, as *destination* if given; returns its name and digest there.
+
+        Raises NotFoundError, AmbiguousError, UsageError, DeniedError, RegistryError, NoSpaceError,
+        StoreError.
+        """
+        from engine.images import push
+
+        return push.push(
+            self._store, name, destination, plain_http=plain_http, compress=compress, progress=progress
+        )
+
+    def login(self, registry: str, username: str, password: str, *, plain_http: bool = False) -> str:
+        """Make sure that a registry knows them, and keep them; returns where.
+
+        Raises UsageError, DeniedError, RegistryError, StoreError.
+        """
+        from engine.images import login
+
+        return login.login(self._store, registry, username, password, plain_http=plain_http)
+
+    def logout(self, registry: str) -> Names:
+        """Forget who one is at a registry; returns where that was kept.
+
+        Raises UsageError, RegistryError, StoreError.
+        """
+        from engine.images import login
+
+        return login.logout(registry)
+
     def starter(self, progress: ProgressCallback | None = None) -> Names:
         """Make ``starter:base`` and ``starter:latest`` from this host's own programs; returns their names.
 

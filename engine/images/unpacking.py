@@ -39,6 +39,8 @@ class Job(NamedTuple):
     """Where the bytes are kept as they are; None: they are kept already."""
     tree: str | None
     """A directory to be made for the unpacked layer; None: it is there already."""
+    is_verified: bool = False
+    """Whether the bytes were compared with `digest` already."""
 
 
 class Unpacked(NamedTuple):
@@ -105,6 +107,7 @@ class _Reader:
         try:
             os.lseek(self._source, job.offset, os.SEEK_SET)
             self._is_plain = codec_of(os.pread(self._source, _HEAD, job.offset)) == "none"
+            self._is_hashed = not self._is_plain and not job.is_verified
             if job.blob is not None:
                 self._kept = os.open(job.blob, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except BaseException:
@@ -128,7 +131,7 @@ class _Reader:
         if not data:
             raise ArchiveError("the archive is truncated", "it ends within a layer", "get a complete copy")
         self._left -= len(data)
-        if not self._is_plain:
+        if self._is_hashed:
             self._hash.update(data)
         if self._kept >= 0:
             view = memoryview(data)
@@ -144,6 +147,8 @@ class _Reader:
 
     def digest(self, diff_id: str) -> str:
         """The digest of everything read; that of a plain layer is its *diff_id*, computed already."""
+        if self._job.is_verified and self._job.digest and not self._is_plain:
+            return self._job.digest
         return diff_id if self._is_plain else f"sha256:{self._hash.hexdigest()}"
 
 

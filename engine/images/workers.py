@@ -27,11 +27,11 @@ def unpack_all(jobs: Sequence[Job], lock: int, advance: Callable[[int], None]) -
     """
     order = sorted(range(len(jobs)), key=lambda number: jobs[number].size)
     results: list[Unpacked | None] = [None] * len(jobs)
-    workers: dict[int, _Worker] = {}
+    workers: dict[int, Worker] = {}
     poll = select.poll()
     try:
         for _ in range(min(len(jobs), len(os.sched_getaffinity(0)))):
-            worker = _Worker(lock)
+            worker = Worker(lock)
             workers[worker.descriptor] = worker
             poll.register(worker.descriptor, select.POLLIN)
             worker.give(order.pop(), jobs)
@@ -54,7 +54,7 @@ def unpack_all(jobs: Sequence[Job], lock: int, advance: Callable[[int], None]) -
     return [result for result in results if result is not None]
 
 
-class _Worker:
+class Worker:
     """A process that does one job at a time."""
 
     def __init__(self, lock: int) -> None:
@@ -80,6 +80,15 @@ class _Worker:
         except BrokenPipeError as error:
             raise self._died() from error
 
+    def do(self, job: Job, advance: Callable[[int], None]) -> Unpacked:
+        """Do *job* and wait for what comes of it. Raises what `unpack_all` raises."""
+        self.give(0, [job])
+        while True:
+            for message in self.messages():
+                if "read" not in message:
+                    return _result(message)
+                advance(message["read"])
+
     def messages(self) -> list[dict[str, Any]]:
         """What it has said by now. Raises StoreError if it is dead."""
         data = os.read(self.descriptor, _READ)
@@ -87,6 +96,10 @@ class _Worker:
             raise self._died()
         *lines, self._pending = (self._pending + data).split(b"\n")
         return [json.loads(line) for line in lines]
+
+    def kill(self) -> None:
+        """Send it SIGKILL: who reads from it sees its end."""
+        self._process.kill()
 
     def end(self) -> None:
         """End the process, whatever it does."""

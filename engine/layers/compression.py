@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 Codec = Literal["gzip", "zstd", "xz", "bzip2", "none"]
+Compression = Literal["gzip", "zstd"]
+"""What cowl itself compresses with."""
 
 _MAGIC: tuple[tuple[bytes, Codec], ...] = (
     (b"\x1f\x8b", "gzip"),
@@ -57,6 +59,28 @@ def open_layer(raw: Source, media_type: str | None = None) -> BinaryIO:
     if codec == "none":
         return cast(BinaryIO, whole)
     return cast(BinaryIO, _Decompressed(_decompressor(codec, whole), media_type or codec))
+
+
+class Sink(Protocol):
+    """All that compression needs of a stream."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of *data*."""
+
+
+def open_compressor(out: Sink, codec: Compression) -> BinaryIO:
+    """A stream that writes what it takes to *out*, compressed: quickly, and to the same bytes each time.
+
+    Closing it ends the compressed stream and leaves *out* open.
+    """
+    if codec == "gzip":
+        from isal.igzip import IGzipFile
+
+        return cast(BinaryIO, IGzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0))  # type: ignore[no-untyped-call]
+    import zstandard
+
+    writer = zstandard.ZstdCompressor(level=3).stream_writer(cast(BinaryIO, out), closefd=False)
+    return cast(BinaryIO, writer)
 
 
 class _Rejoined(io.RawIOBase):

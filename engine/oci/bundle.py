@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from engine.errors import ArchiveError, UsageError
-from engine.oci import documents, reference
+from engine.errors import ArchiveError, NotFoundError, UsageError
+from engine.oci import documents, platforms, reference
 from engine.oci.archive import Archive, Extent, not_an_image, read_document, read_extent
 from engine.oci.documents import Descriptor, DockerImage, ImageConfig, Index
 
@@ -84,7 +84,7 @@ def _oci_images(archive: Archive, label: str) -> list[BundledImage]:
     index = documents.decode_index(read_document(archive, "index.json"))
     found: dict[str, BundledImage] = {}
     for entry in index.manifests:
-        if _is_attestation(entry):
+        if platforms.is_attestation(entry):
             continue
         chosen = _for_this_machine(archive, entry)
         names = tuple(_names(_oci_names(entry, label)))
@@ -116,28 +116,16 @@ def _for_this_machine(archive: Archive, entry: Descriptor) -> Descriptor:
             return entry
         if entry.media_type not in documents.INDEXES:
             raise not_an_image(f"its index.json lists something of the type {entry.media_type}")
-        entry = _choose(documents.decode_index(_blob(archive, entry), entry.media_type))
+        index = documents.decode_index(_blob(archive, entry), entry.media_type)
+        entry = _for_host(index)
     raise ArchiveError("the archive is malformed", f"its indexes are nested more than {_MAX_NESTING} deep")
 
 
-def _choose(index: Index) -> Descriptor:
-    architecture, variant = documents.platform_of_host()
-    fitting = []
-    for entry in index.manifests:
-        platform = entry.platform
-        if _is_attestation(entry):
-            continue
-        if platform is None or (platform.architecture == architecture and platform.os in ("", "linux")):
-            fitting.append(entry)
-    if not fitting:
-        raise ArchiveError("the image has no variant for this machine", f"none is for linux/{architecture}")
-    best = [entry for entry in fitting if entry.platform and entry.platform.variant == variant]
-    return (best or fitting)[0]
-
-
-def _is_attestation(entry: Descriptor) -> bool:
-    """Build attestations travel in indexes as manifests of no platform."""
-    return entry.platform is not None and entry.platform.architecture == "unknown"
+def _for_host(index: Index) -> Descriptor:
+    try:
+        return platforms.choose(index.manifests, platforms.host())
+    except NotFoundError as error:
+        raise ArchiveError("the image has no variant for this machine", error.why) from error
 
 
 def _oci_names(entry: Descriptor, label: str) -> Iterator[str]:

@@ -1,0 +1,130 @@
+"""Commands on registries: pulling and pushing images, logging in and out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Literal
+
+import click
+
+from engine.cli import output
+from engine.cli.group import complete_images
+from engine.cli.layerlines import LayerLines
+from engine.cli.output import json_option, quiet_option
+from engine.cli.session import Session
+from engine.errors import UsageError
+
+plain_http_option = click.option(
+    "--plain-http", is_flag=True, help="Talk to the registry without TLS, wherever it is."
+)
+
+
+@click.command("pull")
+@click.option("-a", "--all-tags", is_flag=True, help="Pull all images of the repository.")
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Not the image for this machine.")
+@plain_http_option
+@quiet_option
+@json_option
+@click.argument("name")
+@click.pass_obj
+def pull_command(
+    session: Session,
+    name: str,
+    all_tags: bool,
+    platform: str | None,
+    plain_http: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Get an image from a registry."""
+    with session.open() as engine, LayerLines("pull", quiet=quiet) as progress:
+        names = engine.images.pull(
+            name, platform=platform, all_tags=all_tags, plain_http=plain_http, progress=progress
+        )
+        images = [engine.images.get(each) for each in names]
+    if as_json:
+        output.emit([{"name": each.name, "manifest_digest": each.manifest_digest} for each in images])
+        return
+    for image in images:
+        print(image.name if quiet else f"Pulled image: {image.name} ({image.manifest_digest})")
+
+
+@click.command("push")
+@click.option(
+    "--compress",
+    type=click.Choice(["gzip", "zstd"]),
+    help="Compress plain layers, which gives the image another digest there.",
+)
+@plain_http_option
+@quiet_option
+@json_option
+@click.argument("name", shell_complete=complete_images)
+@click.argument("destination", required=False)
+@click.pass_obj
+def push_command(
+    session: Session,
+    name: str,
+    destination: str | None,
+    compress: Literal["gzip", "zstd"] | None,
+    plain_http: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Send an image to a registry, as DESTINATION if given."""
+    with session.open() as engine, LayerLines("push", quiet=quiet) as progress:
+        there, digest = engine.images.push(
+            name, destination, plain_http=plain_http, compress=compress, progress=progress
+        )
+    if as_json:
+        output.emit({"name": there, "manifest_digest": digest})
+    else:
+        print(there if quiet else f"Pushed image: {there} ({digest})")
+
+
+@click.command("login")
+@click.option("-u", "--username", metavar="NAME", help="Who one is there; asked for if it is missing.")
+@click.option("-p", "--password", metavar="TEXT", help="Others can see it in the list of processes.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@plain_http_option
+@click.argument("registry", default="docker.io")
+@click.pass_obj
+def login_command(
+    session: Session,
+    registry: str,
+    username: str | None,
+    password: str | None,
+    password_stdin: bool,
+    plain_http: bool,
+) -> None:
+    """Log in to a registry, docker.io if none is named."""
+    if password is not None and password_stdin:
+        raise UsageError("two passwords", "--password and --password-stdin are both given", "leave one out")
+    if password_stdin:
+        if not username:
+            raise UsageError("no user name", "--password-stdin needs one", "give --username")
+        password = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    username = username or _ask("Username: ", hidden=False)
+    password = password if password is not None else _ask("Password: ", hidden=True)
+    with session.open() as engine:
+        where = engine.images.login(registry, username, password, plain_http=plain_http)
+    print(f"Logged in to {registry}; kept in {where}")
+
+
+def _ask(prompt: str, *, hidden: bool) -> str:
+    if not os.isatty(0):
+        raise UsageError(
+            "no password", "standard input is no terminal", "give --username and --password-stdin"
+        )
+    text: str = click.prompt(prompt.removesuffix(": "), hide_input=hidden, err=True)
+    return text
+
+
+@click.command("logout")
+@click.argument("registry", default="docker.io")
+@click.pass_obj
+def logout_command(session: Session, registry: str) -> None:
+    """Log out of a registry, docker.io if none is named."""
+    with session.open() as engine:
+        places = engine.images.logout(registry)
+    print(f"Logged out of {registry}" if places else f"Not logged in to {registry}")

@@ -1,0 +1,299 @@
+"""Images come from registries: what is missing is downloaded and unpacked side by side, the rest is here.
+
+Each layer is unpacked by a worker process as soon as it has arrived, while others still arrive. Everything
+is published in one step, so that a pull that ends early leaves the store as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple, TypeVar
+
+from engine.errors import ArchiveError, NotFoundError, RegistryError, StoreError, UsageError
+from engine.images import remotes
+from engine.images.crew import Meter, run_all
+from engine.images.intake import ATTEMPTS, Intake
+from engine.images.publication import VanishedError, has_blob
+from engine.images.unpacking import Job, Unpacked
+from engine.images.workers import Worker
+from engine.model import ProgressCallback
+from engine.oci import documents, platforms
+from engine.oci.archive import Extent
+from engine.oci.bundle import BundledImage, BundledLayer
+from engine.oci.documents import Platform
+from engine.oci.registry import naming
+from engine.oci.registry.naming import Remote
+from engine.oci.registry.repository import Document, Repository
+from engine.store import records
+from engine.store.faults import point
+from engine.store.staging import Area, staging_area
+from engine.store.store import Store
+
+DOWNLOADS = 4
+"""Layers that are downloaded at a time."""
+_MAX_NESTING = 4
+
+_T = TypeVar("_T")
+
+
+class Pulled(NamedTuple):
+    """An image that is here now."""
+
+    name: str
+    """Its tag here, or ``name@digest`` where it was asked for by that."""
+    digest: str
+    """Of its manifest."""
+    is_new: bool
+    """Whether the manifest was not here before."""
+
+
+def pull(
+    store: Store,
+    name: str,
+    *,
+    platform: str | None = None,
+    all_tags: bool = False,
+    plain_http: bool = False,
+    progress: ProgressCallback | None = None,
+) -> list[Pulled]:
+    """Pull the image *name*, or all images of its repository.
+
+    *platform* is ``os/arch[/variant]``; otherwise this machine's is meant. Raises UsageError, NotFoundError,
+    DeniedError, RegistryError, ArchiveError for what is not what its digests or types say, NoSpaceError,
+    StoreError.
+    """
+    remote = naming.remote_of(name)
+    wanted = platforms.parse(platform) if platform else None
+    if all_tags and (remote.tag or remote.digest):
+        raise UsageError(f"{name} names one image", "all of its repository are wanted", "leave out the tag")
+    stop = threading.Event()
+    with (
+        staging_area(store.layout) as area,
+        remotes.sources(store, remote, plain_http, stop) as connections,
+    ):
+        repositories = [Repository(connection, remote.repository) for connection in connections]
+        pulling = _Pull(store, remote, repositories, area, Meter(progress), stop)
+        try:
+            return pulling.all(wanted) if all_tags else pulling.one(wanted)
+        finally:
+            stop.set()
+
+
+class _Pull:
+    """One pull, from the first of several repositories that has what is asked for."""
+
+    def __init__(
+        self,
+        store: Store,
+        remote: Remote,
+        repositories: list[Repository],
+        area: Area,
+        meter: Meter,
+        stop: threading.Event,
+    ) -> None:
+        self._store = store
+        self._remote = remote
+        self._repositories = repositories
+        self._area = area
+        self._meter = meter
+        self._stop = stop
+        self._downloads = f"{area.path}/downloads"
+        os.mkdir(self._downloads)
+
+    def one(self, wanted: Platform | None) -> list[Pulled]:
+        """The image that was named."""
+        remote = self._remote
+        tag = None if remote.digest else remote.target
+        return self._take_in([self._image(remote.target, tag, wanted)])
+
+    def all(self, wanted: Platform | None) -> list[Pulled]:
+        """Every tag of the repository that has an image for the platform."""
+        images = []
+        refused: NotFoundError | None = None
+        for tag in self._first(lambda repository: repository.tags()):
+            try:
+                images.append(self._image(tag, tag, wanted))
+            except NotFoundError as error:
+                refused = error
+        if not images:
+            raise refused or NotFoundError(f"{self._remote.repository} is empty", "it has no tag")
+        return self._take_in(images)
+
+    def _take_in(self, images: Sequence[BundledImage]) -> list[Pulled]:
+        digests = [documents.digest_of(image.manifest or b"") for image in images]
+        with self._store.read() as connection:
+            known = {digest for digest in digests if records.manifest_row(connection, digest)}
+        point("pull.after-manifests")
+        for attempt in range(ATTEMPTS):
+            intake = Intake(self._store, f"{self._area.path}/{attempt}", images, owned=True)
+            try:
+                intake.prepare(self._unpack)
+                intake.publish()
+            except VanishedError:
+                continue
+            return [
+                Pulled(
+                    image.names[0] if image.names else self._by_digest(digest), digest, digest not in known
+                )
+                for image, digest in zip(images, digests, strict=True)
+            ]
+        raise StoreError("the image cannot be pulled", "others keep removing parts of it", "try again")
+
+    def _by_digest(self, digest: str) -> str:
+        return f"{naming.local_name(self._remote, 'x').rpartition(':')[0]}@{digest}"
+
+    # Documents
+
+    def _image(self, target: str, tag: str | None, wanted: Platform | None) -> BundledImage:
+        """What *target* means on the platform; its documents are verified, its layers are to come."""
+        found = self._manifest(target, wanted)
+        manifest = documents.decode_manifest(found.body, found.media_type)
+        row = records.manifest_row(self._store.connection, found.digest)
+        body = (
+            row.config
+            if row
+            else self._first(lambda each: each.document(manifest.config, "image configuration"))
+        )
+        config = documents.decode_config(body, len(manifest.layers))
+        made_for = Platform(config.architecture, config.os)
+        if wanted and config.architecture and not platforms.fits(made_for, wanted):
+            raise NotFoundError(
+                f"the image is not for {platforms.shown(wanted)}", f"it is for {platforms.shown(made_for)}"
+            )
+        layers = tuple(
+            BundledLayer(
+                Extent(self._download_of(layer.digest), 0, layer.size),
+                diff_id,
+                layer.digest,
+                layer.media_type,
+            )
+            for layer, diff_id in zip(manifest.layers, config.rootfs.diff_ids, strict=True)
+        )
+        names = (naming.local_name(self._remote, tag),) if tag else ()
+        kind = manifest.config.media_type
+        return BundledImage(names, found.body, found.media_type, body, kind, config, layers)
+
+    def _manifest(self, target: str, wanted: Platform | None) -> Document:
+        found = self._first(lambda each: each.manifest(target))
+        for _ in range(_MAX_NESTING):
+            if found.media_type in documents.MANIFESTS:
+                return found
+            index = documents.decode_index(found.body, found.media_type)
+            found = self._entry(platforms.choose(index.manifests, wanted or platforms.host()))
+        raise ArchiveError("the image is malformed", f"its indexes are nested more than {_MAX_NESTING} deep")
+
+    def _entry(self, entry: documents.Descriptor) -> Document:
+        found = self._first(lambda each: each.manifest(entry.digest, entry.media_type))
+        if len(found.body) != entry.size:
+            raise ArchiveError(
+                f"the manifest {entry.digest[:19]} has the wrong size",
+                f"{len(found.body)} bytes instead of {entry.size}",
+            )
+        return found
+
+    def _first(self, ask: Callable[[Repository], _T]) -> _T:
+        """What the first repository answers that can; the registry itself has the last word."""
+        for mirror in self._repositories[:-1]:
+            with suppress(RegistryError, NotFoundError, ArchiveError):
+                return ask(mirror)
+        return ask(self._repositories[-1])
+
+    # Layers
+
+    def _download_of(self, digest: str) -> str:
+        return f"{self._downloads}/{digest.removeprefix('sha256:')}"
+
+    def _unpack(self, jobs: Sequence[Job]) -> Sequence[Unpacked]:
+        """Download what *jobs* need and is not here; each is done as soon as its bytes are here."""
+        self._link_known(jobs)
+        by_source: dict[str, list[int]] = {}
+        for number, job in enumerate(jobs):
+            by_source.setdefault(job.source, []).append(number)
+        results: dict[int, Unpacked] = {}
+        downloading = threading.Semaphore(DOWNLOADS)
+        processors = len(os.sched_getaffinity(0))
+        with _workers(self._area.lock, min(processors, len(jobs))) as workers:
+
+            def do(numbers: list[int]) -> None:
+                job = jobs[numbers[0]]
+                with downloading:
+                    self._fetch(job)
+                for number in numbers:
+                    job = jobs[number]
+                    with workers.borrow() as worker:
+                        advance = self._meter.of("unpacking", job.digest or "", job.size)
+                        results[number] = worker.do(job, advance)
+
+            # The largest first, as it has the most to do after it has come.
+            sources = sorted(by_source.values(), key=lambda numbers: -jobs[numbers[0]].size)
+            tasks = [lambda numbers=numbers: do(numbers) for numbers in sources]
+            run_all(tasks, DOWNLOADS + processors, self._stop, workers.kill)
+        return [results[number] for number in range(len(jobs))]
+
+    def _link_known(self, jobs: Sequence[Job]) -> None:
+        """Give *jobs* the blobs that the store has: a link keeps them for as long as the pull takes."""
+        with self._store.read() as connection:
+            for job in jobs:
+                if job.digest and has_blob(self._store, connection, job.digest):
+                    with suppress(FileNotFoundError, FileExistsError):
+                        os.link(self._store.layout.blob(job.digest), job.source)
+
+    def _fetch(self, job: Job) -> None:
+        if os.path.exists(job.source):
+            return
+        assert job.digest is not None
+        advance = self._meter.of("downloading", job.digest, job.size)
+        partial = f"{job.source}.part"
+
+        def ask(repository: Repository) -> None:
+            with suppress(FileNotFoundError):
+                os.unlink(partial)
+            repository.download(job.digest or "", job.size, partial, advance)
+
+        self._first(ask)
+        os.rename(partial, job.source)
+        point("pull.after-download")
+
+
+class _Workers:
+    """A few worker processes, made when they are first needed."""
+
+    def __init__(self, lock: int, most: int) -> None:
+        self._lock = lock
+        self._free = threading.Semaphore(most)
+        self._idle: list[Worker] = []
+        self._made: list[Worker] = []
+
+    @contextmanager
+    def borrow(self) -> Iterator[Worker]:
+        """A worker of one's own for the length of the block."""
+        with self._free:
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                worker = Worker(self._lock)
+                self._made.append(worker)
+            yield worker
+            self._idle.append(worker)
+
+    def kill(self) -> None:
+        """End the processes; who waits for one of them hears of it."""
+        for worker in self._made:
+            worker.kill()
+
+    def end(self) -> None:
+        """Let go of them; nobody waits for one any more."""
+        for worker in self._made:
+            worker.end()
+
+
+@contextmanager
+def _workers(lock: int, most: int) -> Iterator[_Workers]:
+    workers = _Workers(lock, most)
+    try:
+        yield workers
+    finally:
+        workers.end()

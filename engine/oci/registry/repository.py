@@ -1,0 +1,245 @@
+"""One repository of a registry: its manifests, tags and blobs (distribution-spec 1.1)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import NamedTuple
+
+import httpx
+import msgspec
+
+from engine.errors import ArchiveError, NotFoundError, RegistryError
+from engine.oci import documents
+from engine.oci.registry.connection import BrokenError, Connection
+
+ACCEPTED = (*documents.MANIFESTS, *documents.INDEXES)
+_MAX_TAGS_PAGES = 1000
+_PROGRESS_THAT_COUNTS = 1 << 20
+"""Bytes after which a download that broke again is no repeated failure."""
+
+
+class Document(NamedTuple):
+    """A manifest or an index as it came, verified."""
+
+    body: bytes
+    media_type: str
+    digest: str
+
+
+class _TagList(msgspec.Struct, frozen=True):
+    tags: list[str] | None = None
+
+
+class Repository:
+    """A repository on one host. May be used from several threads."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self.connection = connection
+        self.name = f"{connection.prefix}{name}"
+        self._pull = (f"repository:{self.name}:pull",)
+
+    # Documents
+
+    def manifest(self, target: str, media_type: str | None = None) -> Document:
+        """The manifest or index that *target* (a tag or a digest) names.
+
+        *media_type* is what the index that names it says. Raises NotFoundError, DeniedError, RegistryError,
+        and ArchiveError for what is not what it was said to be.
+        """
+        connection = self.connection
+        response = connection.request(
+            "GET",
+            connection.url(f"{self.name}/manifests/{target}"),
+            self._pull,
+            headers={"Accept": ", ".join(ACCEPTED)},
+            limit=documents.MAX_DOCUMENT,
+        )
+        if response.status_code == 404:
+            raise self._not_found(target)
+        connection.check(response, 200)
+        body = response.content
+        digest = documents.digest_of(body)
+        claimed = target if target.startswith("sha256:") else response.headers.get("Docker-Content-Digest")
+        if claimed and claimed.startswith("sha256:") and claimed != digest:
+            raise _damaged("manifest", claimed, digest)
+        said = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Document(body, _settled_type(body, said, media_type), digest)
+
+    def tags(self) -> list[str]:
+        """All tags. Raises NotFoundError, DeniedError, RegistryError."""
+        connection = self.connection
+        url = connection.url(f"{self.name}/tags/list")
+        found: list[str] = []
+        for _ in range(_MAX_TAGS_PAGES):
+            response = connection.request("GET", url, self._pull, limit=documents.MAX_DOCUMENT)
+            if response.status_code == 404:
+                raise self._not_found(None)
+            connection.check(response, 200)
+            found += documents.decode(response.content, _TagList, "the list of tags").tags or []
+            following = response.links.get("next", {}).get("url")
+            if not following:
+                return list(dict.fromkeys(found))
+            url = str(response.request.url.join(following))
+        raise connection.wrong("its list of tags does not end")
+
+    def document(self, blob: documents.Descriptor, what: str) -> bytes:
+        """A small blob, verified. Raises ArchiveError, RegistryError."""
+        if blob.size > documents.MAX_DOCUMENT:
+            raise ArchiveError(f"the {what} is too large", f"{blob.size} bytes")
+        response = self.connection.request("GET", self._blob(blob.digest), self._pull, limit=blob.size)
+        self.connection.check(response, 200)
+        if (digest := documents.digest_of(response.content)) != blob.digest:
+            raise _damaged(what, blob.digest, digest)
+        return response.content
+
+    def has_blob(self, digest: str, scopes: tuple[str, ...] | None = None) -> bool:
+        """Whether the registry has the blob here."""
+        response = self.connection.request("HEAD", self._blob(digest), scopes or self._pull)
+        if response.status_code == 404:
+            return False
+        self.connection.check(response, 200)
+        return True
+
+    # Layers
+
+    def download(self, digest: str, size: int, path: str, advance: Callable[[int], None]) -> None:
+        """Write the blob *digest* of *size* bytes to the new file *path*, verified.
+
+        A download that breaks goes on where it was. *advance* gets the bytes that came since it was called
+        last, negative where they came for nothing. Raises RegistryError, ArchiveError, OSError.
+        """
+        with open(path, "xb", buffering=0) as file:
+            part = _Part(file.fileno(), size, advance)
+            self._fill(part, digest)
+            if part.digest() != digest and part.pieces > 1:  # perhaps the pieces are not of one blob
+                part.restart()
+                self._fill(part, digest)
+            if (actual := part.digest()) != digest:
+                raise _damaged("blob", digest, actual)
+
+    def _fill(self, part: _Part, digest: str) -> None:
+        attempt = 0
+        while True:
+            before = part.done
+            try:
+                self._piece(part, digest)
+                return
+            except BrokenError as error:
+                attempt = 0 if part.done - before >= _PROGRESS_THAT_COUNTS else attempt + 1
+                if attempt >= self.connection.patience.attempts:
+                    raise
+                self.connection.wait(error, attempt)
+
+    def _piece(self, part: _Part, digest: str) -> None:
+        """What the registry gives at once of what is missing."""
+        headers = {"Range": f"bytes={part.done}-"} if part.done else {}
+        connection = self.connection
+        with connection.answer("GET", self._blob(digest), self._pull, headers=headers) as response:
+            if response.status_code == 404:
+                raise NotFoundError(
+                    f"{connection.registry} has no blob {digest[:19]}", "it was removed there"
+                )
+            if response.status_code == 416:
+                part.restart()
+                raise BrokenError(f"{connection.registry} cannot go on", "it does not know the range")
+            connection.check(response, 200, 206)
+            if response.status_code == 200 and part.done:
+                part.restart()
+            elif response.status_code == 206 and not _starts_at(response, part.done):
+                raise connection.wrong("it sends another range than it was asked for")
+            announced = response.headers.get("Content-Length", "")
+            if announced.isdecimal() and int(announced) != part.size - part.done:
+                raise ArchiveError(
+                    f"the blob {digest[:19]} has the wrong size",
+                    f"{connection.registry} announces {part.done + int(announced)} bytes, not {part.size}",
+                    "tell its administrator",
+                )
+            part.pieces += 1
+            for chunk in response.iter_raw():
+                if connection.stop.is_set():
+                    raise RegistryError("the download was stopped")
+                part.add(chunk)
+        if part.done < part.size:
+            raise BrokenError(f"the connection to {connection.registry} broke", "it ended too early")
+
+    def _blob(self, digest: str) -> str:
+        return self.connection.url(f"{self.name}/blobs/{digest}")
+
+    def _not_found(self, target: str | None) -> NotFoundError:
+        separator = "@" if target and target.startswith("sha256:") else ":"
+        name = f"{self.name}{separator}{target}" if target else self.name
+        return NotFoundError(f"{self.connection.registry} has no {name}", "", "look at the name and the tag")
+
+
+class _Part:
+    """A blob as far as it is here."""
+
+    def __init__(self, descriptor: int, size: int, advance: Callable[[int], None]) -> None:
+        self._descriptor = descriptor
+        self._advance = advance
+        self._hash = sha256()
+        self.size = size
+        self.done = 0
+        self.pieces = 0
+
+    def add(self, data: bytes) -> None:
+        """The next bytes. Raises ArchiveError for more than there should be."""
+        if self.done + len(data) > self.size:
+            raise ArchiveError("a blob has the wrong size", f"it has more than {self.size} bytes")
+        self._hash.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        self.done += len(data)
+        self._advance(len(data))
+
+    def restart(self) -> None:
+        """Forget all that came."""
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._advance(-self.done)
+        self._hash, self.done, self.pieces = sha256(), 0, 0
+
+    def digest(self) -> str:
+        """Of what came so far."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def _settled_type(body: bytes, said: str, announced: str | None) -> str:
+    """What a document is, if all who speak of it agree (CVE-2021-41190). Raises ArchiveError."""
+    inner = documents.decode(body, _Typed, "the manifest")
+    claims = {claim for claim in (inner.media_type, announced, said if said in ACCEPTED else "") if claim}
+    if len(claims) > 1:
+        raise ArchiveError("the manifest is not valid", f"it is said to be {' and '.join(sorted(claims))}")
+    kind = claims.pop() if claims else said
+    if kind not in ACCEPTED:
+        old = "it is of docker's schema 1, which is given up" if "v1" in kind and "docker" in kind else ""
+        raise ArchiveError("this is not a container image", old or f"its type is {kind or 'not said'}")
+    return kind
+
+
+class _Typed(msgspec.Struct, frozen=True, rename="camel"):
+    media_type: str = ""
+
+
+def _starts_at(response: httpx.Response, offset: int) -> bool:
+    said: str = response.headers.get("Content-Range", "")
+    return said.startswith(f"bytes {offset}-")
+
+
+def _damaged(what: str, expected: str, actual: str) -> ArchiveError:
+    return ArchiveError(
+        f"the {what} {expected[:19]} is damaged", f"its bytes have the digest {actual[:19]}", "try again"
+    )
+
+
+def chunks_of(path: str, offset: int, size: int, advance: Callable[[int], None]) -> Iterator[bytes]:
+    """The file *path* from *offset* to *size*, in pieces that are good to send."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        while offset < size and (data := file.read(min(1 << 18, size - offset))):
+            offset += len(data)
+            advance(len(data))
+            yield data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -52,8 +53,9 @@ def run_all(
     except BaseException:
         stop.set()
         interrupt()
+        until = time.monotonic() + _GRACE_S
         for thread in crew:
-            thread.join(_GRACE_S)
+            thread.join(max(0.0, until - time.monotonic()))
         raise
 
 

@@ -130,8 +130,9 @@ class _Push:
     def _origins(self, digest: str) -> list[str]:
         """Repositories of the same registry that are likely to have the blob."""
         found = self._store.connection.execute(
-            "SELECT DISTINCT t.name FROM tags t JOIN manifest_layers l ON l.manifest = t.manifest"
-            " WHERE l.blob_digest = ?",
+            "SELECT t.name FROM tags t JOIN manifest_layers l ON l.manifest = t.manifest"
+            " WHERE l.blob_digest = ?1 UNION SELECT t.name FROM tags t JOIN manifests m"
+            " ON m.digest = t.manifest WHERE m.config_digest = ?1",
             (digest,),
         )
         remotes_of = [naming.remote_of(row[0]) for row in found]

@@ -8,7 +8,7 @@ out.
 from __future__ import annotations
 
 import re
-import sqlite3
+from _sqlite3 import Connection
 from typing import NamedTuple
 
 from engine.errors import AmbiguousError, NotFoundError, UsageError
@@ -70,7 +70,7 @@ def normalise(text: str) -> str:
     return f"{reference.name}:{reference.tag or DEFAULT_TAG}"
 
 
-def resolve_image(connection: sqlite3.Connection, reference: str) -> tuple[str, str | None]:
+def resolve_image(connection: Connection, reference: str) -> tuple[str, str | None]:
     """The chain ID that *reference* means, and the manifest that it is used with, if it has one.
 
     A tag (also one below ``localhost/``, as podman and buildah call what they made), ``name@sha256:…`` of a
@@ -100,18 +100,18 @@ def resolve_image(connection: sqlite3.Connection, reference: str) -> tuple[str, 
     raise NotFoundError(
         f"no image {reference}",
         "no tag, digest or chain ID matches",
-        "look at cowl images, or make one: cowl starter",
+        "look at cowl images, make one with cowl starter, or get one with cowl pull",
     )
 
 
-def _manifest(connection: sqlite3.Connection, reference: Reference) -> str | None:
+def _manifest(connection: Connection, reference: Reference) -> str | None:
     if reference.digest:
         return reference.digest if records.manifest_row(connection, reference.digest) else None
     name = f"{reference.name}:{reference.tag or DEFAULT_TAG}"
     return records.find_tag(connection, name) or records.find_tag(connection, f"localhost/{name}")
 
 
-def _node_of(connection: sqlite3.Connection, manifest: str) -> str:
+def _node_of(connection: Connection, manifest: str) -> str:
     row = connection.execute("SELECT chain_id FROM manifests WHERE digest = ?", (manifest,)).fetchone()
     chain_id: str = row[0]
     return chain_id

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sqlite3
 import sys
 from collections.abc import Iterator
 
@@ -62,6 +61,8 @@ def as_cowl_error(error: BaseException) -> CowlError:
         return error
     if isinstance(error, OSError):
         return _from_system(error)
+    import sqlite3
+
     if isinstance(error, sqlite3.Error):
         return CowlError(
             "the records cannot be used", str(error), "look at the store's permissions and space"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 
 from engine.containers import request
 from engine.errors import ConflictError
 from engine.kernel import mount
+from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
 from engine.store.layout import ContainerPaths
 
 
-def connect(paths: ContainerPaths, name: str) -> socket.socket:
+def connect(paths: ContainerPaths, name: str) -> Channel:
     """A connection to the monitor. Raises ConflictError when that was killed, or has finished."""
     try:
         return _connect(paths)
@@ -22,8 +22,8 @@ def connect(paths: ContainerPaths, name: str) -> socket.socket:
         ) from error
 
 
-def _connect(paths: ContainerPaths) -> socket.socket:
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+def _connect(paths: ContainerPaths) -> Channel:
+    channel = Channel(AF_UNIX, SOCK_SEQPACKET)
     try:
         # By the directory's descriptor: sun_path ends at 108 bytes (unix(7)).
         directory = os.open(paths.run, os.O_PATH | os.O_CLOEXEC)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
 from collections import deque
 
 from engine.containers.request import MAX_PACKET
+from engine.kernel.channel import MSG_DONTWAIT, MSG_NOSIGNAL, Channel
 
 HIGH_WATER = 256 << 10
 """Bytes waiting for one client from which on the container's output is not read any further."""
@@ -18,7 +18,7 @@ STALL_SECONDS = 1.0
 class Client:
     """One connected socket."""
 
-    def __init__(self, channel: socket.socket, foreground: bool) -> None:
+    def __init__(self, channel: Channel, foreground: bool) -> None:
         self.channel = channel
         self.foreground = foreground
         self.gone = False
@@ -47,7 +47,7 @@ class Client:
         """Send what the socket takes now."""
         try:
             while self._waiting:
-                self.channel.send(self._waiting[0], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                self.channel.send(self._waiting[0], MSG_DONTWAIT | MSG_NOSIGNAL)
                 self.size -= len(self._waiting.popleft())
                 self._progress = time.monotonic()
         except (BlockingIOError, InterruptedError):
@@ -58,7 +58,7 @@ class Client:
     def receive(self) -> bytes | None:
         """One packet; None when there is none now. A client that has gone is marked so."""
         try:
-            packet = self.channel.recv(MAX_PACKET + 1, socket.MSG_DONTWAIT)
+            packet = self.channel.recv(MAX_PACKET + 1, MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:

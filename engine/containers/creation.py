@@ -7,13 +7,13 @@ import errno
 import json
 import os
 import re
-import socket
 import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.containers import names
 from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
+from engine.kernel.channel import gethostname
 from engine.model import JSON, LaunchOptions
 from engine.oci import reference, runtime
 from engine.store import clock, records
@@ -102,7 +102,7 @@ def check_name(name: str) -> None:
 def _hostname(options: LaunchOptions, container_id: str) -> str:
     if options.hostname:
         return options.hostname
-    return socket.gethostname() if options.network == "host" else container_id[:12]
+    return gethostname() if options.network == "host" else container_id[:12]
 
 
 def _record(store: Store, row: records.ContainerRow) -> records.ContainerRow:

@@ -7,7 +7,6 @@ import json
 import os
 import select
 import signal
-import socket
 from typing import NamedTuple
 
 from engine.containers import request
@@ -17,6 +16,7 @@ from engine.containers.request import Join
 from engine.containers.state import Facts, read_document
 from engine.errors import LaunchError, UsageError
 from engine.kernel import capabilities
+from engine.kernel.channel import Channel
 from engine.model import JSON
 from engine.oci.runtime import USER_ANNOTATION
 from engine.store.layout import ContainerPaths
@@ -179,7 +179,7 @@ def _relay(options: ExecOptions, streams: Streams, stack: contextlib.ExitStack) 
 class _Session:
     """Waiting for an exec, carrying what does not go directly."""
 
-    def __init__(self, control: socket.socket, streams: Streams, relay: Relay, options: ExecOptions) -> None:
+    def __init__(self, control: Channel, streams: Streams, relay: Relay, options: ExecOptions) -> None:
         self._control = control
         self._streams = streams
         self._relay = relay

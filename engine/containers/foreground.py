@@ -7,10 +7,8 @@ import json
 import os
 import select
 import signal
-import socket
 import struct
 import sys
-import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 from engine.containers import request
 from engine.containers.request import ProcessExit
 from engine.errors import LaunchError
+from engine.kernel.channel import Channel
 
 DETACH_KEYS = b"\x10\x11"
 """ctrl-p ctrl-q."""
@@ -77,11 +76,16 @@ class Signals:
         self._writer = -1
 
     def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():
-            self.reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-            for number in self._numbers:
-                self._before[number] = signal.signal(number, _noted)
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            self._wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        except ValueError:  # not the main thread (asking `threading` costs its import)
+            os.close(reader)
+            os.close(writer)
+            return self
+        self.reader, self._writer = reader, writer
+        for number in self._numbers:
+            self._before[number] = signal.signal(number, _noted)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +127,7 @@ class Foreground:
     """One attached client of a monitor, over the socket *control*."""
 
     def __init__(
-        self, control: socket.socket, streams: Streams, *, tty: bool, interactive: bool, forward: bool = True
+        self, control: Channel, streams: Streams, *, tty: bool, interactive: bool, forward: bool = True
     ) -> None:
         self._control = control
         self._streams = streams
@@ -245,7 +249,7 @@ class Foreground:
         return None
 
 
-def wait_clean(control: socket.socket) -> None:
+def wait_clean(control: Channel) -> None:
     """Until the monitor has taken away what it had made; or has gone."""
     with contextlib.suppress(OSError):
         while (packet := control.recv(request.MAX_PACKET + 1)) and packet[:1] != request.CLEAN:

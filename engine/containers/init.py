@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
@@ -18,6 +17,7 @@ from engine.containers.plan import Plan, Program
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
 from engine.kernel import capabilities, mount, namespaces, process, syscalls, terminal
 from engine.kernel.cgroup import join
+from engine.kernel.channel import Channel, sethostname
 
 READY = b"R"
 """From the child: everything is prepared. The monitor answers GO once it has recorded whom it watches."""
@@ -47,9 +47,7 @@ class Joinable(NamedTuple):
     views: tuple[rootfs.CgroupView, ...]
 
 
-def become(
-    plan: Plan, stack: rootfs.Stack, cgroup: Joinable, stdio: Stdio, channel: socket.socket
-) -> NoReturn:
+def become(plan: Plan, stack: rootfs.Stack, cgroup: Joinable, stdio: Stdio, channel: Channel) -> NoReturn:
     """Be the first process of the container; never returns."""
     try:
         _prepare(plan, stack, cgroup, stdio, channel)
@@ -59,19 +57,19 @@ def become(
         os._exit(_SETUP_FAILED)
 
 
-def tell(channel: socket.socket, error: BaseException) -> None:
+def tell(channel: Channel, error: BaseException) -> None:
     """Say over *channel* what failed; nobody listening means that nobody needs to know."""
     with contextlib.suppress(OSError):
         channel.send(request.FAILED + request.failure(error))
 
 
-def _prepare(plan: Plan, stack: rootfs.Stack, cgroup: Joinable, stdio: Stdio, channel: socket.socket) -> None:
+def _prepare(plan: Plan, stack: rootfs.Stack, cgroup: Joinable, stdio: Stdio, channel: Channel) -> None:
     join(cgroup.entries)
     if plan.namespaces & namespaces.CLONE_NEWCGROUP:
         namespaces.unshare(namespaces.CLONE_NEWCGROUP)
     os.setsid()
     if plan.namespaces & namespaces.CLONE_NEWUTS and plan.hostname:
-        socket.sethostname(plan.hostname)
+        sethostname(plan.hostname)
         if plan.domainname:
             namespaces.set_domain_name(plan.domainname)
     if plan.namespaces & namespaces.CLONE_NEWNET:
@@ -97,7 +95,7 @@ def _open_null(made: rootfs.Made) -> int:
     return os.open(mount.by_descriptor(made.null), os.O_RDWR | os.O_CLOEXEC)
 
 
-def _open_terminal(made: rootfs.Made, size: terminal.Size, channel: socket.socket) -> Stdio:
+def _open_terminal(made: rootfs.Made, size: terminal.Size, channel: Channel) -> Stdio:
     if made.pts is None:
         raise LaunchError("cannot give a terminal", "config.json mounts no devpts at /dev/pts")
     slave = attach_terminal(made.pts, size, channel)
@@ -128,7 +126,7 @@ def _console(directory: int, slave: int) -> None:
         os.close(console)
 
 
-def attach_terminal(pts: int, size: terminal.Size, channel: socket.socket) -> int:
+def attach_terminal(pts: int, size: terminal.Size, channel: Channel) -> int:
     """Make a terminal in the devpts *pts*, send its master away, make its slave this session's; the slave."""
     master, slave = terminal.open_pair(pts)
     terminal.set_size(slave, size)

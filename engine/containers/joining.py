@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 from typing import NoReturn
 
 from engine.containers import init, request, rootfs, users
@@ -18,6 +17,7 @@ from engine.containers.plan import Program, program_of
 from engine.containers.request import Join
 from engine.errors import CowlError, LaunchError
 from engine.kernel import cgroup, namespaces, process, syscalls
+from engine.kernel.channel import Channel, pair
 from engine.kernel.terminal import Size
 
 _ALL = (
@@ -33,11 +33,11 @@ _DEVPTS = 0x1CD1
 _INSIDE = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 
 
-def run(join: Join, control: socket.socket, streams: list[int]) -> NoReturn:
+def run(join: Join, control: Channel, streams: list[int]) -> NoReturn:
     """Start *join* and report its end over *control*; *streams* are its 0, 1, 2; empty for a terminal."""
     try:
         kept = isolate(control, streams)
-        control = socket.socket(fileno=CONTROL)
+        control = Channel(fileno=CONTROL)
         try:
             _join(join, control, kept)
         except (CowlError, OSError) as error:
@@ -46,7 +46,7 @@ def run(join: Join, control: socket.socket, streams: list[int]) -> NoReturn:
         os._exit(0)
 
 
-def _join(join: Join, control: socket.socket, streams: list[int]) -> None:
+def _join(join: Join, control: Channel, streams: list[int]) -> None:
     process.hide()
     process.set_name("cowl-exec")
     program = program_of(join.process, join.user)
@@ -56,7 +56,7 @@ def _join(join: Join, control: socket.socket, streams: list[int]) -> None:
         raise LaunchError("cannot exec in the container", "it has ended")
     entries = list(cgroup.entrances(cgroup.Cgroup.from_json(join.cgroup)))
     namespaces.setns(pidfd, _ALL)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = pair()
     pid = os.fork()
     if pid == 0:
         ours.close()
@@ -83,8 +83,8 @@ def _become(
     program: Program,
     entries: list[int],
     streams: list[int],
-    channel: socket.socket,
-    control: socket.socket,
+    channel: Channel,
+    control: Channel,
 ) -> NoReturn:
     try:
         for entry in entries:

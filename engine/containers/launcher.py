@@ -12,7 +12,6 @@ import json
 import os
 import select
 import signal
-import socket
 import sys
 from _thread import allocate_lock
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import NoReturn
 from engine.containers import monitor, request
 from engine.containers.request import Join, Launch
 from engine.errors import LaunchError
+from engine.kernel.channel import Channel, pair
 from engine.model import LaunchOptions
 from engine.oci.runtime import build_spec
 
@@ -35,12 +35,12 @@ _CODE = "import sys; sys.path.insert(0, {path!r}); from engine.containers.launch
 
 def fork_monitor(
     work: Launch | Join, descriptors: Sequence[int] = (), *, orphan: bool = False
-) -> tuple[socket.socket, int | None]:
+) -> tuple[Channel, int | None]:
     """Fork a monitor from this process: our end of its control socket, and its pid where it is our child.
 
     With *orphan* it is nobody's child, so that nobody has to wait for it.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = pair()
     pid = os.fork()
     if pid == 0:
         if orphan and os.fork():
@@ -53,7 +53,7 @@ def fork_monitor(
     return ours, pid
 
 
-def _serve(work: Launch | Join, control: socket.socket, descriptors: list[int]) -> NoReturn:
+def _serve(work: Launch | Join, control: Channel, descriptors: list[int]) -> NoReturn:
     if isinstance(work, Launch):
         monitor.run(work, control)
     from engine.containers import joining
@@ -66,12 +66,12 @@ class Launcher:
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
-        self._socket: socket.socket | None = None
+        self._socket: Channel | None = None
         self._pid = 0
 
-    def launch(self, work: Launch | Join, descriptors: Sequence[int] = ()) -> socket.socket:
+    def launch(self, work: Launch | Join, descriptors: Sequence[int] = ()) -> Channel:
         """Have *work* done; our end of its socket. Raises LaunchError when no launcher can be had."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = pair()
         kind = "start" if isinstance(work, Launch) else "exec"
         data = request.encode(kind, work)
         with contextlib.ExitStack() as stack:
@@ -99,9 +99,9 @@ class Launcher:
             else:
                 return
 
-    def _spawn(self) -> socket.socket:
+    def _spawn(self) -> Channel:
         """Start the process (posix_spawn(3): no fork of ours); its socket becomes its standard input."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = pair()
         home = os.path.abspath(__file__).removesuffix("/engine/containers/launcher.py")
         actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)]
         arguments = [sys.executable, "-I", "-S", "-c", _CODE.format(path=home)]
@@ -132,7 +132,7 @@ def main() -> NoReturn:
     from engine.containers import joining, removal
     from engine.kernel import process, terminal
 
-    channel = socket.socket(fileno=os.dup(0))
+    channel = Channel(fileno=os.dup(0))
     null = os.open("/dev/null", os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
@@ -144,8 +144,8 @@ def main() -> NoReturn:
     process.set_name("cowl-launcher")
     sample = _sample()
     _warm(joining, removal, terminal)
-    spare: socket.socket | None = None
-    given: socket.socket | None = None
+    spare: Channel | None = None
+    given: Channel | None = None
     while True:
         if spare is None and not _comes_first(channel, given):
             spare = _fork_spare(sample)
@@ -171,7 +171,7 @@ def _sample() -> bytes:
     ).encode()
 
 
-def _comes_first(channel: socket.socket, given: socket.socket | None) -> bool:
+def _comes_first(channel: Channel, given: Channel | None) -> bool:
     """Whether a request comes before it is time to fork a monitor for the one after.
 
     That is when the program of the launch before runs: until then it needs the processors more.
@@ -184,16 +184,16 @@ def _comes_first(channel: socket.socket, given: socket.socket | None) -> bool:
     return channel.fileno() in ready
 
 
-def _fork_spare(sample: bytes) -> socket.socket:
+def _fork_spare(sample: bytes) -> Channel:
     """A monitor that stands by for the next launch; it ends with the launcher."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = pair()
     if os.fork() == 0:
         monitor.stand_by(theirs, sample)
     theirs.close()
     return ours
 
 
-def _give(spare: socket.socket, data: bytes, descriptors: list[int]) -> bool:
+def _give(spare: Channel, data: bytes, descriptors: list[int]) -> bool:
     """Hand a launch over to the monitor that stands by; False when it is none, or that one is not there."""
     if not data.startswith(request.START_PREFIX):
         return False
@@ -218,5 +218,5 @@ def _fork(data: bytes, descriptors: list[int]) -> None:
         file = descriptors.pop()
         size = os.fstat(file).st_size
         data = os.pread(file, size, 0)
-    control = socket.socket(fileno=descriptors.pop(0))
+    control = Channel(fileno=descriptors.pop(0))
     _serve(request.decode(data), control, descriptors)

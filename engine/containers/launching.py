@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from engine.containers.foreground import Detached, Foreground, Streams, flush_st
 from engine.containers.launcher import Launcher, fork_monitor
 from engine.containers.request import REMOVED, Join, Launch
 from engine.errors import ConflictError
+from engine.kernel.channel import Channel
 from engine.store import records
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
@@ -43,7 +43,7 @@ class Launchpad:
             self._launcher.close()
         self._reap()
 
-    def hand_over(self, work: Launch | Join, descriptors: list[int], *, orphan: bool) -> socket.socket:
+    def hand_over(self, work: Launch | Join, descriptors: list[int], *, orphan: bool) -> Channel:
         """Have *work* done; our end of its control socket. An *orphan* is nobody's child."""
         if self._launcher is not None:
             return self._launcher.launch(work, descriptors)

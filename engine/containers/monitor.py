@@ -13,7 +13,6 @@ import gc
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
@@ -26,6 +25,7 @@ from engine.containers.pump import Pump
 from engine.containers.request import Launch
 from engine.errors import ConflictError, CowlError, LaunchError
 from engine.kernel import cgroup, devices, mount, namespaces, process, syscalls
+from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel, pair
 from engine.kernel.terminal import Size
 from engine.model import JSON
 from engine.store import clock
@@ -41,25 +41,25 @@ class Child(NamedTuple):
 
     pid: int
     pidfd: int
-    channel: socket.socket
+    channel: Channel
     stdin: int | None
     stdout: int | None
     stderr: int | None
 
 
-def run(launch: Launch, control: socket.socket) -> NoReturn:
+def run(launch: Launch, control: Channel) -> NoReturn:
     """Be the monitor of *launch*, in a process forked for that; *control* is the launching side's socket."""
     code = 1
     try:
         isolate(control)
         process.set_name("cowl-monitor")
-        _watch(launch, socket.socket(fileno=CONTROL))
+        _watch(launch, Channel(fileno=CONTROL))
         code = 0
     finally:
         os._exit(code)
 
 
-def stand_by(channel: socket.socket, sample: bytes) -> NoReturn:
+def stand_by(channel: Channel, sample: bytes) -> NoReturn:
     """Be a monitor before its container: *channel* brings a launch with its control socket.
 
     What a fork shares with its parent is copied page by page when it is first touched, which costs as much as
@@ -71,17 +71,17 @@ def stand_by(channel: socket.socket, sample: bytes) -> NoReturn:
         process.set_name("cowl-monitor")
         plan_of(json.loads(sample))
         cgroup.detect()
-        waiting = socket.socket(fileno=CONTROL)
+        waiting = Channel(fileno=CONTROL)
         data, descriptors = request.receive_descriptors(waiting)
         launch = request.decode(data) if data else None
         if isinstance(launch, Launch):
-            _watch(launch, socket.socket(fileno=descriptors[0]), waiting)
+            _watch(launch, Channel(fileno=descriptors[0]), waiting)
         code = 0
     finally:
         os._exit(code)
 
 
-def isolate(control: socket.socket, streams: Sequence[int] = ()) -> list[int]:
+def isolate(control: Channel, streams: Sequence[int] = ()) -> list[int]:
     """Leave session, terminal, directory and descriptors of whoever forked us.
 
     The control socket becomes descriptor CONTROL, *streams* the ones after it, which are returned.
@@ -106,7 +106,7 @@ def isolate(control: socket.socket, streams: Sequence[int] = ()) -> list[int]:
     return places[1:]
 
 
-def _watch(launch: Launch, control: socket.socket, launcher: socket.socket | None = None) -> None:
+def _watch(launch: Launch, control: Channel, launcher: Channel | None = None) -> None:
     """From launch to removal. *launcher* is closed once the program runs: the processors are free again."""
     client = Client(control, foreground=True)
     paths = ContainerPaths(launch.home, launch.run)
@@ -199,7 +199,7 @@ def _begin(
 
 def _fork(launch: Launch, plan: Plan, group: cgroup.Cgroup, paths: ContainerPaths) -> Child:
     stack = rootfs.Stack(launch.lowers, paths.upper, paths.work, paths.init, paths.rootfs)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = pair()
     inside, outside = _streams(plan, launch)
     into = cgroup.into_cgroup(group)
     joinable = init.Joinable(cgroup.entrances(group, born_inside=into is not None), views_of(group))
@@ -259,9 +259,9 @@ def _pump(launch: Launch, child: Child, master: int | None, log: LogFile, paths:
     return pump
 
 
-def _listen(paths: ContainerPaths) -> socket.socket:
+def _listen(paths: ContainerPaths) -> Channel:
     """The socket for attach; its name goes by the directory's descriptor, as sun_path ends at 108 bytes."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener = Channel(AF_UNIX, SOCK_SEQPACKET)
     directory = os.open(paths.run, os.O_PATH | os.O_CLOEXEC)
     try:
         with contextlib.suppress(FileNotFoundError):

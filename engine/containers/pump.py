@@ -7,7 +7,6 @@ import errno
 import os
 import select
 import signal
-import socket
 import struct
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from collections import deque
 from engine.containers import request
 from engine.containers.clients import STALL_SECONDS, Client
 from engine.containers.logfile import LogFile
+from engine.kernel.channel import Channel
 
 READ_SIZE = 32 << 10
 MAX_INPUT = 64 << 10
@@ -28,7 +28,7 @@ _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 class Pump:
     """The streams of one running container."""
 
-    def __init__(self, pidfd: int, log: LogFile, listener: socket.socket | None) -> None:
+    def __init__(self, pidfd: int, log: LogFile, listener: Channel | None) -> None:
         self._pidfd = pidfd
         self._log = log
         self._listener = listener
@@ -177,10 +177,9 @@ class Pump:
             if not client.quiet:
                 client.send(packet)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: Channel) -> None:
         with contextlib.suppress(OSError):
-            channel, _ = listener.accept()
-            client = Client(channel, foreground=False)
+            client = Client(listener.accept(), foreground=False)
             client.send(request.STARTED + (b"terminal" if self._terminal is not None else b"streams"))
             self.clients.append(client)
 

@@ -10,9 +10,10 @@ import contextlib
 import fcntl
 import os
 import signal
-import sqlite3
 import sys
 import time
+from _sqlite3 import Connection
+from _sqlite3 import Error as SQLiteError
 from collections.abc import Iterator
 
 from engine.containers import state
@@ -70,7 +71,7 @@ def remove(store: Store, row: records.ContainerRow, cgroup_path: str, *, force: 
         erase(store.layout, store.connection, row.id)
 
 
-def erase(layout: Layout, connection: sqlite3.Connection, container_id: str) -> None:
+def erase(layout: Layout, connection: Connection, container_id: str) -> None:
     """Delete the files and the record of a container that does not run."""
     paths = layout.container(container_id)
     point("remove.before-rename")
@@ -80,7 +81,7 @@ def erase(layout: Layout, connection: sqlite3.Connection, container_id: str) -> 
     try:
         with database.transaction(connection):
             records.delete_container(connection, container_id)
-    except sqlite3.Error as error:
+    except SQLiteError as error:
         raise database.translate(error, layout) from error
     point("remove.after-record")
     if trashed is not None:

@@ -5,18 +5,19 @@ A packet is one message of a SOCK_SEQPACKET socket: a letter that says what it i
 
 from __future__ import annotations
 
-import array
 import json
-import socket
+import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
+from engine.kernel.channel import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, Channel
 
 START_PREFIX = b'["start",'
 """How an encoded Launch begins."""
 MAX_PACKET = 65536
 """Bytes of the largest packet; well under the default socket buffer."""
+_DESCRIPTOR = struct.calcsize("i")
 
 # From the monitor.
 STARTED = b"S"
@@ -106,23 +107,23 @@ def decode(data: bytes) -> Launch | Join:
     return Join(*fields)
 
 
-def send_descriptors(channel: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
+def send_descriptors(channel: Channel, data: bytes, descriptors: Sequence[int]) -> None:
     """Send one packet with open files (SCM_RIGHTS, unix(7))."""
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    rights = (
+        [(SOL_SOCKET, SCM_RIGHTS, struct.pack(f"{len(descriptors)}i", *descriptors))] if descriptors else []
+    )
     channel.sendmsg([data], rights)
 
 
-def receive_descriptors(
-    channel: socket.socket, size: int = MAX_PACKET, most: int = 8
-) -> tuple[bytes, list[int]]:
+def receive_descriptors(channel: Channel, size: int = MAX_PACKET, most: int = 8) -> tuple[bytes, list[int]]:
     """One packet and the open files that came with it, close-on-exec; empty bytes at the end."""
-    room = socket.CMSG_SPACE(most * array.array("i").itemsize)
-    data, ancillary, _, _ = channel.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
-    found = array.array("i")
+    room = CMSG_SPACE(most * _DESCRIPTOR)
+    data, ancillary, _, _ = channel.recvmsg(size, room, MSG_CMSG_CLOEXEC)
+    found: list[int] = []
     for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            found.frombytes(payload[: len(payload) - len(payload) % found.itemsize])
-    return data, list(found)
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            found.extend(struct.unpack_from(f"{len(payload) // _DESCRIPTOR}i", payload))
+    return data, found
 
 
 def failure(error: BaseException) -> bytes:

@@ -7,10 +7,10 @@ import errno
 import fcntl
 import os
 import signal
-import socket
 import struct
 
 from engine.kernel import mount, syscalls
+from engine.kernel.channel import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, Channel
 
 CLONE_NEWTIME = 0x80
 CLONE_NEWNS = 0x20000
@@ -87,7 +87,7 @@ def pivot_root(descriptor: int) -> None:
 
 def bring_up_loopback() -> None:
     """Set the loopback interface of this network namespace up (netdevice(7))."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+    with Channel(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC) as channel:
         request = struct.pack("16sh14x", b"lo", 0)
         (flags,) = struct.unpack_from("h", fcntl.ioctl(channel, SIOCGIFFLAGS, request), 16)
         fcntl.ioctl(channel, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sqlite3
+from _sqlite3 import Connection
+from _sqlite3 import Error as SQLiteError
+from _sqlite3 import connect as open_database
 from collections.abc import Iterator
 
 from engine.errors import NoSpaceError, StoreError
@@ -20,7 +22,7 @@ BUSY_MS = 20_000
 """How long a writer waits for its turn before it gives up, in milliseconds."""
 
 
-def connect(layout: Layout) -> sqlite3.Connection:
+def connect(layout: Layout) -> Connection:
     """Open the records of *layout*, making the root at its first use.
 
     The connection is in autocommit mode: write through `transaction`. Raises StoreError when the root cannot
@@ -28,16 +30,16 @@ def connect(layout: Layout) -> sqlite3.Connection:
     """
     try:
         connection = _open(layout)
-    except sqlite3.Error as error:
+    except SQLiteError as error:
         raise translate(error, layout) from error
     return connection
 
 
-def _open(layout: Layout) -> sqlite3.Connection:
+def _open(layout: Layout) -> Connection:
     fresh = not os.path.exists(layout.database)
     if fresh:
         make_directories(layout)
-    connection = sqlite3.connect(layout.database, isolation_level=None, check_same_thread=False)
+    connection = open_database(layout.database, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -57,7 +59,7 @@ def _open(layout: Layout) -> sqlite3.Connection:
     return connection
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _create(connection: Connection) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     with transaction(connection):
         if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
@@ -86,7 +88,7 @@ def make_directories(layout: Layout) -> None:
 
 
 @contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def transaction(connection: Connection) -> Iterator[Connection]:
     """One write transaction, BEGIN IMMEDIATE to COMMIT; rolled back whole when the block raises."""
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -107,7 +109,7 @@ def no_space(layout: Layout) -> NoSpaceError:
     )
 
 
-def translate(error: sqlite3.Error, layout: Layout) -> StoreError:
+def translate(error: SQLiteError, layout: Layout) -> StoreError:
     """The typed error for what SQLite said."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_FULL"):

@@ -15,6 +15,11 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+try:  # without OpenSSL, which hashlib takes 3 ms to load
+    from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
+except ImportError:
+    from hashlib import sha256
+
 DATABASE = "cowl.db"
 DEFAULT_ROOT = "/var/lib/cowl"
 
@@ -108,10 +113,8 @@ class Layout(NamedTuple):
     @classmethod
     def of(cls, root: str) -> Layout:
         """The layout of *root*, made absolute with its symlinks resolved, so that one store has one name."""
-        from hashlib import sha256
-
         real = os.path.realpath(root)
-        key = sha256(os.fsencode(real)).hexdigest()[:16]
+        key: str = sha256(os.fsencode(real)).hexdigest()[:16]
         return cls(real, os.path.join(runtime_base(), key))
 
     @property

@@ -6,7 +6,7 @@ Those that write want to be called inside `engine.store.database.transaction`. N
 from __future__ import annotations
 
 import json
-import sqlite3
+from _sqlite3 import Connection, IntegrityError
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -68,24 +68,24 @@ class ContainerRow(NamedTuple):
 # Nodes
 
 
-def node_row(connection: sqlite3.Connection, chain_id: str) -> NodeRow | None:
+def node_row(connection: Connection, chain_id: str) -> NodeRow | None:
     """The node *chain_id*, if it is recorded."""
     row = connection.execute("SELECT * FROM nodes WHERE chain_id = ?", (chain_id,)).fetchone()
     return NodeRow(*row) if row else None
 
 
-def nodes(connection: sqlite3.Connection) -> list[NodeRow]:
+def nodes(connection: Connection) -> list[NodeRow]:
     """Every node, in no order that matters."""
     return [NodeRow(*row) for row in connection.execute("SELECT * FROM nodes")]
 
 
-def add_node(connection: sqlite3.Connection, node: NodeRow) -> bool:
+def add_node(connection: Connection, node: NodeRow) -> bool:
     """Record *node* (its parent first); False if it is recorded already."""
     done = connection.execute("INSERT OR IGNORE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", node)
     return done.rowcount == 1
 
 
-def lineage(connection: sqlite3.Connection, chain_id: str) -> list[str]:
+def lineage(connection: Connection, chain_id: str) -> list[str]:
     """The node *chain_id* and its parents, top first: the order of overlayfs' lower directories."""
     found = connection.execute(
         "WITH RECURSIVE up (chain_id, parent, depth) AS ("
@@ -97,13 +97,13 @@ def lineage(connection: sqlite3.Connection, chain_id: str) -> list[str]:
     return [row[0] for row in found]
 
 
-def children(connection: sqlite3.Connection, chain_id: str) -> list[str]:
+def children(connection: Connection, chain_id: str) -> list[str]:
     """The nodes directly on top of *chain_id*."""
     found = connection.execute("SELECT chain_id FROM nodes WHERE parent = ? ORDER BY 1", (chain_id,))
     return [row[0] for row in found]
 
 
-def nodes_by_prefix(connection: sqlite3.Connection, digits: str) -> list[str]:
+def nodes_by_prefix(connection: Connection, digits: str) -> list[str]:
     """The nodes whose chain ID begins with the hexadecimal *digits*."""
     start = f"sha256:{digits}"
     found = connection.execute(
@@ -115,13 +115,13 @@ def nodes_by_prefix(connection: sqlite3.Connection, digits: str) -> list[str]:
 # Manifests and tags
 
 
-def manifest_row(connection: sqlite3.Connection, digest: str) -> ManifestRow | None:
+def manifest_row(connection: Connection, digest: str) -> ManifestRow | None:
     """The manifest *digest*, if it is recorded."""
     row = connection.execute("SELECT * FROM manifests WHERE digest = ?", (digest,)).fetchone()
     return ManifestRow(*row) if row else None
 
 
-def manifest_config(connection: sqlite3.Connection, digest: str) -> JSON:
+def manifest_config(connection: Connection, digest: str) -> JSON:
     """The image configuration document of the manifest *digest*. Raises NotFoundError."""
     row = connection.execute("SELECT config FROM manifests WHERE digest = ?", (digest,)).fetchone()
     if row is None:
@@ -130,7 +130,7 @@ def manifest_config(connection: sqlite3.Connection, digest: str) -> JSON:
     return document
 
 
-def add_manifest(connection: sqlite3.Connection, manifest: ManifestRow, layers: Sequence[LayerRow]) -> None:
+def add_manifest(connection: Connection, manifest: ManifestRow, layers: Sequence[LayerRow]) -> None:
     """Record *manifest* with its *layers*, bottom first; nothing changes if it is recorded already."""
     done = connection.execute("INSERT OR IGNORE INTO manifests VALUES (?, ?, ?, ?, ?, ?)", manifest)
     if done.rowcount == 1:
@@ -140,7 +140,7 @@ def add_manifest(connection: sqlite3.Connection, manifest: ManifestRow, layers: 
         )
 
 
-def manifest_layers(connection: sqlite3.Connection, digest: str) -> list[LayerRow]:
+def manifest_layers(connection: Connection, digest: str) -> list[LayerRow]:
     """The layers of the manifest *digest*, bottom first."""
     found = connection.execute(
         "SELECT chain_id, blob_digest, blob_size, media_type, stored FROM manifest_layers"
@@ -150,7 +150,7 @@ def manifest_layers(connection: sqlite3.Connection, digest: str) -> list[LayerRo
     return [LayerRow(chain, blob, size, media, bool(stored)) for chain, blob, size, media, stored in found]
 
 
-def is_written_anew(connection: sqlite3.Connection, chain_id: str, blob_digest: str) -> bool:
+def is_written_anew(connection: Connection, chain_id: str, blob_digest: str) -> bool:
     """Whether the tree of *chain_id* gives the bytes of the blob *blob_digest*, which is not kept then."""
     found = connection.execute(
         "SELECT 1 FROM manifest_layers WHERE chain_id = ? AND blob_digest = ? AND NOT stored LIMIT 1",
@@ -159,7 +159,7 @@ def is_written_anew(connection: sqlite3.Connection, chain_id: str, blob_digest: 
     return found.fetchone() is not None
 
 
-def manifests_of_node(connection: sqlite3.Connection, chain_id: str) -> list[str]:
+def manifests_of_node(connection: Connection, chain_id: str) -> list[str]:
     """Manifests whose topmost layer is *chain_id*: those with the newest tag first."""
     found = connection.execute(
         "SELECT m.digest FROM manifests m LEFT JOIN tags t ON t.manifest = m.digest WHERE m.chain_id = ?"
@@ -169,26 +169,26 @@ def manifests_of_node(connection: sqlite3.Connection, chain_id: str) -> list[str
     return [row[0] for row in found]
 
 
-def find_tag(connection: sqlite3.Connection, name: str) -> str | None:
+def find_tag(connection: Connection, name: str) -> str | None:
     """The manifest that the normalised *name* means."""
     row = connection.execute("SELECT manifest FROM tags WHERE name = ?", (name,)).fetchone()
     return row[0] if row else None
 
 
-def tags(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
+def tags(connection: Connection) -> list[tuple[str, str, str]]:
     """Name, manifest and chain ID of every tag, by name."""
     return connection.execute(
         "SELECT name, manifest, chain_id FROM tags JOIN manifests ON digest = manifest ORDER BY name"
     ).fetchall()
 
 
-def tags_of_manifest(connection: sqlite3.Connection, digest: str) -> list[str]:
+def tags_of_manifest(connection: Connection, digest: str) -> list[str]:
     """The names that mean the manifest *digest*."""
     found = connection.execute("SELECT name FROM tags WHERE manifest = ? ORDER BY 1", (digest,))
     return [row[0] for row in found]
 
 
-def set_tag(connection: sqlite3.Connection, name: str, manifest: str, now: str) -> None:
+def set_tag(connection: Connection, name: str, manifest: str, now: str) -> None:
     """Let the normalised *name* mean *manifest* from now on."""
     connection.execute(
         "INSERT INTO tags VALUES (?, ?, ?)"
@@ -202,7 +202,7 @@ def set_tag(connection: sqlite3.Connection, name: str, manifest: str, now: str) 
 _CONTAINER = "SELECT id, name, image, chain_id, manifest, created, command, options FROM containers"
 
 
-def add_container(connection: sqlite3.Connection, container: ContainerRow) -> None:
+def add_container(connection: Connection, container: ContainerRow) -> None:
     """Record *container*. Raises ConflictError if its name is taken, NotFoundError if its node is gone."""
     try:
         connection.execute(
@@ -213,7 +213,7 @@ def add_container(connection: sqlite3.Connection, container: ContainerRow) -> No
                 encode_options(container.options),
             ),
         )
-    except sqlite3.IntegrityError as error:
+    except IntegrityError as error:
         if error.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE":
             raise name_taken(container.name) from error
         if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
@@ -223,32 +223,32 @@ def add_container(connection: sqlite3.Connection, container: ContainerRow) -> No
         raise
 
 
-def rename_container(connection: sqlite3.Connection, container_id: str, name: str) -> None:
+def rename_container(connection: Connection, container_id: str, name: str) -> None:
     """Give the container another name. Raises ConflictError if that is taken."""
     try:
         connection.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container_id))
-    except sqlite3.IntegrityError as error:
+    except IntegrityError as error:
         raise name_taken(name) from error
 
 
-def set_options(connection: sqlite3.Connection, container_id: str, options: LaunchOptions) -> None:
+def set_options(connection: Connection, container_id: str, options: LaunchOptions) -> None:
     """Record other options, as limits can change."""
     connection.execute(
         "UPDATE containers SET options = ? WHERE id = ?", (encode_options(options), container_id)
     )
 
 
-def delete_container(connection: sqlite3.Connection, container_id: str) -> None:
+def delete_container(connection: Connection, container_id: str) -> None:
     """Forget the container; it is fine if it is forgotten already."""
     connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
 
 
-def containers(connection: sqlite3.Connection) -> list[ContainerRow]:
+def containers(connection: Connection) -> list[ContainerRow]:
     """Every container, oldest first."""
     return [_container(row) for row in connection.execute(f"{_CONTAINER} ORDER BY created, id")]
 
 
-def container_row(connection: sqlite3.Connection, reference: str) -> ContainerRow:
+def container_row(connection: Connection, reference: str) -> ContainerRow:
     """The container that *reference* means: a name, a full ID, or a prefix that only one ID has.
 
     Raises NotFoundError, or AmbiguousError with the matches.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
+from _sqlite3 import Connection
+from _sqlite3 import Error as SQLiteError
 from _thread import get_ident
 from collections.abc import Iterator
 
@@ -27,12 +28,12 @@ class Store:
         Raises StoreError when it cannot be used, NoSpaceError when there is no room for it.
         """
         self.layout = Layout.of(root or default_root())
-        self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
+        self._connections: dict[tuple[int, int], Connection] = {}
         _ = self.connection  # whatever is wrong with the root is said now
         self.sweep()
 
     @property
-    def connection(self) -> sqlite3.Connection:
+    def connection(self) -> Connection:
         """This thread's connection, for reading."""
         key = (os.getpid(), get_ident())
         found = self._connections.get(key)
@@ -41,16 +42,16 @@ class Store:
         return found
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self) -> Iterator[Connection]:
         """One write transaction on this thread's connection; SQLite's failures come out as StoreError."""
         try:
             with database.transaction(self.connection) as connection:
                 yield connection
-        except sqlite3.Error as error:
+        except SQLiteError as error:
             raise database.translate(error, self.layout) from error
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> Iterator[Connection]:
         """One consistent view of the records for several statements."""
         connection = self.connection
         try:
@@ -59,7 +60,7 @@ class Store:
                 yield connection
             finally:
                 connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except SQLiteError as error:
             raise database.translate(error, self.layout) from error
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from engine.changes import Changes
     from engine.containers.lifecycle import Containers
+    from engine.containers.standby import Standby
     from engine.containers.stats import Statistics
     from engine.images.images import Images
 
@@ -36,14 +37,15 @@ class Engine:
     """Images, containers, changes and statistics of one root."""
 
     def __init__(
-        self, root: str | None = None, *, cgroup_parent: str | None = None, launcher: bool = False
+        self, root: str | None = None, *, cgroup_parent: str | None = None, launcher: bool | Standby = False
     ) -> None:
         """Open *root* (None: $COWL_ROOT, or this user's own), making it at its first use.
 
         *cgroup_parent* is the cgroup under which containers get theirs (None: $COWL_CGROUP_PARENT, or
         ``cowl``). With *launcher*, containers are started by a small process kept for that, never by a fork
-        of this one: for programs that have threads. Raises UnsupportedError on a machine or for a user that
-        cannot run containers, StoreError for a root that cannot be used.
+        of this one: for programs that have threads; a Standby is one that was forked already. Raises
+        UnsupportedError on a machine or for a user that cannot run containers, StoreError for a root that
+        cannot be used.
         """
         _check_machine()
         self.cgroup_parent = cgroup_parent or os.environ.get("COWL_CGROUP_PARENT") or CGROUP_PARENT

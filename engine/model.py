@@ -1,14 +1,14 @@
 """The words that every room of cowl shares, as frozen records.
 
-They are `NamedTuple`s: as frozen and typed as any struct, and importing them costs the launch path nothing
+They are named tuples: as frozen and typed as any struct, and importing them costs the launch path nothing
 (`msgspec`, which validates the documents of others, costs 30 ms). Sizes are bytes, times on the wire are RFC
 3339 UTC with nanoseconds, durations say their unit, digests are ``sha256:<hex>``.
 """
 
-# No deferred annotations here: `NamedTuple` compiles each one that is text, which doubles the import's time.
-
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from engine.record import Record
 
 JSON: TypeAlias = dict[str, Any]
 State = Literal["created", "running", "paused", "exited", "dead"]
@@ -17,7 +17,7 @@ FileType = Literal["file", "directory", "symlink", "fifo", "char", "block", "soc
 Aspect = Literal["content", "mode", "owner", "xattr", "type", "mtime"]
 
 
-class Node(NamedTuple):
+class Node(Record):
     """An image: a read-only layer with its parents. Its ID is its chain ID (OCI image-spec, config.md)."""
 
     chain_id: str
@@ -35,7 +35,7 @@ class Node(NamedTuple):
     """Names of the containers whose read-write layer lies on this node."""
 
 
-class Image(NamedTuple):
+class Image(Record):
     """What a tag names: a node and the OCI configuration and manifest that it is used with."""
 
     name: str
@@ -45,7 +45,7 @@ class Image(NamedTuple):
     """The OCI image configuration document."""
 
 
-class Limits(NamedTuple):
+class Limits(Record):
     """What a container may use; None is no limit of its own."""
 
     cpus: float | None = None
@@ -60,7 +60,7 @@ class Limits(NamedTuple):
     pids: int | None = None
 
 
-class Volume(NamedTuple):
+class Volume(Record):
     """A directory or file of the host shown in the container."""
 
     source: str
@@ -68,7 +68,7 @@ class Volume(NamedTuple):
     read_only: bool = False
 
 
-class LaunchOptions(NamedTuple):
+class LaunchOptions(Record):
     """Everything that `create` and `run` take; the image's configuration fills what is None or empty."""
 
     image: str
@@ -98,7 +98,7 @@ class LaunchOptions(NamedTuple):
     limits: Limits = Limits()
 
 
-class Container(NamedTuple):
+class Container(Record):
     """A node, a read-write layer and (while it runs) a process tree, as `ps` sees it now."""
 
     id: str
@@ -127,7 +127,7 @@ class Container(NamedTuple):
     options: LaunchOptions
 
 
-class Change(NamedTuple):
+class Change(Record):
     """One path in which a read-write layer differs from the node below it, or one tree from another."""
 
     path: str
@@ -142,7 +142,7 @@ class Change(NamedTuple):
     """For `modified`: in which way."""
 
 
-class FileDiff(NamedTuple):
+class FileDiff(Record):
     """One changed path, ready to be looked at."""
 
     path: str
@@ -156,7 +156,7 @@ class FileDiff(NamedTuple):
     truncated: bool
 
 
-class Pressure(NamedTuple):
+class Pressure(Record):
     """PSI `some avg10`, in percent of the last ten seconds (Documentation/accounting/psi.rst)."""
 
     cpu: float
@@ -164,7 +164,7 @@ class Pressure(NamedTuple):
     io: float
 
 
-class Sample(NamedTuple):
+class Sample(Record):
     """What one container uses, at one moment. Counters count from the container's start."""
 
     container: str
@@ -194,7 +194,7 @@ class Sample(NamedTuple):
     pressure: Pressure | None
 
 
-class LogLine(NamedTuple):
+class LogLine(Record):
     """One line of a container's output, without its newline."""
 
     time: str
@@ -202,7 +202,7 @@ class LogLine(NamedTuple):
     text: str
 
 
-class Removal(NamedTuple):
+class Removal(Record):
     """What removing something would take away: shown before it is done."""
 
     what: tuple[str, ...]
@@ -215,7 +215,7 @@ class Removal(NamedTuple):
     """Why it cannot be done; empty when it can."""
 
 
-class Progress(NamedTuple):
+class Progress(Record):
     """How far a long operation is."""
 
     step: str
@@ -227,7 +227,7 @@ class Progress(NamedTuple):
 ProgressCallback: TypeAlias = Callable[[Progress], None]
 
 
-class HostFigures(NamedTuple):
+class HostFigures(Record):
     """The machine and cowl itself, for the header line."""
 
     cpu_percent: float

@@ -1,4 +1,7 @@
-"""`create`, `run` and `exec`: from what was typed to the engine, and back to an exit code."""
+"""`create`, `run` and `exec`: from what was typed to the engine, and back to an exit code.
+
+The process that is to start the program is forked first; both then load what they need, side by side.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from engine.cli import report, values
+from engine.cli import report
 from engine.cli.options import Values
 from engine.cli.session import Session
+from engine.containers.standby import Standby
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +23,8 @@ Action: TypeAlias = Callable[[Session, Values, Sequence[str]], int]
 
 def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Make a container and print its ID."""
+    from engine.cli import values
+
     with session.open() as engine:
         print(engine.containers.create(values.launch_options(given, arguments)).id)
     return 0
@@ -27,23 +33,29 @@ def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
 def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Make and start a container; in the foreground the exit code is its process's own."""
     with report.launching():
+        standby = Standby("start")
+        from engine.cli import values
+
         options = values.launch_options(given, arguments)
         if given["detach"]:
-            with session.open() as engine:
+            with session.open(standby) as engine:
                 print(engine.containers.run(options).id)
             return 0
         check_terminal(interactive=options.interactive, tty=options.tty)
-        with session.open() as engine:
+        with session.open(standby) as engine:
             return engine.containers.run(options, attach=True)
 
 
 def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Run a command in a running container; the exit code is the command's own."""
     with report.launching():
+        standby = Standby("exec")
+        from engine.cli import values
+
         container, *command = arguments
         if not given["detach"]:
             check_terminal(interactive=given["interactive"], tty=given["tty"])
-        with session.open() as engine:
+        with session.open(standby) as engine:
             return engine.containers.exec(
                 container,
                 command,

@@ -7,13 +7,15 @@ help, the messages and the completion (`engine.cli.group`). Both give the same v
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
+
+from engine.record import Record
 
 Values: TypeAlias = Mapping[str, Any]
 """By `Option.dest`: bool for a flag, tuple[str, ...] for one that repeats, else str or None."""
 
 
-class Option(NamedTuple):
+class Option(Record):
     """One option of the command line."""
 
     flags: tuple[str, ...]
@@ -26,7 +28,7 @@ class Option(NamedTuple):
     hidden: bool = False
 
 
-class Command(NamedTuple):
+class Command(Record):
     """A command whose options are a table; its arguments begin at the first word that is no option."""
 
     name: str

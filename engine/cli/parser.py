@@ -4,14 +4,15 @@ Options end at the first word that is none, or at ``--``, as docker has it for `
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.cli.options import Option, Values
+from engine.record import Record
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
-class Parsed(NamedTuple):
+class Parsed(Record):
     """What a command line says."""
 
     values: Values

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from engine.record import Record
 
 if TYPE_CHECKING:
+    from engine.containers.standby import Standby
     from engine.engine import Engine
 
 
-class Session(NamedTuple):
+class Session(Record):
     """The options that stand before the command."""
 
     root: str | None = None
     cgroup_parent: str | None = None
 
-    def open(self) -> Engine:
-        """The engine on this root; use it in a ``with``."""
+    def open(self, standby: Standby | None = None) -> Engine:
+        """The engine on this root, with a process forked for its launch; use it in a ``with``."""
         from engine.engine import Engine
 
-        return Engine(self.root, cgroup_parent=self.cgroup_parent)
+        return Engine(self.root, cgroup_parent=self.cgroup_parent, launcher=standby or False)

@@ -9,25 +9,25 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from engine.containers import names
 from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
 from engine.kernel.channel import gethostname
 from engine.model import JSON, LaunchOptions
 from engine.oci import reference, runtime
+from engine.record import Record
 from engine.store import clock, records
 from engine.store.database import no_space
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+_HOSTNAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?"
 _ATTEMPTS = 20
 
 
-class Made(NamedTuple):
+class Made(Record):
     """A container that has just been made."""
 
     row: records.ContainerRow
@@ -83,7 +83,7 @@ def create(store: Store, options: LaunchOptions, *, cgroup_parent: str, availabl
 def _check(options: LaunchOptions) -> None:
     if options.name is not None:
         check_name(options.name)
-    if options.hostname is not None and not _HOSTNAME.fullmatch(options.hostname):
+    if options.hostname is not None and not re.fullmatch(_HOSTNAME, options.hostname):
         raise UsageError(f"{options.hostname!r} is no host name", hint="letters, digits, - and . up to 64")
     for volume in options.volumes:
         if not volume.source.startswith("/"):
@@ -92,7 +92,7 @@ def _check(options: LaunchOptions) -> None:
 
 def check_name(name: str) -> None:
     """Raise UsageError for what cannot name a container."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise UsageError(
             f"{name!r} cannot name a container",
             hint="use letters, digits, _ . and -, a letter or digit first",

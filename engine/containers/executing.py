@@ -7,7 +7,6 @@ import json
 import os
 import select
 import signal
-from typing import NamedTuple
 
 from engine.containers import request
 from engine.containers.foreground import Keys, Signals, Streams, flush_standard, write_all
@@ -19,13 +18,14 @@ from engine.kernel import capabilities
 from engine.kernel.channel import Channel
 from engine.model import JSON
 from engine.oci.runtime import USER_ANNOTATION
+from engine.record import Record
 from engine.store.layout import ContainerPaths
 
 _READ = 32 << 10
 DETACHED = 0
 
 
-class ExecOptions(NamedTuple):
+class ExecOptions(Record):
     """What `exec` was asked for."""
 
     argv: tuple[str, ...]

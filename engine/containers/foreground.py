@@ -11,12 +11,13 @@ import struct
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.containers import request
 from engine.containers.request import ProcessExit
 from engine.errors import LaunchError
 from engine.kernel.channel import Channel
+from engine.record import Record
 
 DETACH_KEYS = b"\x10\x11"
 """ctrl-p ctrl-q."""
@@ -25,7 +26,7 @@ _IMPATIENT = 3
 """So many SIGINT or SIGTERM end the waiting, if the container does not care for them (as docker)."""
 
 
-class Streams(NamedTuple):
+class Streams(Record):
     """Descriptors of the caller; None for a stream that it does not have."""
 
     stdin: int | None = 0
@@ -33,7 +34,7 @@ class Streams(NamedTuple):
     stderr: int | None = 2
 
 
-class Detached(NamedTuple):
+class Detached(Record):
     """Whoever watched has let go; the container runs on."""
 
     impatient: bool = False

@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from engine.containers import request, rootfs, users
+from engine.containers.isolation import IGNORED
 from engine.containers.plan import Plan, Program
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
 from engine.kernel import capabilities, mount, namespaces, process, syscalls, terminal
 from engine.kernel.cgroup import join
 from engine.kernel.channel import Channel, sethostname
+from engine.record import Record
 
 READY = b"R"
 """From the child: everything is prepared. The monitor answers GO once it has recorded whom it watches."""
-IGNORED = (
-    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGTSTP),
-    signal.SIGXFSZ,
-)
-"""What a monitor ignores, and Python; `monitor.isolate` leaves no other signal so."""
 GO = b"G"
 _SETUP_FAILED = 125
 
 
-class Stdio(NamedTuple):
+class Stdio(Record):
     """Descriptors for 0, 1 and 2 of the program; None is the container's null device. A terminal has none."""
 
     stdin: int | None = None
@@ -39,7 +35,7 @@ class Stdio(NamedTuple):
     size: terminal.Size = terminal.DEFAULT_SIZE
 
 
-class Joinable(NamedTuple):
+class Joinable(Record):
     """What the child needs of its cgroup."""
 
     entries: tuple[int, ...]

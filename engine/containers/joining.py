@@ -12,7 +12,7 @@ import os
 from typing import NoReturn
 
 from engine.containers import init, request, rootfs, users
-from engine.containers.monitor import CONTROL, isolate
+from engine.containers.isolation import CONTROL, isolate
 from engine.containers.plan import Program, program_of
 from engine.containers.request import Join
 from engine.errors import CowlError, LaunchError
@@ -37,13 +37,27 @@ def run(join: Join, control: Channel, streams: list[int]) -> NoReturn:
     """Start *join* and report its end over *control*; *streams* are its 0, 1, 2; empty for a terminal."""
     try:
         kept = isolate(control, streams)
-        control = Channel(fileno=CONTROL)
-        try:
-            _join(join, control, kept)
-        except (CowlError, OSError) as error:
-            init.tell(control, error)
+        _serve(join, Channel(fileno=CONTROL), kept)
     finally:
         os._exit(0)
+
+
+def stand_by(channel: Channel) -> NoReturn:
+    """`run`, before it is known what: *channel* brings that, with its control socket and its streams."""
+    try:
+        isolate(channel)
+        received = request.receive_request(Channel(fileno=CONTROL))
+        if received is not None and isinstance(received.work, Join):
+            _serve(received.work, received.control, received.streams)
+    finally:
+        os._exit(0)
+
+
+def _serve(join: Join, control: Channel, streams: list[int]) -> None:
+    try:
+        _join(join, control, streams)
+    except (CowlError, OSError) as error:
+        init.tell(control, error)
 
 
 def _join(join: Join, control: Channel, streams: list[int]) -> None:

@@ -24,8 +24,6 @@ from engine.kernel.channel import Channel, pair
 from engine.model import LaunchOptions
 from engine.oci.runtime import build_spec
 
-_INLINE = 32 << 10
-"""Bytes of a request that go in the packet itself; longer ones go as an open file."""
 SPARE_DELAY_MS = 10.0
 """How long after a launch without a spare monitor one is forked for the next."""
 SPARE_LATEST_MS = 1000.0
@@ -72,26 +70,16 @@ class Launcher:
     def launch(self, work: Launch | Join, descriptors: Sequence[int] = ()) -> Channel:
         """Have *work* done; our end of its socket. Raises LaunchError when no launcher can be had."""
         ours, theirs = pair()
-        kind = "start" if isinstance(work, Launch) else "exec"
-        data = request.encode(kind, work)
-        with contextlib.ExitStack() as stack:
-            stack.callback(theirs.close)
-            passed = [theirs.fileno(), *descriptors]
-            if len(data) > _INLINE:
-                file = os.memfd_create("cowl-request", os.MFD_CLOEXEC)
-                stack.callback(os.close, file)
-                os.write(file, data)
-                passed.append(file)
-                data = b"@"
-            self._send(data, passed)
+        with theirs:
+            self._send(work, theirs, descriptors)
         return ours
 
-    def _send(self, data: bytes, descriptors: Sequence[int]) -> None:
+    def _send(self, work: Launch | Join, control: Channel, descriptors: Sequence[int]) -> None:
         for attempt in range(2):
             with self._lock:
                 channel = self._socket or self._spawn()
             try:
-                request.send_descriptors(channel, data, descriptors)
+                request.send_request(channel, work, control, descriptors)
             except OSError as error:  # it was killed; another one does as well
                 self.close()
                 if attempt:
@@ -214,9 +202,4 @@ def _warm(*_modules: object) -> None:
 def _fork(data: bytes, descriptors: list[int]) -> None:
     if os.fork():
         return
-    if data == b"@":
-        file = descriptors.pop()
-        size = os.fstat(file).st_size
-        data = os.pread(file, size, 0)
-    control = Channel(fileno=descriptors.pop(0))
-    _serve(request.decode(data), control, descriptors)
+    _serve(*request.unpack(data, descriptors))

@@ -5,24 +5,30 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from engine.containers import removal, state
 from engine.containers.foreground import Detached, Foreground, Streams, flush_standard, wait_clean
-from engine.containers.launcher import Launcher, fork_monitor
 from engine.containers.request import REMOVED, Join, Launch
 from engine.errors import ConflictError
 from engine.kernel.channel import Channel
+from engine.record import Record
 from engine.store import records
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
 
+if TYPE_CHECKING:
+    from engine.containers.launcher import Launcher
+    from engine.containers.standby import Standby
+
 NOBODY = Streams(None, None, None)
+NO_SIZE = (24, 80)
+"""Rows and columns where there is no terminal to ask."""
 INTERRUPTED = 130
 """What a foreground that lost patience with its container ends with."""
 
 
-class Ready(NamedTuple):
+class Ready(Record):
     """A container that can be started."""
 
     row: records.ContainerRow
@@ -32,7 +38,7 @@ class Ready(NamedTuple):
 class Launchpad:
     """Starts containers of one store: through the launcher if there is one, else by forking this process."""
 
-    def __init__(self, store: Store, launcher: Launcher | None) -> None:
+    def __init__(self, store: Store, launcher: Launcher | Standby | None) -> None:
         self._store = store
         self._launcher = launcher
         self._children: list[int] = []
@@ -47,6 +53,8 @@ class Launchpad:
         """Have *work* done; our end of its control socket. An *orphan* is nobody's child."""
         if self._launcher is not None:
             return self._launcher.launch(work, descriptors)
+        from engine.containers.launcher import fork_monitor
+
         self._reap()
         control, child = fork_monitor(work, descriptors, orphan=orphan)
         if child is not None:
@@ -68,7 +76,7 @@ class Launchpad:
         """Start it in the background; its state once its program has run."""
         row = ready.row
         with self._alone(row) as paths:
-            launch = self._launch(ready, paths, attached=False, size=(24, 80))
+            launch = self._launch(ready, paths, attached=False, size=NO_SIZE)
             with self.hand_over(launch, [], orphan=True) as control:
                 started = Foreground(control, NOBODY, tty=False, interactive=False).wait_started()
         facts = state.derive(paths)
@@ -77,12 +85,12 @@ class Launchpad:
 
     def run(self, ready: Ready, streams: Streams, *, interactive: bool) -> int:
         """Start it and carry *streams* until it has ended or is detached from; its exit code."""
-        from engine.kernel import terminal
-
         row = ready.row
         flush_standard()
-        size = terminal.DEFAULT_SIZE
+        size: tuple[int, int] = NO_SIZE
         if row.options.tty:
+            from engine.kernel import terminal
+
             sizes = (terminal.size_of(fd) for fd in (streams.stdout, streams.stdin) if fd is not None)
             size = next(filter(None, sizes), size)
         with contextlib.ExitStack() as stack:

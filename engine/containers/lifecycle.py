@@ -7,11 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from engine.containers import attach, creation, ending, logs, removal, state
 from engine.containers.foreground import Foreground, Streams
-from engine.containers.launcher import Launcher
 from engine.containers.launching import Launchpad, Ready, erase_failed
 from engine.containers.request import ProcessExit
 from engine.errors import ConflictError, LaunchError
@@ -21,16 +20,22 @@ from engine.store import records
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
 
+if TYPE_CHECKING:
+    from engine.containers.launcher import Launcher
+    from engine.containers.standby import Standby
+
 STDIO = Streams()
 
 
 class Containers:
     """The containers of one store. Every method may be called from any thread."""
 
-    def __init__(self, store: Store, *, cgroup_parent: str = "cowl", launcher: bool = False) -> None:
+    def __init__(
+        self, store: Store, *, cgroup_parent: str = "cowl", launcher: bool | Standby = False
+    ) -> None:
         self._store = store
         self._cgroup_parent = cgroup_parent
-        self._pad = Launchpad(store, Launcher() if launcher else None)
+        self._pad = Launchpad(store, _new_launcher() if launcher is True else launcher or None)
         self._available: int | None = None
 
     def close(self) -> None:
@@ -339,6 +344,12 @@ class Containers:
         """The cgroup of a container that had no monitor to remove it."""
         if not facts.monitored:
             removal.clean_cgroup(self._cgroup_path(row), kill_members=True)
+
+
+def _new_launcher() -> Launcher:
+    from engine.containers.launcher import Launcher
+
+    return Launcher()
 
 
 def _container(row: records.ContainerRow, facts: state.Facts) -> Container:

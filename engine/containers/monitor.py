@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from engine.containers import init, request, rootfs, state
 from engine.containers.clients import Client
+from engine.containers.isolation import CONTROL, isolate
 from engine.containers.logfile import LogFile
 from engine.containers.plan import Plan, plan_of, without_devices
 from engine.containers.pump import Pump
@@ -28,15 +27,13 @@ from engine.kernel import cgroup, devices, mount, namespaces, process, syscalls
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel, pair
 from engine.kernel.terminal import Size
 from engine.model import JSON
+from engine.record import Record
 from engine.store import clock
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths
 
-CONTROL = 3
-"""The descriptor of the control socket, the only one that a monitor takes along from whoever forked it."""
 
-
-class Child(NamedTuple):
+class Child(Record):
     """The container's first process and our ends of what it has."""
 
     pid: int
@@ -59,7 +56,7 @@ def run(launch: Launch, control: Channel) -> NoReturn:
         os._exit(code)
 
 
-def stand_by(channel: Channel, sample: bytes) -> NoReturn:
+def stand_by(channel: Channel, sample: bytes | None = None) -> NoReturn:
     """Be a monitor before its container: *channel* brings a launch with its control socket.
 
     What a fork shares with its parent is copied page by page when it is first touched, which costs as much as
@@ -69,41 +66,16 @@ def stand_by(channel: Channel, sample: bytes) -> NoReturn:
     try:
         isolate(channel)
         process.set_name("cowl-monitor")
-        plan_of(json.loads(sample))
+        if sample is not None:
+            plan_of(json.loads(sample))
         cgroup.detect()
         waiting = Channel(fileno=CONTROL)
-        data, descriptors = request.receive_descriptors(waiting)
-        launch = request.decode(data) if data else None
-        if isinstance(launch, Launch):
-            _watch(launch, Channel(fileno=descriptors[0]), waiting)
+        received = request.receive_request(waiting)
+        if received is not None and isinstance(received.work, Launch):
+            _watch(received.work, received.control, waiting)
         code = 0
     finally:
         os._exit(code)
-
-
-def isolate(control: Channel, streams: Sequence[int] = ()) -> list[int]:
-    """Leave session, terminal, directory and descriptors of whoever forked us.
-
-    The control socket becomes descriptor CONTROL, *streams* the ones after it, which are returned.
-    """
-    gc.disable()
-    os.setsid()
-    os.chdir("/")
-    os.umask(0o022)
-    signal.set_wakeup_fd(-1)
-    process.default_signals()
-    for ignored in init.IGNORED:
-        signal.signal(ignored, signal.SIG_IGN)
-    kept = [control.detach(), *streams]
-    first_free = CONTROL + len(kept)
-    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first_free) for descriptor in kept]
-    places = [os.dup2(held, CONTROL + number, inheritable=False) for number, held in enumerate(high)]
-    syscalls.close_range(first_free)
-    null = os.open("/dev/null", os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
-    os.close(null)
-    return places[1:]
 
 
 def _watch(launch: Launch, control: Channel, launcher: Channel | None = None) -> None:

@@ -7,12 +7,13 @@ without a trace.
 from __future__ import annotations
 
 import posixpath
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import LaunchError
 from engine.kernel import capabilities, mount, namespaces, process
 from engine.model import JSON
 from engine.oci.runtime import USER_ANNOTATION
+from engine.record import Record
 
 _SET = {
     "ro": mount.MS_RDONLY,
@@ -53,7 +54,7 @@ _PROPAGATION = {
 }
 
 
-class Step(NamedTuple):
+class Step(Record):
     """One mount."""
 
     destination: str
@@ -66,7 +67,7 @@ class Step(NamedTuple):
     data: str
 
 
-class Device(NamedTuple):
+class Device(Record):
     """A device node to be made."""
 
     path: str
@@ -77,7 +78,7 @@ class Device(NamedTuple):
     gid: int
 
 
-class Program(NamedTuple):
+class Program(Record):
     """A process to be run in a container: what an exec and a container's first process have in common."""
 
     args: tuple[str, ...]
@@ -99,7 +100,7 @@ class Program(NamedTuple):
     oom_score_adj: int | None
 
 
-class Plan(NamedTuple):
+class Plan(Record):
     """Everything that a container's first process does before it becomes the program."""
 
     namespaces: int

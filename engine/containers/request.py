@@ -6,17 +6,22 @@ A packet is one message of a SOCK_SEQPACKET socket: a letter that says what it i
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
 from engine.kernel.channel import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, Channel
+from engine.record import Record
 
 START_PREFIX = b'["start",'
 """How an encoded Launch begins."""
 MAX_PACKET = 65536
 """Bytes of the largest packet; well under the default socket buffer."""
+_INLINE = 32 << 10
+"""Bytes of a request that go in the packet itself; longer ones go as an open file."""
+_IN_FILE = b"@"
 _DESCRIPTOR = struct.calcsize("i")
 
 # From the monitor.
@@ -46,7 +51,7 @@ REMOVED = b"r"
 """The client has removed the container: nothing is left to do."""
 
 
-class Launch(NamedTuple):
+class Launch(Record):
     """A container to be started."""
 
     id: str
@@ -71,7 +76,7 @@ class Launch(NamedTuple):
     columns: int
 
 
-class Join(NamedTuple):
+class Join(Record):
     """A process to be started in a running container."""
 
     id: str
@@ -87,7 +92,7 @@ class Join(NamedTuple):
     columns: int
 
 
-class ProcessExit(NamedTuple):
+class ProcessExit(Record):
     """How a container or an exec ended."""
 
     exit_code: int
@@ -105,6 +110,45 @@ def decode(data: bytes) -> Launch | Join:
     if kind == "start":
         return Launch(*fields)._replace(lowers=tuple(fields[Launch._fields.index("lowers")]))
     return Join(*fields)
+
+
+class Received(Record):
+    """A request that came over a socket."""
+
+    work: Launch | Join
+    control: Channel
+    """For all further talk about it."""
+    streams: list[int]
+
+
+def send_request(channel: Channel, work: Launch | Join, control: Channel, streams: Sequence[int]) -> None:
+    """Have whoever is at the other end of *channel* do *work*."""
+    data = encode("start" if isinstance(work, Launch) else "exec", work)
+    passed = [control.fileno(), *streams]
+    if len(data) <= _INLINE:
+        send_descriptors(channel, data, passed)
+        return
+    file = os.memfd_create("cowl-request", os.MFD_CLOEXEC)
+    try:
+        os.write(file, data)
+        send_descriptors(channel, _IN_FILE, [*passed, file])
+    finally:
+        os.close(file)
+
+
+def receive_request(channel: Channel) -> Received | None:
+    """What `send_request` sent; None when there will be none."""
+    data, descriptors = receive_descriptors(channel)
+    return unpack(data, descriptors) if data else None
+
+
+def unpack(data: bytes, descriptors: list[int]) -> Received:
+    """The request of a packet that has been received."""
+    if data == _IN_FILE:
+        file = descriptors.pop()
+        data = os.pread(file, os.fstat(file).st_size, 0)
+        os.close(file)
+    return Received(decode(data), Channel(fileno=descriptors[0]), descriptors[1:])
 
 
 def send_descriptors(channel: Channel, data: bytes, descriptors: Sequence[int]) -> None:

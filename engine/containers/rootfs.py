@@ -13,12 +13,12 @@ import os
 import stat
 import struct
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from engine.containers import mountpoints
 from engine.containers.plan import Device, Plan, Step
 from engine.errors import LaunchError
 from engine.kernel import mount, syscalls
+from engine.record import Record
 
 _ATTRIBUTES = {mount.MS_RDONLY: 1, mount.MS_NOSUID: 2, mount.MS_NODEV: 4, mount.MS_NOEXEC: 8}
 """MOUNT_ATTR_… of mount_setattr(2) for the flags of mount(2)."""
@@ -34,7 +34,7 @@ NULL = os.makedev(1, 3)
 _KERNEL = {"proc": mount.PROC_SUPER_MAGIC, "sys": mount.SYSFS_MAGIC}
 
 
-class CgroupView(NamedTuple):
+class CgroupView(Record):
     """What the container sees of its cgroups below /sys/fs/cgroup."""
 
     name: str
@@ -43,7 +43,7 @@ class CgroupView(NamedTuple):
     """The container's own cgroup, on the host."""
 
 
-class Stack(NamedTuple):
+class Stack(Record):
     """The directories of the overlay."""
 
     lowers: tuple[str, ...]
@@ -53,7 +53,7 @@ class Stack(NamedTuple):
     target: str
 
 
-class Made(NamedTuple):
+class Made(Record):
     """Descriptors of what has been made."""
 
     root: int

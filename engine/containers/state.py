@@ -12,10 +12,10 @@ import contextlib
 import fcntl
 import json
 import os
-from typing import NamedTuple
 
 from engine.kernel import cgroup, mount, process
 from engine.model import JSON, State
+from engine.record import Record
 from engine.store.layout import ContainerPaths
 
 UNKNOWN_END = "its monitor was killed; its exit code is unknown"
@@ -23,7 +23,7 @@ UNKNOWN_EXIT_CODE = 255
 """What `wait` answers for an end that nobody saw."""
 
 
-class Facts(NamedTuple):
+class Facts(Record):
     """The state of one container now."""
 
     state: State

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import NamedTuple
 
 from engine.errors import LaunchError
 from engine.kernel import syscalls
+from engine.record import Record
 
 MAX_BYTES = 4 << 20
 """The largest /etc/passwd or /etc/group that is read."""
 MAX_ID = 0xFFFFFFFE
 
 
-class User(NamedTuple):
+class User(Record):
     """Numbers, and the home directory that goes with them."""
 
     uid: int

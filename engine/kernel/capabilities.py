@@ -7,9 +7,9 @@ import errno
 import os
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from engine.kernel import syscalls
+from engine.record import Record
 
 _NAMES = """
 CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
@@ -29,7 +29,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 _VERSION_3 = 0x20080522
 
 
-class Sets(NamedTuple):
+class Sets(Record):
     """The five sets of a process, as bit masks."""
 
     effective: int

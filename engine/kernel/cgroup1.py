@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine import errors
 from engine.kernel import cgroupfs
 from engine.kernel.cgroupfs import Cgroup, Deadline, Hierarchies
+from engine.record import Record
 
 _UNLIMITED = 1 << 62
 """The kernel shows no limit as the largest multiple of a page; anything of this size is one."""
 
 
-class Setting(NamedTuple):
+class Setting(Record):
     """One file to write."""
 
     controller: str

@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.kernel import cgroupfs
 from engine.kernel.cgroupfs import UNIFIED, Cgroup, Deadline
+from engine.record import Record
 
 
-class Setting(NamedTuple):
+class Setting(Record):
     """One file to write."""
 
     file: str

@@ -11,9 +11,10 @@ import errno
 import os
 import time
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from engine import errors
+from engine.record import Record
 
 UNIFIED = "unified"
 """The name under which the version 2 hierarchy stands beside version 1's controllers."""
@@ -24,7 +25,7 @@ V2_CONTROLLERS = ("cpu", "io", "memory", "pids")
 _LONGEST = 1 << 16
 
 
-class Hierarchies(NamedTuple):
+class Hierarchies(Record):
     """The hierarchies of this machine and the directory in each below which new cgroups belong."""
 
     version: Literal[1, 2]
@@ -34,7 +35,7 @@ class Hierarchies(NamedTuple):
     """By controller: the mount points, for paths that are absolute."""
 
 
-class Cgroup(NamedTuple):
+class Cgroup(Record):
     """One cgroup: a directory in every hierarchy. It names them; it does not hold them open."""
 
     version: int

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.kernel import bpf
 from engine.kernel.cgroupfs import UNIFIED, Cgroup
+from engine.record import Record
 
 MKNOD, READ, WRITE = 1, 2, 4
 _ACCESS = {"r": READ, "w": WRITE, "m": MKNOD}
@@ -20,7 +21,7 @@ _ALL = MKNOD | READ | WRITE
 _TYPES = {"b": 1, "c": 2}
 
 
-class Rule(NamedTuple):
+class Rule(Record):
     """One entry of `linux.resources.devices`; None is any number."""
 
     allow: bool
@@ -37,7 +38,7 @@ class Rule(NamedTuple):
         return f"{self.type} {major}:{minor} {access}"
 
 
-class Policy(NamedTuple):
+class Policy(Record):
     """What a list of rules comes to: a default and the exceptions from it."""
 
     default: bool

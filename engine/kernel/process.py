@@ -8,9 +8,9 @@ import os
 import signal
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from engine.kernel import syscalls
+from engine.record import Record
 
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
@@ -28,7 +28,7 @@ RLIMITS = tuple(_RLIMITS.split())
 RLIM_INFINITY = 0xFFFFFFFFFFFFFFFF
 
 
-class Identity(NamedTuple):
+class Identity(Record):
     """One process and no other: numbers are used again, numbers with a start time are not."""
 
     pid: int

@@ -9,13 +9,14 @@ import struct
 import termios
 import tty
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from engine.record import Record
 
 TIOCGPTPEER = 0x5441
 TIOCSPTLCK = 0x40045431
 
 
-class Size(NamedTuple):
+class Size(Record):
     """The size of a terminal, in cells."""
 
     rows: int

@@ -13,7 +13,8 @@ Run-time files live outside, on a tmpfs: they mean nothing after a reboot.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+from engine.record import Record
 
 try:  # without OpenSSL, which hashlib takes 3 ms to load
     from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
@@ -41,7 +42,7 @@ def runtime_base() -> str:
     return os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/cowl-{os.geteuid()}", "cowl")
 
 
-class ContainerPaths(NamedTuple):
+class ContainerPaths(Record):
     """The files of one container; `home` outlives a reboot, `run` does not."""
 
     home: str
@@ -103,7 +104,7 @@ class ContainerPaths(NamedTuple):
         return f"{self.run}/attach.sock"
 
 
-class Layout(NamedTuple):
+class Layout(Record):
     """The paths of one root."""
 
     root: str

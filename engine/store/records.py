@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 from _sqlite3 import Connection, IntegrityError
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import AmbiguousError, ConflictError, NotFoundError
 from engine.model import JSON, LaunchOptions, Limits, Volume
+from engine.record import Record
 
 MIN_PREFIX = 4
 """Hexadecimal digits of a chain ID that are enough to name a node, if they are unique."""
 
 
-class NodeRow(NamedTuple):
+class NodeRow(Record):
     """A node as recorded; `engine.model.Node` adds who uses it."""
 
     chain_id: str
@@ -30,7 +31,7 @@ class NodeRow(NamedTuple):
     comment: str
 
 
-class ManifestRow(NamedTuple):
+class ManifestRow(Record):
     """A manifest and its configuration, as bytes."""
 
     digest: str
@@ -41,7 +42,7 @@ class ManifestRow(NamedTuple):
     chain_id: str
 
 
-class LayerRow(NamedTuple):
+class LayerRow(Record):
     """One layer of a manifest: the node that it makes and the blob that it came as."""
 
     chain_id: str
@@ -52,7 +53,7 @@ class LayerRow(NamedTuple):
     """Whether the blob is kept; otherwise the layer's tree gives its bytes."""
 
 
-class ContainerRow(NamedTuple):
+class ContainerRow(Record):
     """A container as recorded: what never changes while it runs."""
 
     id: str

@@ -14,8 +14,8 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from engine.record import Record
 from engine.store.database import no_space
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
@@ -24,7 +24,7 @@ from engine.store.layout import Layout
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Area(NamedTuple):
+class Area(Record):
     """A staging directory and the lock that keeps it: child processes that work in it inherit the lock."""
 
     path: str

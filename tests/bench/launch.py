@@ -33,7 +33,7 @@ def _in_process(place: Place, tree: str) -> Result:
     cases = [Case(name, _runner(command)) for name, command in bare.items() if command]
     absent = [name for name, command in bare.items() if not command]
     without = f" ({', '.join(absent)}: not here, or refused by this machine's cgroups)" if absent else ""
-    with Engine(place.root.path, cgroup_parent=place.cgroup_parent) as engine:
+    with Engine(place.root.path, cgroup_parent=place.cgroup_parent, launcher=True) as engine:
         cases.insert(0, Case("containers.run", lambda: engine.containers.run(TRUE, attach=True)))
         return measure(
             f"run true, no network, in a warm process{without}",

@@ -1,0 +1,45 @@
+"""How a process that watches something leaves whoever forked it."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import signal
+from collections.abc import Sequence
+
+from engine.kernel import process, syscalls
+from engine.kernel.channel import Channel
+
+CONTROL = 3
+"""The descriptor of the control socket, the only one that a monitor takes along from whoever forked it."""
+IGNORED = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGTSTP),
+    signal.SIGXFSZ,
+)
+"""What a monitor ignores, and Python; `isolate` leaves no other signal so."""
+
+
+def isolate(control: Channel, streams: Sequence[int] = ()) -> list[int]:
+    """Leave session, terminal, directory and descriptors of whoever forked us.
+
+    The control socket becomes descriptor CONTROL, *streams* the ones after it, which are returned.
+    """
+    gc.disable()
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    signal.set_wakeup_fd(-1)
+    process.default_signals()
+    for ignored in IGNORED:
+        signal.signal(ignored, signal.SIG_IGN)
+    kept = [control.detach(), *streams]
+    first_free = CONTROL + len(kept)
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first_free) for descriptor in kept]
+    places = [os.dup2(held, CONTROL + number, inheritable=False) for number, held in enumerate(high)]
+    syscalls.close_range(first_free)
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
+    return places[1:]

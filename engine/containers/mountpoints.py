@@ -42,13 +42,6 @@ def wanted(plan: Plan) -> list[tuple[str, bool]]:
     return found
 
 
-def lacks_cwd(root: int, plan: Plan) -> bool:
-    """Whether the rootfs itself must have the working directory, and does not."""
-    if _covered(plan.program.cwd, [step.destination for step in plan.steps], itself=True):
-        return False
-    return bool(missing(root, [(plan.program.cwd, True)]))
-
-
 def _covered(path: str, mounts: Iterable[str], itself: bool = False) -> bool:
     """Whether *path* lies in one of *mounts*."""
     return any(path.startswith(f"{other}/") or (itself and path == other) for other in mounts)

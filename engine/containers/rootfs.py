@@ -69,29 +69,36 @@ def build(plan: Plan, stack: Stack, cgroups: Sequence[CgroupView]) -> Made:
     Raises OSError or LaunchError with a sentence for the first thing that cannot be done.
     """
     mount.mount(None, "/", None, mount.MS_REC | mount.MS_PRIVATE)
-    lowers = (stack.init, *stack.lowers) if os.listdir(stack.init) else stack.lowers
-    try:
-        return _build(plan, stack, lowers, cgroups)
-    except FileNotFoundError:
-        # The image lacks a mount point: make all that it lacks, and begin again.
-        _make_mount_points(plan, stack)
-    return _build(plan, stack, (stack.init, *stack.lowers), cgroups)
+    return _furnish(_overlay(plan, stack), plan, cgroups)
 
 
-def _make_mount_points(plan: Plan, stack: Stack) -> None:
-    mount.unmount(stack.target, mount.MNT_DETACH)
-    mount.mount_overlay(stack.lowers, stack.upper, stack.work, stack.target)
-    root = _open_directory(stack.target)
-    mountpoints.make(root, mountpoints.missing(root, mountpoints.wanted(plan)), stack.init)
+def _overlay(plan: Plan, stack: Stack) -> int:
+    """Mount the overlay, with every mount point that the image lacks; a descriptor of its root.
+
+    They are looked for before anything is mounted on it: finding out halfway costs all of that twice.
+    """
+    lowers = (stack.init, *stack.lowers)
+    places = mountpoints.wanted(plan)
+    with_init = bool(os.listdir(stack.init))
+    root = _mount_overlay(stack, lowers if with_init else stack.lowers)
+    if not mountpoints.missing(root, places):
+        return root
+    if with_init:  # made only in part: a lower of an overlay that is mounted must not change
+        os.close(root)
+        mount.unmount(stack.target)
+        root = _mount_overlay(stack, stack.lowers)
+    mountpoints.make(root, mountpoints.missing(root, places), stack.init)
     os.close(root)
     mount.unmount(stack.target)
+    return _mount_overlay(stack, lowers)
 
 
-def _build(plan: Plan, stack: Stack, lowers: Sequence[str], cgroups: Sequence[CgroupView]) -> Made:
+def _mount_overlay(stack: Stack, lowers: Sequence[str]) -> int:
     mount.mount_overlay(lowers, stack.upper, stack.work, stack.target)
-    root = _open_directory(stack.target)
-    if plan.program.cwd != "/" and mountpoints.lacks_cwd(root, plan):
-        raise FileNotFoundError(plan.program.cwd)
+    return _open_directory(stack.target)
+
+
+def _furnish(root: int, plan: Plan, cgroups: Sequence[CgroupView]) -> Made:
     null = pts = None
     for step in plan.steps:
         if step.kind == "bind":

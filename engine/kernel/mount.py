@@ -147,8 +147,9 @@ def overlay_tree(lowers: Sequence[str], upper: str, work: str) -> int:
     try:
         for lower in lowers:
             _configure(context, "lowerdir+", lower)
-        _configure(context, "upperdir", upper)
-        _configure(context, "workdir", work)
+        # Unlike lowerdir+, these two are unescaped by the kernel.
+        for key, path in (("upperdir", upper), ("workdir", work)):
+            _configure(context, key, path.replace("\\", "\\\\"))
         for option in OPTIONS.split(","):
             key, _, value = option.partition("=")
             _configure(context, key, value)

@@ -46,7 +46,7 @@ def apart(work: Callable[[], None]) -> None:
 
 @pytest.mark.parametrize("way", [by_parameters, mount.mount_overlay_by_options, mount.mount_overlay])
 @pytest.mark.parametrize("count", [1, 3, 128])
-@pytest.mark.parametrize("name", ["plain", "with:colon,comma", "long" * 40])
+@pytest.mark.parametrize("name", ["plain", "with:colon,comma", "back\\sla\\\\sh", "long" * 40])
 def test_overlay(tmp_path: Path, way: Way, count: int, name: str) -> None:
     def work() -> None:
         base = str(tmp_path)

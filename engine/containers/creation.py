@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+from _sqlite3 import Connection
 from collections.abc import Sequence
 
 from engine.containers import names
@@ -42,7 +43,7 @@ def create(store: Store, options: LaunchOptions, *, cgroup_parent: str, availabl
     _check(options)
     connection = store.connection
     chain_id, manifest = reference.resolve_image(connection, options.image)
-    image = records.manifest_config(connection, manifest) if manifest else {}
+    image = _configuration(connection, chain_id, manifest)
     chain = records.lineage(connection, chain_id)
     lowers = tuple(store.layout.tree(node) for node in chain)
     container_id = os.urandom(32).hex()
@@ -78,6 +79,15 @@ def create(store: Store, options: LaunchOptions, *, cgroup_parent: str, availabl
             raise no_space(store.layout) from error
         raise
     return Made(row, lowers)
+
+
+def _configuration(connection: Connection, chain_id: str, manifest: str | None) -> JSON:
+    """What the image says; for a node that no image names, what one says that has it among its layers."""
+    if manifest is not None:
+        return records.manifest_config(connection, manifest)
+    from engine.oci.configuration import configuration
+
+    return configuration(connection, chain_id, None)
 
 
 def _check(options: LaunchOptions) -> None:

@@ -21,7 +21,8 @@ class Standby:
 
     def __init__(self, kind: Literal["start", "exec"]) -> None:
         self._channel, theirs = pair()
-        if os.fork() == 0:
+        self._pid = os.fork()
+        if self._pid == 0:
             _stand_by(kind, theirs)
         theirs.close()
 

@@ -15,6 +15,7 @@ from engine.images.publication import NewManifest, NewNode, VanishedError, publi
 from engine.layers.capture import Captured, capture_layer
 from engine.model import JSON
 from engine.oci import documents, reference
+from engine.oci.configuration import configuration
 from engine.store.clock import now
 from engine.store.faults import point
 from engine.store.records import ContainerRow, LayerRow, NodeRow
@@ -48,7 +49,7 @@ def commit(store: Store, wanted: Commit) -> str:
     tag = reference.normalise(wanted.name) if wanted.name is not None else None
     parent = wanted.container
     with store.read() as connection:
-        config = forest.configuration(connection, parent.chain_id, parent.manifest)
+        config = configuration(connection, parent.chain_id, parent.manifest)
         below = forest.layers(connection, parent.chain_id, parent.manifest)
     if len(below) >= documents.MAX_LAYERS:
         raise ConflictError(

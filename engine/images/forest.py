@@ -6,8 +6,9 @@ import json
 import sqlite3
 from collections import defaultdict
 
-from engine.images import history
 from engine.model import JSON, Image, Node
+from engine.oci import history
+from engine.oci.configuration import configuration, covering_manifest
 from engine.store import records
 from engine.store.records import NodeRow
 
@@ -67,43 +68,10 @@ def images(connection: sqlite3.Connection) -> list[Image]:
     return [Image(name, digest, chain_id, json.loads(config)) for name, digest, chain_id, config in found]
 
 
-def configuration(connection: sqlite3.Connection, chain_id: str, manifest: str | None) -> JSON:
-    """The image configuration that the node *chain_id* is used with.
-
-    That of *manifest*; for a node that is only a layer of other images, one derived from such an image: its
-    machine and environment, its layers and history up to this node, and no command.
-    """
-    if manifest is not None:
-        return records.manifest_config(connection, manifest)
-    depth = len(records.lineage(connection, chain_id))
-    whole = records.manifest_config(connection, _covering_manifest(connection, chain_id))
-    config: JSON = {
-        key: whole[key] for key in ("architecture", "variant", "os", "os.version") if key in whole
-    }
-    entries = history.truncated(whole.get("history") or [], depth)
-    if entries and entries[-1].get("created"):
-        config["created"] = entries[-1]["created"]
-    environment = (whole.get("config") or {}).get("Env")
-    config["config"] = {"Env": environment} if environment else {}
-    config["rootfs"] = {"type": "layers", "diff_ids": whole["rootfs"]["diff_ids"][:depth]}
-    config["history"] = entries
-    return config
-
-
 def layers(connection: sqlite3.Connection, chain_id: str, manifest: str | None) -> list[records.LayerRow]:
     """The layers up to *chain_id*, bottom first, as *manifest*, or another that has them, describes them."""
-    rows = records.manifest_layers(connection, manifest or _covering_manifest(connection, chain_id))
+    rows = records.manifest_layers(connection, manifest or covering_manifest(connection, chain_id))
     return rows[: len(records.lineage(connection, chain_id))]
-
-
-def _covering_manifest(connection: sqlite3.Connection, chain_id: str) -> str:
-    """A manifest that has the node *chain_id* among its layers: there is one for each node, always."""
-    row = connection.execute(
-        "SELECT manifest FROM manifest_layers WHERE chain_id = ? ORDER BY position DESC, manifest LIMIT 1",
-        (chain_id,),
-    ).fetchone()
-    digest: str = row[0]
-    return digest
 
 
 def history_of(connection: sqlite3.Connection, chain_id: str, manifest: str | None) -> list[JSON]:

@@ -56,11 +56,11 @@ class Images:
 
     def get(self, name: str) -> Image:
         """What *name* means, with its configuration: a derived one for a mere part of images."""
-        from engine.images import forest
+        from engine.oci.configuration import configuration
 
         with self._store.read() as connection:
             chain_id, manifest = reference.resolve_image(connection, name)
-            config = forest.configuration(connection, chain_id, manifest)
+            config = configuration(connection, chain_id, manifest)
         return Image(name, manifest or "", chain_id, config)
 
     def history(self, name: str) -> Documents:

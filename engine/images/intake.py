@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from engine.errors import StoreError
-from engine.images import history
 from engine.images.publication import NewBlob, NewManifest, NewNode, VanishedError, has_blob, publish_images
 from engine.images.unpacking import Job, Unpacked
 from engine.layers.apply import adopt_parents
 from engine.layers.compression import codec_of
 from engine.model import JSON
-from engine.oci import documents
+from engine.oci import documents, history
 from engine.oci.archive import Extent, read_extent
 from engine.oci.bundle import BundledImage, BundledLayer
 from engine.store import records

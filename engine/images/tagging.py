@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.images import forest
 from engine.images.manifests import new_manifest
 from engine.oci import reference
+from engine.oci.configuration import configuration
 from engine.store import records
 from engine.store.clock import now
 from engine.store.store import Store
@@ -28,7 +29,7 @@ def ensure_manifest(store: Store, source: str) -> str:
         return digest
     with store.write() as writing:
         layers = forest.layers(writing, chain_id, None)
-        document = forest.configuration(writing, chain_id, None)
+        document = configuration(writing, chain_id, None)
         manifest = new_manifest(document, layers, chain_id, ())
         records.add_manifest(writing, manifest.row, manifest.layers)
     return manifest.row.digest

@@ -56,6 +56,19 @@ def test_codes_of_what_cannot_run(engine: Engine) -> None:
     assert engine.containers.list() == []
 
 
+def test_a_node_without_a_tag_has_the_environment_of_an_image_above_it(engine: Engine) -> None:
+    first = start(engine)
+    lower = engine.changes.commit(first, "lower:1", changes=["ENV COLOUR=red"])
+    second = start(engine, image="lower:1")
+    engine.changes.commit(second, "upper:1")
+    for container in (first, second):
+        engine.containers.remove(container, force=True)
+    engine.images.remove(["lower:1"])
+    [node] = [node for node in engine.images.forest() if node.chain_id == lower.chain_id]
+    assert node.tags == ()
+    assert run(engine, "sh", "-c", "echo $COLOUR", image=node.chain_id).out == "red\n"
+
+
 def test_a_failed_start_is_remembered(engine: Engine) -> None:
     with pytest.raises(CommandNotFoundError):
         start(engine, "nope", name="f")

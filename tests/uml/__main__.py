@@ -143,7 +143,7 @@ def relay(process: subprocess.Popen[bytes], deadline: float) -> None:
 
 def show(line: bytes) -> None:
     """Print one line of the console; not the few that the kernel writes about itself at its start and end."""
-    if not re.match(rb"(Core dump limits|Checking |reboot: |sysrq: |\[ *\d+\.\d+\])", line) and line:
+    if not re.match(rb"(Core dump limits|Checking |reboot: |sysrq: )", line) and line:
         print(line.decode(errors="replace"), flush=True)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,19 @@ def add_layer(engine: Engine, parent: str | None, name: str) -> tuple[str, str]:
     os.makedirs(tree)
     with engine.store.write() as connection:
         records.add_node(connection, records.NodeRow(chain, parent, diff, 0, 0, clock.now(), name, ""))
+        add_image(connection, chain)
     return chain, tree
+
+
+def add_image(connection: sqlite3.Connection, chain: str) -> None:
+    """An image without a name, as each node has one; its configuration says nothing."""
+    nodes = [records.node_row(connection, node) for node in reversed(records.lineage(connection, chain))]
+    diffs = [node.diff_id for node in nodes if node]
+    config = json.dumps({"rootfs": {"type": "layers", "diff_ids": diffs}}).encode()
+    layers = [records.LayerRow(node.chain_id, node.diff_id, 0, "", False) for node in nodes if node]
+    records.add_manifest(
+        connection, records.ManifestRow(f"sha256:{chain[-8:]}", "", b"", "", config, chain), layers
+    )
 
 
 def test_a_hundred_and_twenty_eight_layers(root: Root) -> None:

@@ -51,7 +51,10 @@ def launching() -> Iterator[None]:
 def say(message: str) -> None:
     """One line on stderr, whatever *message* holds: names come from archives and containers."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()  # it may be what *message* tells of
     sys.stderr.write(f"cowl: error: {line}\n")
 
 

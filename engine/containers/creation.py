@@ -12,6 +12,7 @@ from _sqlite3 import Connection
 from collections.abc import Sequence
 
 from engine.containers import names
+from engine.containers.ending import signal_number
 from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
 from engine.kernel.channel import gethostname
 from engine.model import JSON, LaunchOptions
@@ -95,6 +96,8 @@ def _check(options: LaunchOptions) -> None:
         check_name(options.name)
     if options.hostname is not None and not re.fullmatch(_HOSTNAME, options.hostname):
         raise UsageError(f"{options.hostname!r} is no host name", hint="letters, digits, - and . up to 64")
+    if options.stop_signal is not None:
+        signal_number(options.stop_signal)
     for volume in options.volumes:
         if not volume.source.startswith("/"):
             raise UsageError(f"the volume {volume.source} is not absolute", hint="name a path of the host")

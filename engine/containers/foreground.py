@@ -111,6 +111,15 @@ def _noted(_number: int, _frame: FrameType | None) -> None:
 
 def write_all(descriptor: int, data: bytes) -> bool:
     """Write all of *data*, waiting for descriptors that do not block; False when nobody reads any more."""
+    try:
+        deliver(descriptor, data)
+    except OSError:
+        return False
+    return True
+
+
+def deliver(descriptor: int, data: bytes) -> None:
+    """As `write_all`, but raises the OSError of what cannot be written."""
     view = memoryview(data)
     while view:
         try:
@@ -119,9 +128,6 @@ def write_all(descriptor: int, data: bytes) -> bool:
             poller = select.poll()
             poller.register(descriptor, select.POLLOUT)
             poller.poll()
-        except OSError:
-            return False
-    return True
 
 
 class Foreground:
@@ -151,7 +157,11 @@ class Foreground:
                 raise LaunchError("cannot start the container", "its monitor was killed")
 
     def run(self) -> ProcessExit | Detached:
-        """Carry the streams until the container has ended or is let go of."""
+        """Carry the streams until the container has ended or is let go of.
+
+        Raises the OSError of a standard output that takes no more (a terminal that went is only passed over);
+        called again, goes on without it.
+        """
         names = (*_FORWARDED, "WINCH") if self._tty else tuple(_FORWARDED)
         with contextlib.ExitStack() as stack:
             signals = stack.enter_context(Signals(names if self._forward else ("WINCH",)))
@@ -229,6 +239,20 @@ class Foreground:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._control.send(packet)
 
+    def kill(self) -> None:
+        """End the container at once."""
+        self._send(request.SIGNAL + bytes([signal.SIGKILL]))
+
+    def _put_out(self, body: bytes) -> None:
+        if self._streams.stdout is None:
+            return
+        try:
+            deliver(self._streams.stdout, body)
+        except OSError:
+            self._streams = self._streams._replace(stdout=None)
+            if not self._tty:
+                raise
+
     def _receive(self) -> ProcessExit | None:
         try:
             packet = self._control.recv(request.MAX_PACKET + 1)
@@ -236,8 +260,7 @@ class Foreground:
             packet = b""
         kind, body = packet[:1], packet[1:]
         if kind == request.STDOUT:
-            if self._streams.stdout is not None and not write_all(self._streams.stdout, body):
-                self._streams = self._streams._replace(stdout=None)
+            self._put_out(body)
         elif kind == request.STDERR:
             if self._streams.stderr is not None and not write_all(self._streams.stderr, body):
                 self._streams = self._streams._replace(stderr=None)

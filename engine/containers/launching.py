@@ -99,7 +99,15 @@ class Launchpad:
                 control = stack.enter_context(self.hand_over(launch, [], orphan=False))
                 watching = Foreground(control, streams, tty=row.options.tty, interactive=interactive)
                 watching.wait_started()
-            ended = watching.run()
+            unheard: OSError | None = None
+            try:
+                ended = watching.run()
+            except OSError as error:  # `| head -1`: like any program there, what is not to stay ends
+                if not row.options.auto_remove:
+                    raise
+                unheard = error
+                watching.kill()
+                ended = watching.run()
             if isinstance(ended, Detached):
                 return INTERRUPTED if ended.impatient else 0
             if row.options.auto_remove:
@@ -107,6 +115,8 @@ class Launchpad:
             wait_clean(control)
             with contextlib.suppress(OSError):
                 control.send(REMOVED)
+        if unheard is not None:
+            raise unheard
         return ended.exit_code
 
     @contextlib.contextmanager
@@ -141,6 +151,6 @@ class Launchpad:
 
 
 def erase_failed(store: Store, row: records.ContainerRow) -> None:
-    """An auto_remove container that did not start is gone again."""
-    if row.options.auto_remove:
+    """An auto_remove container that did not start is gone again; one that lost only its monitor stays."""
+    if row.options.auto_remove and not state.derive(store.layout.container(row.id)).active:
         removal.erase(store.layout, store.connection, row.id)

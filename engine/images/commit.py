@@ -77,7 +77,7 @@ def _describe(
 ) -> tuple[NodeRow, NewManifest]:
     """The records of the new node and of its manifest."""
     created = now()
-    command = shlex.join(wanted.container.command)
+    command = shlex.join(wanted.container.command).encode(errors="replace").decode()  # records are UTF-8
     document = _derived(wanted, config, len(below), captured.diff_id, created, command)
     chain_id = documents.chain_ids(document["rootfs"]["diff_ids"])[-1]
     layers = (

@@ -57,6 +57,24 @@ def test_a_container_outlives_its_monitor(engine: Engine, root: Root) -> None:
     assert not find(root)
 
 
+def test_a_foreground_container_that_lost_its_monitor_can_be_removed(engine: Engine, root: Root) -> None:
+    words = ["run", "--rm", "--name", "x", "starter", "sh", "-c", "echo up; sleep 1000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", *words],
+        env=roots.environment(root),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == b"up\n"
+        kill_monitor(engine, "x")
+        assert command.wait(10) == 125
+    assert engine.containers.get("x").state == "running"
+    engine.containers.remove("x", force=True)
+    assert not find(root)
+
+
 def test_an_end_that_nobody_saw_is_said_so(engine: Engine, root: Root) -> None:
     name = start(engine)
     kill_monitor(engine, name)

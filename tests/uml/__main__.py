@@ -23,7 +23,7 @@ from typing import NamedTuple
 KERNEL = "linux.uml"
 CHECKOUT = Path(__file__).resolve().parents[2]
 MEMORY = os.environ.get("UML_MEMORY", "2G")
-LIMIT_SECONDS = float(os.environ.get("UML_SECONDS", "600"))
+LIMIT_SECONDS = float(os.environ.get("UML_SECONDS", "1800"))
 CHOSEN = (
     "tests/kernel",
     "tests/containers",

@@ -102,11 +102,12 @@ class Launchpad:
             unheard: OSError | None = None
             try:
                 ended = watching.run()
-            except OSError as error:  # `| head -1`: like any program there, what is not to stay ends
-                if not row.options.auto_remove:
-                    raise
-                unheard = error
-                watching.kill()
+            except OSError as error:
+                # `| head -1`: what is not to stay ends with its reader; else its log has what it says.
+                if row.options.auto_remove:
+                    watching.kill()
+                if row.options.auto_remove or not isinstance(error, BrokenPipeError):
+                    unheard = error
                 ended = watching.run()
             if isinstance(ended, Detached):
                 return INTERRUPTED if ended.impatient else 0

@@ -17,7 +17,7 @@ from engine.kernel import cgroup, process
 from engine.model import LaunchOptions
 from tests.support import roots
 from tests.support.captures import run, start, wait_for
-from tests.support.traces import Root, find
+from tests.support.traces import Root, find, settle
 
 pytestmark = pytest.mark.kernel
 
@@ -54,7 +54,7 @@ def test_a_container_outlives_its_monitor(engine: Engine, root: Root) -> None:
     assert engine.containers.exec(name, ["true"]) == 0
     engine.containers.remove(name, force=True)
     assert engine.containers.list() == []
-    assert not find(root)
+    assert not settle(root)
 
 
 def test_a_foreground_container_that_lost_its_monitor_can_be_removed(engine: Engine, root: Root) -> None:
@@ -72,7 +72,7 @@ def test_a_foreground_container_that_lost_its_monitor_can_be_removed(engine: Eng
         assert command.wait(10) == 125
     assert engine.containers.get("x").state == "running"
     engine.containers.remove("x", force=True)
-    assert not find(root)
+    assert not settle(root)
 
 
 def test_an_end_that_nobody_saw_is_said_so(engine: Engine, root: Root) -> None:
@@ -96,7 +96,7 @@ def test_stop_works_without_a_monitor(engine: Engine, root: Root) -> None:
     kill_monitor(engine, name)
     engine.containers.stop(name, timeout=0.1)
     assert engine.containers.get(name).state == "exited"
-    assert not find(root).cgroups
+    assert not settle(root).cgroups
 
 
 def test_after_a_reboot_nothing_runs(engine: Engine, root: Root) -> None:
@@ -130,7 +130,7 @@ def test_a_monitor_killed_at(engine: Engine, root: Root, point: str, monkeypatch
     engine.containers.start(made.id)
     assert engine.containers.wait(made.id) == 0
     engine.containers.remove(made.id)
-    assert not find(root)
+    assert not settle(root)
 
 
 @pytest.mark.parametrize("point", START_POINTS)
@@ -146,7 +146,7 @@ def test_rm_after_a_monitor_killed_at(
     monkeypatch.delenv("COWL_FAULT")
     time.sleep(0.15)
     engine.containers.remove(made.id, force=True)
-    assert not find(root)
+    assert not settle(root)
     assert os.listdir(root.layout.containers) == []
 
 
@@ -169,7 +169,7 @@ def test_a_remover_killed_at(engine: Engine, root: Root, point: str) -> None:
         assert run(again, "true").code == 0
     with Engine(root.path):
         assert os.listdir(root.layout.trash) == []
-    assert not find(root)
+    assert not settle(root)
 
 
 def test_a_container_outlives_its_launcher(engine: Engine) -> None:

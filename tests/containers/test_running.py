@@ -20,7 +20,7 @@ from engine.errors import (
 )
 from engine.model import LaunchOptions, Limits, Volume
 from tests.support.captures import capture, execute, run, start, wait_for
-from tests.support.traces import Root, find
+from tests.support.traces import Root, settle
 
 pytestmark = pytest.mark.kernel
 
@@ -96,12 +96,12 @@ def test_life_of_a_container(engine: Engine, root: Root) -> None:
     ended = engine.containers.get(made.id)
     assert (ended.state, ended.exit_code, ended.error, ended.pid) == ("exited", 9, "", None)
     assert ended.started and ended.finished and ended.started < ended.finished
-    assert not find(root).cgroups
+    assert not settle(root).cgroups
     engine.containers.start(made.id)
     assert engine.containers.get(made.id).state == "running"
     engine.containers.remove(made.id, force=True)
     assert engine.containers.list() == []
-    assert not find(root)
+    assert not settle(root)
     assert os.listdir(root.layout.containers) == []
     assert os.listdir(root.layout.trash) == []
 

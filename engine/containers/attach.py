@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -23,17 +24,15 @@ def connect(paths: ContainerPaths, name: str) -> Channel:
 
 
 def _connect(paths: ContainerPaths) -> Channel:
-    channel = Channel(AF_UNIX, SOCK_SEQPACKET)
-    try:
+    with contextlib.ExitStack() as unless_connected:
+        channel = unless_connected.enter_context(Channel(AF_UNIX, SOCK_SEQPACKET))
         # By the directory's descriptor: sun_path ends at 108 bytes (unix(7)).
         directory = os.open(paths.run, os.O_PATH | os.O_CLOEXEC)
         try:
             channel.connect(f"{mount.by_descriptor(directory)}/{os.path.basename(paths.socket)}")
         finally:
             os.close(directory)
-    except BaseException:
-        channel.close()
-        raise
+        unless_connected.pop_all()
     return channel
 
 

@@ -138,7 +138,8 @@ def _begin(
     """From the fork to the exec of the program. Raises whatever stopped it, with nothing left running."""
     child = _fork(launch, plan, group, paths)
     master: int | None = None
-    try:
+    with contextlib.ExitStack() as unless_begun:
+        unless_begun.callback(_kill, child)
         point("start.after-fork")
         _record_start(paths, child.pid, plan, group, started)
         point("start.after-record")
@@ -160,13 +161,15 @@ def _begin(
         # The channel closes by itself when the exec succeeds.
         if data := child.channel.recv(request.MAX_PACKET):
             raise request.raise_failure(data[1:])
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
-        os.waitpid(child.pid, 0)
-        raise
+        unless_begun.pop_all()
     child.channel.close()
     return child, pump
+
+
+def _kill(child: Child) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+    os.waitpid(child.pid, 0)
 
 
 def _fork(launch: Launch, plan: Plan, group: cgroup.Cgroup, paths: ContainerPaths) -> Child:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from engine import errors
@@ -63,20 +63,24 @@ def create(
     hierarchies = hierarchies or detect()
     cgroup = locate(path, hierarchies)
     made: list[str] = []
-    try:
+    with contextlib.ExitStack() as unless_made:
+        unless_made.callback(_unmake, cgroup, made)
         for controller, directory in cgroup.directories.items():
             if directory not in made and not (controller == "cpuset" and cgroup.version == 1):
                 cgroup_tree.make_leaf(cgroup, directory)
                 made.append(directory)
         apply(cgroup, resources or {})
-    except BaseException:
-        # `apply` may have made the cpuset; if it is another's, so was what kept us from making the rest.
-        for directory in cgroup.places if len(made) >= len(cgroup.places) - 1 else made:
-            with contextlib.suppress(OSError):
-                os.rmdir(directory)
-        cgroup_tree.remove_parents(cgroup)
-        raise
+        unless_made.pop_all()
     return cgroup
+
+
+def _unmake(cgroup: Cgroup, made: Sequence[str]) -> None:
+    """Take away what was *made* of a cgroup that could not be had."""
+    # `apply` may have made the cpuset; if it is another's, so was what kept us from making the rest.
+    for directory in cgroup.places if len(made) >= len(cgroup.places) - 1 else made:
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+    cgroup_tree.remove_parents(cgroup)
 
 
 def into_cgroup(cgroup: Cgroup) -> int | None:

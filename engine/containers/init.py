@@ -61,6 +61,8 @@ def tell(channel: Channel, error: BaseException) -> None:
 
 def _prepare(plan: Plan, stack: rootfs.Stack, cgroup: Joinable, stdio: Stdio, channel: Channel) -> None:
     join(cgroup.entries)
+    for kind, path in plan.joined:
+        namespaces.enter(path, kind)
     if plan.namespaces & namespaces.CLONE_NEWCGROUP:
         namespaces.unshare(namespaces.CLONE_NEWCGROUP)
     os.setsid()

@@ -52,6 +52,7 @@ _PROPAGATION = {
     "unbindable": mount.MS_UNBINDABLE,
     "runbindable": mount.MS_UNBINDABLE | mount.MS_REC,
 }
+_JOINED_BY_THE_CHILD = (namespaces.CLONE_NEWNET, namespaces.CLONE_NEWIPC, namespaces.CLONE_NEWUTS)
 
 
 class Step(Record):
@@ -118,6 +119,8 @@ class Plan(Record):
     resources: JSON
     no_devices: bool = False
     """Whether device nodes of the rootfs must not work."""
+    joined: tuple[tuple[int, str], ...] = ()
+    """Namespaces that exist already: their CLONE_NEW… bit, and the path of a file that is one (nsfs)."""
 
 
 def without_devices(plan: Plan) -> Plan:
@@ -150,10 +153,17 @@ def plan_of(spec: JSON) -> Plan:
 def _plan(spec: JSON) -> Plan:
     linux = spec["linux"]
     flags = 0
+    joined: list[tuple[int, str]] = []
     for entry in linux["namespaces"]:
+        kind = namespaces.BY_TYPE[entry["type"]]
+        if flags & kind or any(kind == other for other, _ in joined):
+            raise LaunchError("config.json is malformed", f"the {entry['type']} namespace is named twice")
         if entry.get("path"):
-            raise LaunchError(f"cannot join the namespace {entry['path']}", "only new ones are supported")
-        flags |= namespaces.BY_TYPE[entry["type"]]
+            if kind not in _JOINED_BY_THE_CHILD:
+                raise LaunchError(f"cannot join the {entry['type']} namespace {entry['path']}")
+            joined.append((kind, entry["path"]))
+        else:
+            flags |= kind
     if not flags & namespaces.CLONE_NEWNS:
         raise LaunchError("config.json is malformed", "it has no mount namespace")
     return Plan(
@@ -169,6 +179,7 @@ def _plan(spec: JSON) -> Plan:
         program=program_of(spec["process"], spec.get("annotations", {}).get(USER_ANNOTATION, "")),
         cgroup_path=linux["cgroupsPath"],
         resources=linux.get("resources", {}),
+        joined=tuple(joined),
     )
 
 

@@ -68,6 +68,18 @@ def setns(descriptor: int, flags: int) -> None:
     syscalls.call("enter the container's namespaces", syscalls.number("setns"), descriptor, flags)
 
 
+def enter(path: str, kind: int) -> None:
+    """Enter the one namespace that the file *path* is, of the CLONE_NEW… *kind* (setns(2)).
+
+    Raises OSError: EINVAL when it is no namespace of that kind.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.call(f"enter the namespace {path}", syscalls.number("setns"), descriptor, kind)
+    finally:
+        os.close(descriptor)
+
+
 def pivot_root(descriptor: int) -> None:
     """Make the mount that *descriptor* is open on the root, and let go of the old one (pivot_root(2)).
 

@@ -9,6 +9,7 @@ import select
 import signal
 
 from engine.containers import request
+from engine.containers.filters import filter_of
 from engine.containers.foreground import Keys, Signals, Streams, flush_standard, write_all
 from engine.containers.launching import Launchpad
 from engine.containers.request import Join
@@ -53,6 +54,7 @@ def execute(
     if spec is None or facts.who is None:
         raise LaunchError("cannot exec in the container", "it is being removed")
     rows, columns = _size(streams) if options.tty else (24, 80)
+    held = filter_of(spec["linux"].get("seccomp"), paths.filters)
     join = Join(
         id=container_id,
         pid=facts.who.pid,
@@ -60,6 +62,8 @@ def execute(
         cgroup=facts.cgroup,
         process=_process(spec, options, facts.no_devices),
         user=spec.get("annotations", {}).get(USER_ANNOTATION, "") if options.user is None else options.user,
+        filter=held.program.hex(),
+        filter_flags=held.flags,
         rows=rows,
         columns=columns,
     )

@@ -15,7 +15,7 @@ from engine.containers import request, rootfs, users
 from engine.containers.isolation import IGNORED
 from engine.containers.plan import Plan, Program
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
-from engine.kernel import capabilities, mount, namespaces, process, syscalls, terminal
+from engine.kernel import capabilities, mount, namespaces, process, seccomp, syscalls, terminal
 from engine.kernel.cgroup import join
 from engine.kernel.channel import Channel, sethostname
 from engine.record import Record
@@ -146,8 +146,8 @@ def execute(program: Program, user: users.User, stdio: Stdio) -> NoReturn:
     os.umask(program.umask)
     _limits(program)
     _enter(program.cwd)
-    _become_user(program, user)
     process.reset_signals(IGNORED)
+    _become_user(program, user)
     _exec(program.args, environment)
 
 
@@ -196,22 +196,31 @@ def _no_directory(path: str, error: OSError) -> NotExecutableError:
 
 
 def _become_user(program: Program, user: users.User) -> None:
+    """The identity, the capabilities, and last the filter: nothing but exec need pass it.
+
+    Without no_new_privs a filter takes CAP_SYS_ADMIN, which is then held until it is installed.
+    """
     capabilities.drop_bounding(program.bounding)
     capabilities.clear_ambient()
     groups = tuple(dict.fromkeys((*user.groups, *program.groups)))
     os.setgroups(groups)
     os.setresgid(user.gid, user.gid, user.gid)
-    if user.uid:
-        # setresuid from 0 empties the permitted and effective sets, just as docker has it for such users.
-        os.setresuid(user.uid, user.uid, user.uid)
-        capabilities.set_sets(0, 0, 0)
-    else:
-        os.setresuid(0, 0, 0)
-        capabilities.set_sets(program.effective, program.permitted, program.inheritable)
-        if program.ambient:
-            capabilities.raise_ambient(program.ambient)
+    # setresuid from 0 empties the permitted and effective sets, just as docker has it for such users.
+    sets = (0, 0, 0) if user.uid else (program.effective, program.permitted, program.inheritable)
+    held = capabilities.SYS_ADMIN if program.filter.program and not program.no_new_privileges else 0
+    if held and user.uid:
+        process.keep_capabilities()
+    os.setresuid(user.uid, user.uid, user.uid)
+    effective, permitted, inheritable = sets
+    capabilities.set_sets(effective | held, permitted | held, inheritable)
+    if program.ambient and not user.uid:
+        capabilities.raise_ambient(program.ambient)
     if program.no_new_privileges:
         process.forbid_new_privileges()
+    if program.filter.program:
+        seccomp.install(program.filter)
+    if held and not permitted & held:
+        capabilities.set_sets(effective, permitted, inheritable)
 
 
 def _exec(args: Sequence[str], environment: dict[str, str]) -> NoReturn:

@@ -16,7 +16,7 @@ from engine.containers.isolation import CONTROL, isolate
 from engine.containers.plan import Program, program_of
 from engine.containers.request import Join
 from engine.errors import CowlError, LaunchError
-from engine.kernel import cgroup, namespaces, process, syscalls
+from engine.kernel import cgroup, namespaces, process, seccomp, syscalls
 from engine.kernel.channel import Channel, pair
 from engine.kernel.terminal import Size
 
@@ -63,7 +63,9 @@ def _serve(join: Join, control: Channel, streams: list[int]) -> None:
 def _join(join: Join, control: Channel, streams: list[int]) -> None:
     process.hide()
     process.set_name("cowl-exec")
-    program = program_of(join.process, join.user)
+    program = program_of(
+        join.process, join.user, seccomp.Filter(bytes.fromhex(join.filter), join.filter_flags)
+    )
     who = process.Identity(join.pid, join.pid_start)
     pidfd = process.open_pidfd(who)
     if pidfd is None:

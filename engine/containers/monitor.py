@@ -85,7 +85,7 @@ def _watch(launch: Launch, control: Channel, launcher: Channel | None = None) ->
     try:
         lock = _take_lock(paths)
         with open(paths.config, "rb") as file:
-            plan = plan_of(json.load(file))
+            plan = plan_of(json.load(file), paths.filters)
         group = _make_cgroup(plan)
         if not devices.restrict(group, plan.resources.get("devices", ())):
             plan = without_devices(plan)

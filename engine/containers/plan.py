@@ -9,8 +9,9 @@ from __future__ import annotations
 import posixpath
 from typing import Any
 
+from engine.containers.filters import filter_of
 from engine.errors import LaunchError
-from engine.kernel import capabilities, mount, namespaces, process
+from engine.kernel import capabilities, mount, namespaces, process, seccomp
 from engine.model import JSON
 from engine.oci.runtime import USER_ANNOTATION
 from engine.record import Record
@@ -99,6 +100,8 @@ class Program(Record):
     limits: tuple[tuple[str, int, int], ...]
     umask: int
     oom_score_adj: int | None
+    filter: seccomp.Filter = seccomp.NONE
+    """What its system calls are held to; installed last of all, by `init.execute`."""
 
 
 class Plan(Record):
@@ -142,15 +145,18 @@ def without_devices(plan: Plan) -> Plan:
     return plan._replace(program=program, steps=steps, no_devices=True)
 
 
-def plan_of(spec: JSON) -> Plan:
-    """What *spec* asks for. Raises LaunchError for what is malformed or not supported."""
+def plan_of(spec: JSON, filters: str | None = None) -> Plan:
+    """What *spec* asks for. Raises LaunchError for what is malformed or not supported.
+
+    *filters* is a directory in which compiled seccomp filters are kept for the next time.
+    """
     try:
-        return _plan(spec)
+        return _plan(spec, filters)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LaunchError("config.json is malformed", f"{type(error).__name__}: {error}") from error
 
 
-def _plan(spec: JSON) -> Plan:
+def _plan(spec: JSON, filters: str | None) -> Plan:
     linux = spec["linux"]
     flags = 0
     joined: list[tuple[int, str]] = []
@@ -176,14 +182,18 @@ def _plan(spec: JSON) -> Plan:
         masked=tuple(linux.get("maskedPaths", ())),
         read_only_paths=tuple(linux.get("readonlyPaths", ())),
         sysctls=tuple(linux.get("sysctl", {}).items()),
-        program=program_of(spec["process"], spec.get("annotations", {}).get(USER_ANNOTATION, "")),
+        program=program_of(
+            spec["process"],
+            spec.get("annotations", {}).get(USER_ANNOTATION, ""),
+            filter_of(linux.get("seccomp"), filters),
+        ),
         cgroup_path=linux["cgroupsPath"],
         resources=linux.get("resources", {}),
         joined=tuple(joined),
     )
 
 
-def program_of(document: JSON, user: str = "") -> Program:
+def program_of(document: JSON, user: str = "", filter_: seccomp.Filter = seccomp.NONE) -> Program:
     """The process object of a document; *user* overrides its numbers with a name of the container's."""
     given = document.get("capabilities", {})
     masks = {
@@ -203,6 +213,7 @@ def program_of(document: JSON, user: str = "") -> Program:
         limits=tuple(_limit(entry) for entry in document.get("rlimits", ())),
         umask=numbers.get("umask", 0o022),
         oom_score_adj=document.get("oomScoreAdj"),
+        filter=filter_,
         **masks,
     )
 

@@ -91,6 +91,9 @@ class Join(Record):
     rows: int
     columns: int
 
+    filter: str
+    """The seccomp filter's program in hex; empty for none."""
+    filter_flags: int
 
 class ProcessExit(Record):
     """How a container or an exec ended."""

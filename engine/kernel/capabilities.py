@@ -21,6 +21,8 @@ NAMES = tuple(_NAMES.split())
 """In the order of their numbers (linux/capability.h)."""
 NUMBERS = {f"CAP_{name}": number for number, name in enumerate(NAMES)}
 
+SYS_ADMIN = 1 << NUMBERS["CAP_SYS_ADMIN"]
+
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_CAP_AMBIENT = 47

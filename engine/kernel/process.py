@@ -100,6 +100,11 @@ def forbid_new_privileges() -> None:
     prctl("forbid new privileges", PR_SET_NO_NEW_PRIVS, 1)
 
 
+def keep_capabilities() -> None:
+    """Have the permitted set outlive a change of user, up to the next exec (PR_SET_KEEPCAPS)."""
+    prctl("keep capabilities", PR_SET_KEEPCAPS, 1)
+
+
 def hide() -> None:
     """Let nobody without CAP_SYS_PTRACE look into this process or open its /proc/self/exe (CVE-2019-5736)."""
     prctl("hide this process", PR_SET_DUMPABLE, 0)

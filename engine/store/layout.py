@@ -25,6 +25,12 @@ DATABASE = "cowl.db"
 DEFAULT_ROOT = "/var/lib/cowl"
 
 
+def digest_of(data: bytes) -> str:
+    """The SHA-256 of *data*, in hex."""
+    found: str = sha256(data).hexdigest()
+    return found
+
+
 def default_root() -> str:
     """The store that is meant when none is named: $COWL_ROOT, or the one of this user."""
     if root := os.environ.get("COWL_ROOT"):
@@ -99,6 +105,11 @@ class ContainerPaths(Record):
         return f"{self.run}/monitor.lock"
 
     @property
+    def filters(self) -> str:
+        """Compiled seccomp filters of all containers of the root, see `engine.containers.filters`."""
+        return f"{os.path.dirname(self.run)}/filters"
+
+    @property
     def socket(self) -> str:
         """The monitor's socket for attach (SOCK_SEQPACKET)."""
         return f"{self.run}/attach.sock"
@@ -115,8 +126,7 @@ class Layout(Record):
     def of(cls, root: str) -> Layout:
         """The layout of *root*, made absolute with its symlinks resolved, so that one store has one name."""
         real = os.path.realpath(root)
-        key: str = sha256(os.fsencode(real)).hexdigest()[:16]
-        return cls(real, os.path.join(runtime_base(), key))
+        return cls(real, os.path.join(runtime_base(), digest_of(os.fsencode(real))[:16]))
 
     @property
     def database(self) -> str:

@@ -95,6 +95,10 @@ class LaunchOptions(Record):
     stop_signal: str | None = None
     stop_timeout: float = 10.0
     """Seconds between the stop signal and SIGKILL."""
+    log_max_size: int | None = 20 << 20
+    """Bytes of one file of its log; None is no end."""
+    log_max_files: int = 5
+    """How many files of its log are kept, the one that grows included."""
     limits: Limits = Limits()
 
 

@@ -82,6 +82,13 @@ _CONTAINER = (
     Option(("-l", "--label"), "label", "Attach a label.", "NAME=VALUE", True),
     Option(("--stop-signal",), "stop_signal", "What asks it to end; otherwise SIGTERM.", "SIGNAL"),
     Option(("--stop-timeout",), "stop_timeout", "Seconds from that to SIGKILL; otherwise 10.", "SECONDS"),
+    Option(
+        ("--log-opt",),
+        "log_opt",
+        "max-size=20m (-1: no end) and max-file=5: how much of its log is kept.",
+        "NAME=VALUE",
+        True,
+    ),
 )
 
 CREATE = Command(

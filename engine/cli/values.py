@@ -15,6 +15,8 @@ from engine.errors import UnsupportedError, UsageError
 from engine.model import LaunchOptions, Limits, Volume
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+MIN_LOG_SIZE = 4096
+"""Bytes: a smaller file would be renamed at every line."""
 _MODES = {"": False, "rw": False, "ro": True}
 _IGNORED_MODES = {"z", "Z", "rprivate", "private", "nocopy"}
 """Modes of `-v` that ask for what is done anyway, or that speak to a security module that is not here."""
@@ -23,6 +25,7 @@ _IGNORED_MODES = {"z", "Z", "rprivate", "private", "nocopy"}
 def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
     """What `create` and `run` were given, their first argument being the image."""
     image, *command = arguments
+    log_max_size, log_max_files = log_options(values["log_opt"])
     return LaunchOptions(
         image=image,
         command=tuple(command),
@@ -47,8 +50,29 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         labels=values["label"],
         stop_signal=values["stop_signal"] or None,
         stop_timeout=10.0 if values["stop_timeout"] is None else seconds(values["stop_timeout"]),
+        log_max_size=log_max_size,
+        log_max_files=log_max_files,
         limits=limits(values),
     )
+
+
+def log_options(entries: Sequence[str]) -> tuple[int | None, int]:
+    """Bytes of one file of a log (None: no end), and how many files; docker's max-size and max-file."""
+    default = LaunchOptions("")
+    largest, most = default.log_max_size, default.log_max_files
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        if name == "max-size":
+            largest = None if value == "-1" else max(size(value, "--log-opt max-size") or 0, MIN_LOG_SIZE)
+        elif name == "max-file" and value.isdecimal() and int(value) > 0:
+            most = int(value)
+        else:
+            raise UsageError(
+                f"bad log option {entry!r}",
+                "only max-size and max-file, both positive, are known",
+                "write it like max-size=10m or max-file=3",
+            )
+    return largest, most
 
 
 def limits(values: Values) -> Limits:

@@ -145,6 +145,8 @@ class Launchpad:
             interactive=options.interactive,
             attached=attached,
             auto_remove=options.auto_remove,
+            log_max_size=options.log_max_size,
+            log_max_files=options.log_max_files,
             fresh=self._launcher is not None,
             rows=size[0],
             columns=size[1],

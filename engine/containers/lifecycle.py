@@ -272,7 +272,7 @@ class Containers:
         row = self._row(reference)
         paths = self._paths(row)
         facts = state.derive(paths)
-        size = _size_of(paths.upper) + _size_of(paths.log)
+        size = _size_of(paths.upper) + logs.size(paths.log)
         running = " and end its processes" if facts.active else ""
         return Removal(
             what=(f"remove the container {row.name} with its changes{running}",),

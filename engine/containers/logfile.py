@@ -2,13 +2,16 @@
 
 Every piece is written as soon as it is read, marked P until its newline comes: what the container has said
 is in the file whatever happens to its monitor. A reader joins pieces (the Kubernetes CRI logging format).
+A file that has grown to its size becomes ``log.1``, that one ``log.2``, and the oldest goes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from engine.store import clock
+from engine.store.faults import point
 
 MAX_PIECE = 16 << 10
 """Bytes of text in one line of the file; longer lines are cut into pieces."""
@@ -17,8 +20,13 @@ MAX_PIECE = 16 << 10
 class LogFile:
     """An open log; one writer, the monitor."""
 
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def __init__(self, path: str, max_size: int | None = None, max_files: int = 1) -> None:
+        """*max_size* is the bytes of one file (None: any number), *max_files* how many there may be."""
+        self._path = path
+        self._max_size = max_size
+        self._max_files = max_files
+        self._descriptor = _open(path)
+        self._size = os.fstat(self._descriptor).st_size
         self._partial: set[bytes] = set()
         self.failed: OSError | None = None
         """The last write that did not work: a full disk must not stop the container."""
@@ -53,10 +61,39 @@ class LogFile:
         os.close(self._descriptor)
 
     def _append(self, data: bytes) -> None:
+        if self._max_size is not None and self._size and self._size + len(data) > self._max_size:
+            self._rotate()
         view = memoryview(data)
         while view:
             try:
-                view = view[os.write(self._descriptor, view) :]
+                written = os.write(self._descriptor, view)
             except OSError as error:
                 self.failed = error
                 return
+            self._size += written
+            view = view[written:]
+
+    def _rotate(self) -> None:
+        """Go on in a new file. Where none can be had, as on a full disk, the old one grows on."""
+        fresh = f"{self._path}.new"
+        try:
+            descriptor = _open(fresh, os.O_TRUNC)
+            for number in range(self._max_files - 1, 0, -1):
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(file_name(self._path, number - 1), file_name(self._path, number))
+                point("log.after-rename")
+            os.rename(fresh, self._path)
+        except OSError as error:
+            self.failed = error
+            return
+        os.close(self._descriptor)
+        self._descriptor, self._size = descriptor, 0
+
+
+def _open(path: str, flags: int = 0) -> int:
+    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o600)
+
+
+def file_name(path: str, number: int) -> str:
+    """The *number*-th file of the log *path*, 0 being the one that is written."""
+    return f"{path}.{number}" if number else path

@@ -143,7 +143,7 @@ def _begin(
         point("start.after-fork")
         _record_start(paths, child.pid, plan, group, started)
         point("start.after-record")
-        log = LogFile(paths.log)
+        log = LogFile(paths.log, launch.log_max_size, launch.log_max_files)
         while packet := request.receive_descriptors(child.channel):
             data, descriptors = packet
             if descriptors:

@@ -70,6 +70,9 @@ class Launch(Record):
     attached: bool
     """Whether the control socket's peer is a foreground client that takes the output."""
     auto_remove: bool
+    log_max_size: int | None
+    """Bytes."""
+    log_max_files: int
     fresh: bool
     """Whether the process that forks the monitor never had the records open."""
     rows: int
@@ -88,12 +91,12 @@ class Join(Record):
     process: dict[str, Any]
     """The runtime-spec's process object."""
     user: str
-    rows: int
-    columns: int
-
     filter: str
     """The seccomp filter's program in hex; empty for none."""
     filter_flags: int
+    rows: int
+    columns: int
+
 
 class ProcessExit(Record):
     """How a container or an exec ended."""

@@ -107,3 +107,106 @@ def test_much_output_is_all_there(engine: Engine) -> None:
     name = start(engine, "sh", "-c", "seq 1 100000")
     engine.containers.wait(name)
     assert [line.text for line in engine.containers.logs(name)] == [str(n) for n in range(1, 100001)]
+
+
+def written(log: LogFile, first: int, last: int) -> None:
+    for number in range(first, last):
+        log.write(b"stderr" if number % 5 == 0 else b"stdout", b"line %d\n" % number)
+
+
+def test_files_are_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), 4096, 3)
+    written(log, 0, 1000)
+    log.close()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["log", "log.1", "log.2"]
+    assert all(each.stat().st_size <= 4096 for each in tmp_path.iterdir())
+    found = [text for _, text in texts(path)]
+    assert found == [f"line {number}" for number in range(1000 - len(found), 1000)]
+    assert logs.size(str(path)) == sum(each.stat().st_size for each in tmp_path.iterdir())
+    assert len(found) > 150
+
+
+@pytest.mark.parametrize("tail", [0, 1, 70, 150, 160, 10_000])
+def test_the_tail_of_several_files(tmp_path: Path, tail: int) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), 4096, 4)
+    written(log, 0, 300)
+    log.close()
+    assert [text for _, text in texts(path, tail=tail)] == [
+        f"line {number}" for number in range(max(0, 300 - tail), 300)
+    ]
+
+
+def test_one_file_alone_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), 4096, 1)
+    written(log, 0, 500)
+    log.close()
+    assert [each.name for each in tmp_path.iterdir()] == ["log"]
+    assert [text for _, text in texts(path)][-1] == "line 499"
+
+
+def test_a_line_in_pieces_goes_over_the_end_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), 4096, 5)
+    for _ in range(100):
+        log.write(b"stdout", b"x" * 100)
+    log.write(b"stdout", b"\n")
+    log.close()
+    assert (tmp_path / "log.2").exists()
+    assert [text for _, text in texts(path)] == ["x" * 10_000]
+
+
+def test_a_reader_that_is_slow_loses_nothing_that_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), 4096, 3)
+    written(log, 0, 50)
+    answers = iter([True, False, False, False, False, False])
+    lines = logs.read(str(path), follow=True, active=lambda: next(answers))
+    found = [next(lines).text]
+    written(log, 50, 2000)
+    log.close()
+    found += [line.text for line in lines]
+    # Files that came and went while it slept are gone; the one that it held is whole, and so is what is left.
+    assert found[:50] == [f"line {number}" for number in range(50)]
+    assert found[-100:] == [f"line {number}" for number in range(1900, 2000)]
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.kernel
+def test_following_goes_through_rotation(engine: Engine) -> None:
+    name = start(
+        engine,
+        "sh",
+        "-c",
+        "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && sleep 0.12; done; true",
+        log_max_size=4096,
+        log_max_files=2,
+    )
+    found: list[str] = []
+    reader = threading.Thread(
+        target=lambda: found.extend(line.text for line in engine.containers.logs(name, follow=True))
+    )
+    reader.start()
+    reader.join(20)
+    assert found == [str(number) for number in range(1, 401)]
+    log = Path(engine.containers.inspect(name)["log"])
+    assert sorted(each.name for each in log.parent.glob("log*")) == ["log", "log.1"]
+    assert engine.containers.removal_effect(name).size >= log.stat().st_size
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_monitor_killed_between_two_names_loses_no_line(engine: Engine, times: int) -> None:
+    """The container runs on without a log then; what it had said until then is there."""
+    name = start(engine, "sh", "-c", "seq 1 2000; sleep 100", log_max_size=4096, log_max_files=100)
+    log = Path(engine.containers.inspect(name)["log"])
+    wait_for(lambda: [line for line in engine.containers.logs(name, tail=1) if line.text == "2000"])
+    engine.containers.kill(name)
+    # As a crash between two renames leaves it.
+    for number in range(30, 30 - times, -1):
+        older = log.with_name(f"log.{number}")
+        if older.exists():
+            older.rename(log.with_name(f"log.{number + 1}"))
+    assert [line.text for line in engine.containers.logs(name)] == [str(n) for n in range(1, 2001)]

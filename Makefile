@@ -11,13 +11,14 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SECONDS ?= 60
 UML_TESTS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run venv test pytest test-uml check format bench screenshots lock clean
+.PHONY: help run venv test pytest test-uml check format bench fuzz screenshots lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -48,6 +49,10 @@ test-uml: $(DEV_READY) .tests-ready ## kernel tests on a second kernel, with cgr
 bench: root $(DEV_READY) .tests-ready ## cowl beside its peers and floors (ARGS="run exec")
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+fuzz: root $(DEV_READY) ## fuzz what reads other people's bytes (SECONDS=60 each, ARGS="tar layer")
+	$(PIP) --require-hashes -r requirements-fuzz.lock
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 screenshots: root $(DEV_READY) .tests-ready ## drive the app on real containers and draw screenshots/
 	@$(BIN)/python -m tests.screenshots $(ARGS)
 
@@ -56,6 +61,7 @@ lock: $(BIN)/python ## resolve the dependencies of pyproject.toml anew
 	$(BIN)/uv pip compile --quiet $(LOCK_OPTIONS) --extra build -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet $(LOCK_OPTIONS) --extra build --extra dev -c requirements.lock \
 		-o requirements-dev.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet $(LOCK_OPTIONS) --group fuzz -o requirements-fuzz.lock
 
 LOCK_OPTIONS := --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock"

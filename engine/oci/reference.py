@@ -53,10 +53,20 @@ def parse(text: str) -> Reference:
 
 
 def _familiar(name: str) -> str:
+    """*name* without docker's own registry, unless what is left would seem to begin with another one."""
     for host in ("docker.io/", "index.docker.io/"):
         if name.startswith(host):
-            return name.removeprefix(host).removeprefix("library/")
+            path = name.removeprefix(host)
+            if path.count("/") == 1:
+                path = path.removeprefix("library/")
+            first, slash, _ = path.partition("/")
+            return f"docker.io/{path}" if slash and is_registry(first) else path
     return name
+
+
+def is_registry(component: str) -> bool:
+    """Whether the first *component* of a name is a registry rather than a part of its path."""
+    return "." in component or ":" in component or component == "localhost"
 
 
 def normalise(text: str) -> str:

@@ -6,6 +6,7 @@ import io
 import tarfile
 from typing import Any
 
+BLOCK = 512
 KINDS = {
     "file": tarfile.REGTYPE,
     "directory": tarfile.DIRTYPE,

@@ -34,6 +34,10 @@ from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYML
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WHITEOUT = (0, 0)
+_UNUSUAL = (b"", b".")
+"""How names begin that may be a directory, a whiteout or no name at all."""
+_SHORT = 3000
+"""Bytes of parents whose children are not too long for a path, whatever their names."""
 _NODES = {CHAR: stat.S_IFCHR, BLOCK: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 
 
@@ -127,6 +131,8 @@ class _Extractor:
         self._sources = Confined(root)
         self._directories: dict[bytes, tuple[int, int, int, int]] = {}
         self._whiteouts: set[bytes] = set()
+        self._near: bytes | None = None  # the parents of the last file as they were written, if still entered
+        self._parent = root
         self._user = os.geteuid()
         self._group = os.getegid()
         os.fchown(root, self._user, self._group)
@@ -135,6 +141,11 @@ class _Extractor:
 
     def add(self, member: Member) -> None:
         """One member, whatever it is."""
+        above, _, last = member.name.rpartition(b"/")
+        if above == self._near and member.kind == FILE and last[:1] not in _UNUSUAL:
+            self._add_file(self._parent, last, member)
+            return
+        self._near = None
         path = clean(member.name)
         kind = member.kind
         if not path:
@@ -154,6 +165,8 @@ class _Extractor:
         parent = self._cursor.enter(parent_path)
         if kind == FILE:
             self._add_file(parent, name, member)
+            if last == name and len(above) <= _SHORT:
+                self._near, self._parent = above, parent
         elif kind == DIRECTORY:
             self._add_directory(parent, name, member)
         elif kind == SYMLINK:

@@ -28,6 +28,7 @@ from engine.layers.paxrecords import (
     parse_records,
     xattrs_of,
 )
+from engine.layers.tarrun import FileRuns
 
 FILE, LINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _OLD_FILE, _CONTIGUOUS, _GNU_SPARSE, _GNU_DUMPDIR = b"\0", b"7", b"S", b"D"
@@ -90,12 +91,24 @@ class TarReader:
         self._size = 0
         self._numbers: dict[bytes, int] = {}
         self._global: Records = {}
+        self._runs = FileRuns()
 
     def __iter__(self) -> Iterator[Member]:
-        while (header := self._next_header()) is not None:
-            if (member := self._member(header)) is None:
+        following = self._runs.next
+        while True:
+            at = self._at + self._data + self._padding
+            header = self._buffer[at : at + BLOCK_SIZE]
+            if len(header) == BLOCK_SIZE and (member := following(header)) is not None:
+                self._at = at + BLOCK_SIZE
+                self._sparse = None
+                self._size = self._data = member.size
+                self._padding = -member.size % BLOCK_SIZE
+                yield member
+                continue
+            whole = self._next_header()
+            if whole is None or (other := self._member(whole)) is None:
                 return
-            yield member
+            yield other
 
     def copy_to(self, descriptor: int) -> None:
         """Write the current member's data to a fresh, empty file: holes stay holes, long runs of zeros become
@@ -106,7 +119,11 @@ class TarReader:
                 os.lseek(descriptor, offset, os.SEEK_SET)
                 self._copy(descriptor, length)
             os.ftruncate(descriptor, self._size)
-        elif self._data:
+        elif self._at + self._data <= len(self._view) and self._data <= CHUNK:
+            end = self._at + self._data
+            write_all(descriptor, self._view[self._at : end])
+            self._at, self._data = end, 0
+        else:
             self._copy(descriptor, self._data)
 
     def read_data(self, limit: int = CHUNK) -> bytes:
@@ -225,6 +242,7 @@ class TarReader:
                 records = self._global | own
             elif kind == _PAX_GLOBAL:
                 self._global |= parse_records(body)[0]
+                self._runs.end()
                 records = dict(self._global)
             elif kind != _VOLUME:
                 raise malformed(f"an entry of the unknown type {kind!r}")
@@ -287,9 +305,12 @@ class TarReader:
         elif kind == _GNU_DUMPDIR:
             kind = DIRECTORY
         self._size = size = size if kind == FILE else 0
-        return Member(
+        member = Member(
             name, kind, number(mode) & 0o7777, user, group, size, mtime_ns, link, device, xattrs, self._sparse
         )
+        if header[156:157] == FILE and records is None and long_name is None and long_link is None:
+            self._runs.begin(header, member)
+        return member
 
     def _old_sparse_map(self, header: bytes) -> int:
         """Read the map of a GNU "S" entry, which goes on in blocks of its own; the file's real size."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from engine.record import Record
 
 JSON: TypeAlias = dict[str, Any]
-State = Literal["created", "running", "paused", "exited", "dead"]
+State = Literal["created", "running", "paused", "restarting", "exited", "dead"]
 ChangeKind = Literal["added", "modified", "deleted"]
 FileType = Literal["file", "directory", "symlink", "fifo", "char", "block", "socket"]
 Aspect = Literal["content", "mode", "owner", "xattr", "type", "mtime"]
@@ -95,6 +95,8 @@ class LaunchOptions(Record):
     stop_signal: str | None = None
     stop_timeout: float = 10.0
     """Seconds between the stop signal and SIGKILL."""
+    restart: str = "no"
+    """docker's policy: no, always, unless-stopped, on-failure[:times]."""
     log_max_size: int | None = 20 << 20
     """Bytes of one file of its log; None is no end."""
     log_max_files: int = 5
@@ -129,6 +131,8 @@ class Container(Record):
     auto_remove: bool
     labels: dict[str, str]
     options: LaunchOptions
+    restarts: int = 0
+    """How often its restart policy has started it again since it was last started."""
 
 
 class Change(Record):

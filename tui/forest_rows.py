@@ -13,7 +13,14 @@ from tui.theme import Line, Role, Span
 
 ForestItem: TypeAlias = Node | Container
 
-GLYPHS: Mapping[str, str] = {"running": "●", "paused": "◐", "created": "○", "exited": "○", "dead": "○"}
+GLYPHS: Mapping[str, str] = {
+    "running": "●",
+    "paused": "◐",
+    "restarting": "◌",
+    "created": "○",
+    "exited": "○",
+    "dead": "○",
+}
 """Each state's mark; the text beside it says the same."""
 RANKS: Mapping[str, int] = {"running": 0, "paused": 1}
 

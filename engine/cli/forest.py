@@ -12,6 +12,7 @@ TAG = "bold white on red"
 STATES: Mapping[str, tuple[str, str]] = {
     "running": ("●", "green"),
     "paused": ("◐", "yellow"),
+    "restarting": ("◌", "yellow"),
     "created": ("○", "dim"),
     "exited": ("○", "dim"),
     "dead": ("✗", "red"),
@@ -83,6 +84,8 @@ def state_text(container: Container) -> str:
         return f"Up {age_text(container.started)}{paused}{lost}"
     if container.state == "created":
         return "Created"
+    if container.state == "restarting":
+        return f"Restarting ({container.exit_code}) {age_text(container.finished or container.created)} ago"
     code = "?" if container.exit_code is None else str(container.exit_code)
     memory = " out of memory," if container.oom_killed else ""
     return f"Exited ({code}){memory} {age_text(container.finished or container.created)} ago"

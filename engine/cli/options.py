@@ -81,6 +81,12 @@ _CONTAINER = (
     Option(("--sysctl",), "sysctl", "Set a sysctl of its namespaces.", "NAME=VALUE", True),
     Option(("-l", "--label"), "label", "Attach a label.", "NAME=VALUE", True),
     Option(("--stop-signal",), "stop_signal", "What asks it to end; otherwise SIGTERM.", "SIGNAL"),
+    Option(
+        ("--restart",),
+        "restart",
+        "Start it again when it ends: no (the default), always, unless-stopped, on-failure[:times].",
+        "POLICY",
+    ),
     Option(("--stop-timeout",), "stop_timeout", "Seconds from that to SIGKILL; otherwise 10.", "SECONDS"),
     Option(
         ("--log-opt",),

@@ -50,6 +50,7 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         labels=values["label"],
         stop_signal=values["stop_signal"] or None,
         stop_timeout=10.0 if values["stop_timeout"] is None else seconds(values["stop_timeout"]),
+        restart=values["restart"] or "no",
         log_max_size=log_max_size,
         log_max_files=log_max_files,
         limits=limits(values),

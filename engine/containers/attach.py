@@ -37,7 +37,7 @@ def _connect(paths: ContainerPaths) -> Channel:
 
 
 def wait(paths: ContainerPaths) -> int | None:
-    """The exit code that a living monitor reports, once it does; None when there is none to ask."""
+    """The exit code of the last run that a living monitor reports, once it does; None when there is none."""
     try:
         channel = _connect(paths)
     except OSError:
@@ -47,7 +47,14 @@ def wait(paths: ContainerPaths) -> int | None:
             channel.send(request.QUIET)
             while packet := channel.recv(request.MAX_PACKET + 1):
                 if packet[:1] == request.EXITED:
-                    return int(json.loads(packet[1:])["exit_code"])
+                    ended = json.loads(packet[1:])
+                    return None if ended["restarting"] else int(ended["exit_code"])
         except OSError:
             return None
     return None
+
+
+def wake(paths: ContainerPaths) -> None:
+    """Have a monitor that waits before the next run look again at what is wanted."""
+    with contextlib.suppress(OSError):
+        _connect(paths).close()

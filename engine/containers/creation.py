@@ -11,7 +11,7 @@ import stat
 from _sqlite3 import Connection
 from collections.abc import Sequence
 
-from engine.containers import names
+from engine.containers import names, restarting
 from engine.containers.ending import signal_number
 from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
 from engine.kernel.channel import gethostname
@@ -96,6 +96,8 @@ def _check(options: LaunchOptions) -> None:
         check_name(options.name)
     if options.hostname is not None and not re.fullmatch(_HOSTNAME, options.hostname):
         raise UsageError(f"{options.hostname!r} is no host name", hint="letters, digits, - and . up to 64")
+    if restarting.policy(options.restart) != restarting.NEVER and options.auto_remove:
+        raise UsageError("a container cannot both go and come again", "--rm and --restart exclude each other")
     if options.stop_signal is not None:
         signal_number(options.stop_signal)
     for volume in options.volumes:

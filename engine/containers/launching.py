@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from engine.containers import removal, state
+from engine.containers import removal, restarting, state
 from engine.containers.foreground import Detached, Foreground, Streams, flush_standard, wait_clean
 from engine.containers.request import REMOVED, Join, Launch
 from engine.errors import ConflictError
@@ -126,8 +126,10 @@ class Launchpad:
         paths = self._store.layout.container(row.id)
         with removal.locked(paths, row.name):
             facts = state.derive(paths)
-            if facts.active:
+            if facts.held:
                 raise ConflictError(f"the container {row.name} is {facts.state} already")
+            if row.options.restart != "no":
+                restarting.allow(paths)
             yield paths
 
     def _launch(
@@ -145,6 +147,7 @@ class Launchpad:
             interactive=options.interactive,
             attached=attached,
             auto_remove=options.auto_remove,
+            restart=options.restart,
             log_max_size=options.log_max_size,
             log_max_files=options.log_max_files,
             fresh=self._launcher is not None,

@@ -84,7 +84,7 @@ class Containers:
         paths = self._paths(self._row(reference))
 
         def active() -> bool:
-            return state.derive(paths).active
+            return state.derive(paths).held
 
         return logs.read(paths.log, tail=tail, since=since, until=until, follow=follow, active=active)
 
@@ -194,7 +194,7 @@ class Containers:
         """Ask it to end with its stop signal, and kill it after *timeout* seconds (None: its own)."""
         row = self._row(reference)
         paths = self._paths(row)
-        facts = state.derive(paths)
+        facts = self._called_off(row, paths)
         if not facts.active:
             return
         patience = row.options.stop_timeout if timeout is None else timeout
@@ -211,8 +211,9 @@ class Containers:
         """Send a signal to its first process. Raises ConflictError when it does not run."""
         row = self._row(reference)
         paths = self._paths(row)
-        facts = state.derive(paths)
         number = ending.signal_number(signal_name)
+        ends = number in (signal.SIGKILL, ending.signal_number(row.options.stop_signal or "SIGTERM"))
+        facts = self._called_off(row, paths) if ends else state.derive(paths)
         if facts.who is None or not process.send_signal(facts.who, number):
             raise ConflictError(f"the container {row.name} is not running")
         if number == signal.SIGKILL:
@@ -245,15 +246,15 @@ class Containers:
         """Until it has ended; its exit code (state.UNKNOWN_EXIT_CODE when nobody saw it)."""
         row = self._row(reference)
         paths = self._paths(row)
-        code = attach.wait(paths)
-        if code is not None:
-            return code
         while True:
+            code = attach.wait(paths)
+            if code is not None:
+                return code
             facts = state.derive(paths)
             if facts.who is not None:
                 ending.wait_end(facts.who, 1.0)
-            elif facts.active:
-                time.sleep(0.005)
+            elif facts.held:
+                time.sleep(0.02)
             elif facts.state == "created":
                 raise ConflictError(
                     f"the container {row.name} was never started", hint=f"cowl start {row.name}"
@@ -328,6 +329,10 @@ class Containers:
         found: str = spec["linux"]["cgroupsPath"] if spec else f"{self._cgroup_parent}/{row.id}"
         return found
 
+    def _called_off(self, row: records.ContainerRow, paths: ContainerPaths) -> state.Facts:
+        """Its state, once no policy starts it again."""
+        return state.derive(paths) if row.options.restart == "no" else removal.call_off(paths)
+
     def _touch(self) -> None:
         state.touch(self._store.layout.revision)
 
@@ -368,6 +373,7 @@ def _container(row: records.ContainerRow, facts: state.Facts) -> Container:
         exit_code=facts.exit_code,
         oom_killed=facts.oom_killed,
         error=facts.error,
+        restarts=facts.restarts,
         pid=facts.who.pid if facts.who else None,
         monitored=facts.monitored,
         limits=options.limits,

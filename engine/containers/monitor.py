@@ -13,9 +13,10 @@ import json
 import os
 import signal
 import sys
+import time
 from typing import NoReturn
 
-from engine.containers import init, request, rootfs, state
+from engine.containers import init, request, restarting, rootfs, state
 from engine.containers.clients import Client
 from engine.containers.isolation import CONTROL, isolate
 from engine.containers.logfile import LogFile
@@ -31,6 +32,17 @@ from engine.record import Record
 from engine.store import clock
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths
+
+
+class Run(Record):
+    """One life of the container, from exec to exit."""
+
+    group: cgroup.Cgroup
+    child: Child
+    pump: Pump
+    started: str
+    restarts: int
+    """How often its policy has started it."""
 
 
 class Child(Record):
@@ -84,34 +96,85 @@ def _watch(launch: Launch, control: Channel, launcher: Channel | None = None) ->
     paths = ContainerPaths(launch.home, launch.run)
     try:
         lock = _take_lock(paths)
-        with open(paths.config, "rb") as file:
-            plan = plan_of(json.load(file), paths.filters)
-        group = _make_cgroup(plan)
-        if not devices.restrict(group, plan.resources.get("devices", ())):
-            plan = without_devices(plan)
+        run = _start(launch, paths)
     except (CowlError, OSError) as error:
-        client.send(request.FAILED + request.failure(error))
-        return
-    point("start.after-cgroup")
-    started = clock.now()
-    try:
-        child, pump = _begin(launch, plan, group, paths, started)
-    except (CowlError, OSError) as error:
-        _give_up(paths, group, started, error)
         client.send(request.FAILED + request.failure(error))
         return
     state.touch(launch.revision)
-    client.send(request.STARTED + json.dumps({"pid": child.pid, "started": started}).encode())
+    started = {"pid": run.child.pid, "started": run.started}
+    client.send(request.STARTED + json.dumps(started).encode())
     if launcher is not None:
         launcher.close()
     if launch.attached:
-        pump.clients.append(client)
+        run.pump.clients.append(client)
     else:
         client.close()
     point("start.after-report")
-    pump.run()
-    _end(launch, paths, group, child, pump, started)
+    if launch.restart == "no":
+        _finish(launch, paths, run)
+    else:
+        _go_on(launch, paths, run)
     os.close(lock)
+
+
+def _start(launch: Launch, paths: ContainerPaths, listener: Channel | None = None, restarts: int = 0) -> Run:
+    """Make the cgroup and have the program running. Raises whatever stopped it; a record of that is left.
+
+    *listener* is there already when its policy has started it *restarts* times.
+    """
+    with open(paths.config, "rb") as file:
+        plan = plan_of(json.load(file), paths.filters)
+    group = _make_cgroup(plan)
+    if not devices.restrict(group, plan.resources.get("devices", ())):
+        plan = without_devices(plan)
+    point("start.after-cgroup")
+    started = clock.now()
+    try:
+        child, pump = _begin(launch, plan, group, paths, started, listener, restarts)
+    except (CowlError, OSError) as error:
+        _give_up(paths, group, started, error, restarts)
+        raise
+    return Run(group, child, pump, started, restarts)
+
+
+def _finish(launch: Launch, paths: ContainerPaths, run: Run) -> None:
+    """From the running program to the last trace of the container."""
+    run.pump.run()
+    removed = _end(launch, paths, run, restarting.NEVER)
+    if launch.auto_remove and not removed:
+        _remove(launch)
+
+
+def _go_on(launch: Launch, paths: ContainerPaths, run: Run) -> None:
+    """From the running program to the last of the runs that its policy wants."""
+    policy = restarting.policy(launch.restart)
+    delay = restarting.Delay()
+    while True:
+        began = time.monotonic()
+        run.pump.run()
+        ran = time.monotonic() - began
+        _end(launch, paths, run, policy)
+        listener = run.pump.listener
+        if listener is None:
+            return
+        if not restarting.pause(paths, listener, delay.after(ran)):
+            break
+        try:
+            run = _start(launch, paths, listener, run.restarts + 1)
+        except (CowlError, OSError):  # it is in exit.json
+            break
+        state.touch(launch.revision)
+    _call_off(launch, paths)
+
+
+def _call_off(launch: Launch, paths: ContainerPaths) -> None:
+    """Record that no further run will follow."""
+    ended = state.read_document(paths.exit)
+    if ended is not None and ended.get("restarting"):
+        state.write_document(paths.exit, ended | {"restarting": False}, flush=True)
+    with contextlib.suppress(OSError):
+        os.unlink(paths.socket)
+    state.touch(launch.revision)
 
 
 def _make_cgroup(plan: Plan) -> cgroup.Cgroup:
@@ -133,7 +196,13 @@ def _take_lock(paths: ContainerPaths) -> int:
 
 
 def _begin(
-    launch: Launch, plan: Plan, group: cgroup.Cgroup, paths: ContainerPaths, started: str
+    launch: Launch,
+    plan: Plan,
+    group: cgroup.Cgroup,
+    paths: ContainerPaths,
+    started: str,
+    listener: Channel | None,
+    restarts: int,
 ) -> tuple[Child, Pump]:
     """From the fork to the exec of the program. Raises whatever stopped it, with nothing left running."""
     child = _fork(launch, plan, group, paths)
@@ -141,7 +210,7 @@ def _begin(
     with contextlib.ExitStack() as unless_begun:
         unless_begun.callback(_kill, child)
         point("start.after-fork")
-        _record_start(paths, child.pid, plan, group, started)
+        _record_start(paths, child.pid, plan, group, started, restarts)
         point("start.after-record")
         log = LogFile(paths.log, launch.log_max_size, launch.log_max_files)
         while packet := request.receive_descriptors(child.channel):
@@ -157,7 +226,7 @@ def _begin(
                 raise LaunchError(
                     "cannot start the container", "its first process was killed while being set up"
                 )
-        pump = _pump(launch, child, master, log, paths)
+        pump = _pump(child, master, log, listener or _listen(paths))
         # The channel closes by itself when the exec succeeds.
         if data := child.channel.recv(request.MAX_PACKET):
             raise request.raise_failure(data[1:])
@@ -222,8 +291,8 @@ def _pipe() -> tuple[int, int]:
     return os.pipe2(os.O_CLOEXEC)
 
 
-def _pump(launch: Launch, child: Child, master: int | None, log: LogFile, paths: ContainerPaths) -> Pump:
-    pump = Pump(child.pidfd, log, _listen(paths))
+def _pump(child: Child, master: int | None, log: LogFile, listener: Channel) -> Pump:
+    pump = Pump(child.pidfd, log, listener)
     if master is not None:
         pump.set_terminal(master)
     if child.stdout is not None and child.stderr is not None:
@@ -249,7 +318,9 @@ def _listen(paths: ContainerPaths) -> Channel:
     return listener
 
 
-def _record_start(paths: ContainerPaths, pid: int, plan: Plan, group: cgroup.Cgroup, started: str) -> None:
+def _record_start(
+    paths: ContainerPaths, pid: int, plan: Plan, group: cgroup.Cgroup, started: str, restarts: int
+) -> None:
     who = process.identify(pid)
     own = process.identify(os.getpid())
     record = {
@@ -260,6 +331,7 @@ def _record_start(paths: ContainerPaths, pid: int, plan: Plan, group: cgroup.Cgr
         "cgroup": group.to_json(),
         "no_devices": plan.no_devices,
         "started": started,
+        "restarts": restarts,
     }
     state.write_document(paths.state, record)
     state.write_document(paths.exit, exit_record(started))
@@ -269,8 +341,11 @@ def exit_record(
     started: str,
     finished: str | None = None,
     exit_code: int | None = None,
+    *,
     oom: bool = False,
     error: str = "",
+    restarts: int = 0,
+    restarting: bool = False,
 ) -> JSON:
     """What exit.json holds. With `finished` None it says that the container was started, and nothing more."""
     return {
@@ -279,44 +354,57 @@ def exit_record(
         "finished": finished,
         "started": started,
         "error": error,
+        "restarts": restarts,
+        "restarting": restarting,
     }
 
 
-def _give_up(paths: ContainerPaths, group: cgroup.Cgroup, started: str, error: BaseException) -> None:
+def _give_up(
+    paths: ContainerPaths, group: cgroup.Cgroup, started: str, error: BaseException, restarts: int
+) -> None:
     """Record a start that failed and take away what it made."""
     code = error.exit_code if isinstance(error, LaunchError) else LaunchError.exit_code
     message = str(error) if isinstance(error, CowlError) else f"cannot start: {error}"
+    record = exit_record(started, clock.now(), code, error=message, restarts=restarts)
     with contextlib.suppress(OSError):
-        state.write_document(paths.exit, exit_record(started, clock.now(), code, error=message))
+        state.write_document(paths.exit, record)
     with contextlib.suppress(OSError):
         os.unlink(paths.state)
     cgroup.remove(group)
 
 
-def _end(
-    launch: Launch, paths: ContainerPaths, group: cgroup.Cgroup, child: Child, pump: Pump, started: str
-) -> None:
-    """From the end of the first process to the last trace of the container."""
-    _, status = os.waitpid(child.pid, 0)
+def _end(launch: Launch, paths: ContainerPaths, run: Run, policy: restarting.Policy) -> bool:
+    """From the end of the first process to the end of this run; whether a client has removed the container.
+
+    If *policy* wants a further run, its socket and listener stay.
+    """
+    pump = run.pump
+    _, status = os.waitpid(run.child.pid, 0)
     code = process.exit_code(status)
     pump.drain()
     pump.close_log()
-    oom = cgroup.oom_kills(group) > 0
+    oom = cgroup.oom_kills(run.group) > 0
+    again = policy.wants(code, run.restarts) and not restarting.is_called_off(paths)
+    record = exit_record(run.started, clock.now(), code, oom=oom, restarts=run.restarts, restarting=again)
     point("end.before-record")
     with contextlib.suppress(OSError):  # a full disk: the state stays "ended, nobody knows how"
-        state.write_document(paths.exit, exit_record(started, clock.now(), code, oom), flush=True)
+        state.write_document(paths.exit, record, flush=True)
     point("end.after-record")
     state.touch(launch.revision)
-    pump.tell(request.EXITED + json.dumps({"exit_code": code, "oom_killed": oom}).encode())
-    cgroup.remove(group)
+    told = {"exit_code": code, "oom_killed": oom, "restarting": again}
+    pump.tell(request.EXITED + json.dumps(told).encode())
+    cgroup.remove(run.group)
     point("end.after-cgroup")
-    for path in (paths.socket, paths.state):
+    for path in (paths.state,) if again else (paths.socket, paths.state):
         with contextlib.suppress(OSError):
             os.unlink(path)
     pump.tell(request.CLEAN)
     removed = pump.finish()
-    if launch.auto_remove and not removed:
-        _remove(launch)
+    pump.close()
+    os.close(run.child.pidfd)
+    if not again:
+        pump.listener = None
+    return removed
 
 
 def _remove(launch: Launch) -> None:

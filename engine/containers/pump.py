@@ -31,7 +31,8 @@ class Pump:
     def __init__(self, pidfd: int, log: LogFile, listener: Channel | None) -> None:
         self._pidfd = pidfd
         self._log = log
-        self._listener = listener
+        self.listener = listener
+        """Where clients connect; it outlives the run of which this is."""
         self._outputs: dict[int, tuple[bytes, bytes]] = {}
         self._input: int | None = None
         self._terminal: int | None = None
@@ -90,6 +91,14 @@ class Pump:
         """Everything has been read."""
         self._log.close()
 
+    def close(self) -> None:
+        """Let go of the container's streams; the listener stays."""
+        for descriptor in {*self._outputs, self._input, self._terminal}:
+            if descriptor is not None:
+                os.close(descriptor)
+        self._outputs.clear()
+        self._input = self._terminal = None
+
     def tell(self, packet: bytes) -> None:
         """Send *packet* to every client."""
         for client in self.clients:
@@ -131,8 +140,8 @@ class Pump:
             # A terminal is read and written through one descriptor: registering replaces.
             reading = select.POLLIN if self._input in self._outputs else 0
             poller.register(self._input, reading | select.POLLOUT)
-        if self._listener is not None:
-            poller.register(self._listener, select.POLLIN)
+        if self.listener is not None:
+            poller.register(self.listener, select.POLLIN)
         watched = any(client.size and not client.foreground for client in self.clients)
         return poller, STALL_SECONDS * 1000 if watched else None
 
@@ -153,8 +162,8 @@ class Pump:
                 client.close()
         if self._pending:
             self._write_input()
-        if self._listener is not None and self._listener.fileno() in ready:
-            self._accept(self._listener)
+        if self.listener is not None and self.listener.fileno() in ready:
+            self._accept(self.listener)
 
     def _read(self, descriptor: int) -> None:
         stream, letter = self._outputs[descriptor]

@@ -16,7 +16,7 @@ from _sqlite3 import Connection
 from _sqlite3 import Error as SQLiteError
 from collections.abc import Iterator
 
-from engine.containers import state
+from engine.containers import attach, restarting, state
 from engine.errors import ConflictError, CowlError, InUseError, NotFoundError
 from engine.kernel import cgroup, process
 from engine.store import database, records
@@ -63,10 +63,10 @@ def remove(store: Store, row: records.ContainerRow, cgroup_path: str, *, force: 
         if os.path.isdir(paths.home):
             stack.enter_context(locked(paths, row.name))
         facts = state.derive(paths)
-        if facts.active:
+        if facts.held:
             if not force:
                 raise InUseError(f"the container {row.name} is {facts.state}", hint="stop it first, or rm -f")
-            kill(paths, facts)
+            kill(paths, call_off(paths))
         clean_cgroup(cgroup_path, kill_members=force or facts.state != "created")
         erase(store.layout, store.connection, row.id)
 
@@ -114,6 +114,21 @@ def remove_ended(root: str, run: str, container_id: str, revision: str) -> None:
     finally:
         connection.close()
     state.touch(revision)
+
+
+def call_off(paths: ContainerPaths, seconds: float = SETTLE_SECONDS) -> state.Facts:
+    """Let its restart policy start it no more; what it does then: it runs, or has ended for good.
+
+    Raises ConflictError when its monitor does not hear.
+    """
+    restarting.call_off(paths)
+    deadline = time.monotonic() + seconds
+    while (facts := state.derive(paths)).state == "restarting":
+        if time.monotonic() > deadline:
+            raise ConflictError("the container does not end", "its monitor does not answer")
+        attach.wake(paths)
+        time.sleep(0.002)
+    return facts
 
 
 def kill(paths: ContainerPaths, facts: state.Facts) -> None:

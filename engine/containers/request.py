@@ -32,7 +32,7 @@ FAILED = b"F"
 STDOUT = b"o"
 STDERR = b"e"
 EXITED = b"X"
-"""It has ended and everything that it said has been sent; JSON: exit_code, oom_killed."""
+"""It has ended and everything that it said has been sent; JSON: exit_code, oom_killed, restarting."""
 CLEAN = b"C"
 """Its cgroup and its monitor's files are gone: what is left is the client's to remove."""
 TERMINAL = b"T"
@@ -70,6 +70,8 @@ class Launch(Record):
     attached: bool
     """Whether the control socket's peer is a foreground client that takes the output."""
     auto_remove: bool
+    restart: str
+    """Its policy, see `engine.containers.restarting`."""
     log_max_size: int | None
     """Bytes."""
     log_max_files: int
@@ -103,6 +105,8 @@ class ProcessExit(Record):
 
     exit_code: int
     oom_killed: bool = False
+    restarting: bool = False
+    """Whether its policy will start it again."""
 
 
 def encode(kind: str, request: Launch | Join) -> bytes:

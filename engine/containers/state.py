@@ -1,6 +1,6 @@
 """What a container is doing, derived from what cannot lie: locks, process identities, the monitor's records.
 
-exit.json says "finished"                   exited, with its code
+exit.json says "finished"                   exited, with its code (or restarting)
 state.json's process is alive               running or paused; monitored if the monitor's lock is held
 exit.json says "started" and no more        exited, and nobody saw how: the monitor was killed, or the power
 cut neither                                     created
@@ -32,6 +32,8 @@ class Facts(Record):
     exit_code: int | None = None
     oom_killed: bool = False
     error: str = ""
+    restarts: int = 0
+    """How often its policy has started it again."""
     who: process.Identity | None = None
     """Its first process, while that lives."""
     monitored: bool = False
@@ -45,12 +47,17 @@ class Facts(Record):
         """Whether it has processes: running or paused."""
         return self.state in ("running", "paused")
 
+    @property
+    def held(self) -> bool:
+        """Whether it has processes now, or will have some without being started."""
+        return self.active or self.state == "restarting"
+
 
 def derive(paths: ContainerPaths) -> Facts:
     """Look at one container; costs a few dozen microseconds."""
     ended = read_document(paths.exit)
     if ended and ended.get("finished"):
-        return _ended(ended)
+        return _ended(ended, paths)
     running = read_document(paths.state)
     monitored = is_monitored(paths)
     if running:
@@ -60,15 +67,16 @@ def derive(paths: ContainerPaths) -> Facts:
             return Facts(
                 state="paused" if frozen else "running",
                 started=running["started"],
+                restarts=running.get("restarts", 0),
                 who=who,
                 monitored=monitored,
                 cgroup=running["cgroup"],
-                no_devices=running["no_devices"],
+                no_devices=running.get("no_devices", False),
             )
         if monitored:  # it ends just now: the monitor is about to write how
             again = read_document(paths.exit)
             if again and again.get("finished"):
-                return _ended(again)
+                return _ended(again, paths)
             return Facts(
                 state="running", started=running["started"], monitored=True, cgroup=running["cgroup"]
             )
@@ -76,7 +84,7 @@ def derive(paths: ContainerPaths) -> Facts:
         # Read again: between the first look and the lock the monitor may have finished.
         again = read_document(paths.exit)
         if again and again.get("finished"):
-            return _ended(again)
+            return _ended(again, paths)
         return Facts(
             state="exited",
             started=ended["started"],
@@ -86,14 +94,15 @@ def derive(paths: ContainerPaths) -> Facts:
     return Facts(state="created", monitored=monitored)
 
 
-def _ended(document: JSON) -> Facts:
+def _ended(document: JSON, paths: ContainerPaths) -> Facts:
     return Facts(
-        state="exited",
+        state="restarting" if document.get("restarting") and is_monitored(paths) else "exited",
         started=document.get("started"),
         finished=document["finished"],
         exit_code=document.get("exit_code"),
         oom_killed=bool(document.get("oom_killed")),
         error=document.get("error", ""),
+        restarts=document.get("restarts", 0),
     )
 
 

@@ -6,6 +6,7 @@
     containers/<id>/            one container: see `ContainerPaths`
     staging/<random>/           work that is not published yet; its owner locks staging/<random>.lock
     trash/<random>/             what was taken out of the store and is being deleted
+    partial/<hex>               blobs that are here in part: see `engine.store.partials`
 
 Run-time files live outside, on a tmpfs: they mean nothing after a reboot.
 """
@@ -105,6 +106,11 @@ class ContainerPaths(Record):
         return f"{self.run}/monitor.lock"
 
     @property
+    def called_off(self) -> str:
+        """An empty file: whoever ended the container wants it to stay so, whatever its restart policy."""
+        return f"{self.run}/called-off"
+
+    @property
     def filters(self) -> str:
         """Compiled seccomp filters of all containers of the root, see `engine.containers.filters`."""
         return f"{os.path.dirname(self.run)}/filters"
@@ -159,6 +165,11 @@ class Layout(Record):
         return f"{self.root}/trash"
 
     @property
+    def partials(self) -> str:
+        """Downloads that did not come to their end, by digest."""
+        return f"{self.root}/partial"
+
+    @property
     def revision(self) -> str:
         """An empty file whose mtime every monitor moves when its container's state changes."""
         return f"{self.run}/revision"
@@ -166,6 +177,10 @@ class Layout(Record):
     def blob(self, digest: str) -> str:
         """The file of the blob *digest*."""
         return f"{self.blobs}/{digest.removeprefix('sha256:')}"
+
+    def partial(self, digest: str) -> str:
+        """The file with what is here of the blob *digest* while it comes."""
+        return f"{self.partials}/{digest.removeprefix('sha256:')}"
 
     def layer(self, chain_id: str) -> str:
         """The directory of a node: its tree is ``diff`` in it."""

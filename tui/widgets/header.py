@@ -20,7 +20,7 @@ SPARK = 8
 MARKS: tuple[tuple[str, str, Role, tuple[str, ...]], ...] = (
     ("●", "running", "running", ("running",)),
     ("◐", "paused", "paused", ("paused",)),
-    ("○", "exited", "muted", ("exited", "created", "dead")),
+    ("○", "exited", "muted", ("exited", "created", "restarting", "dead")),
 )
 
 

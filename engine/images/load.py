@@ -15,11 +15,12 @@ from typing import BinaryIO
 from engine.errors import NotFoundError, StoreError
 from engine.images.intake import ATTEMPTS, Intake
 from engine.images.publication import VanishedError
+from engine.images.tararchive import TarArchive
 from engine.images.workers import unpack_all
 from engine.layers.compression import codec_of, open_layer
 from engine.model import Progress, ProgressCallback
 from engine.oci import documents
-from engine.oci.archive import Archive, DirectoryArchive, TarArchive
+from engine.oci.archive import Archive, DirectoryArchive
 from engine.oci.bundle import BundledImage, read_images
 from engine.store.faults import point
 from engine.store.staging import staging_area

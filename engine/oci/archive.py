@@ -1,4 +1,4 @@
-"""Archives of images as named files: a tar or a directory, the files of which are found without unpacking it.
+"""Archives of images as named files, whether they are a directory or a tar (`engine.images.tararchive`).
 
 Used for docker-archive and for OCI layouts alike. Nothing is trusted: names may not leave the archive, links
 are followed inside it only and never on the host, only regular files are read, and documents have a largest
@@ -13,9 +13,6 @@ from typing import NamedTuple, Protocol
 
 from engine.errors import ArchiveError
 from engine.oci.documents import MAX_DOCUMENT
-
-_MAX_MEMBERS = 20_000
-_MAX_LINKS = 16
 
 
 class Extent(NamedTuple):
@@ -35,64 +32,8 @@ class Archive(Protocol):
     def has(self, name: str) -> bool:
         """Whether there is a file *name*."""
 
-
-class TarArchive:
-    """The files of a plain tar at *path*. Raises ArchiveError for what is none or is truncated."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._files: dict[str, tuple[int, int]] = {}
-        self._links: dict[str, str] = {}
-        self._read()
-
-    def _read(self) -> None:
-        import tarfile
-
-        try:
-            length = os.path.getsize(self._path)
-            with tarfile.open(self._path, "r:") as archive:
-                for number, member in enumerate(archive):
-                    if number >= _MAX_MEMBERS:
-                        raise not_an_image(f"it has more than {_MAX_MEMBERS} files")
-                    self._add(member, length)
-        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-            raise not_an_image(f"it is not a tar: {error}") from error
-
-    def _add(self, member: object, length: int) -> None:
-        from tarfile import TarInfo
-
-        assert isinstance(member, TarInfo)
-        name = _clean(member.name)
-        if member.isreg():
-            if member.offset_data + member.size > length:
-                raise ArchiveError(
-                    "the archive is truncated", f"it ends within {name or member.name}", "get a complete copy"
-                )
-            self._files[name] = member.offset_data, member.size
-            self._links.pop(name, None)
-        elif member.issym() or member.islnk():
-            base = os.path.dirname(name) if member.issym() else ""
-            self._links[name] = _clean(os.path.join(base, member.linkname))
-            self._files.pop(name, None)
-
-    def has(self, name: str) -> bool:
-        """Whether there is a file *name*."""
-        return self._follow(name) in self._files
-
-    def locate(self, name: str) -> Extent:
-        """Where the file *name* is. Raises ArchiveError."""
-        found = self._files.get(self._follow(name))
-        if found is None:
-            raise _missing(name)
-        return Extent(self._path, *found)
-
-    def _follow(self, name: str) -> str:
-        name = _clean(name)
-        for _ in range(_MAX_LINKS):
-            if name not in self._links:
-                break
-            name = self._links[name]
-        return name
+    def directories_with(self, name: str) -> list[str]:
+        """The directories at the top that have a file *name*, sorted."""
 
 
 class DirectoryArchive:
@@ -109,9 +50,15 @@ class DirectoryArchive:
             return False
         return True
 
+    def directories_with(self, name: str) -> list[str]:
+        """The directories at the top that have a file *name*, sorted."""
+        with os.scandir(self._path) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        return [each for each in names if self.has(f"{each}/{name}")]
+
     def locate(self, name: str) -> Extent:
         """Where the file *name* is. Raises ArchiveError."""
-        path = os.path.join(self._path, _clean(name))
+        path = os.path.join(self._path, clean(name))
         if not os.path.realpath(path).startswith(os.path.realpath(self._path) + os.sep):
             raise ArchiveError(
                 f"{name} is a link out of {self._path}", "an image may not name files of the host"
@@ -119,7 +66,7 @@ class DirectoryArchive:
         try:
             status = os.stat(path)
         except OSError as error:
-            raise _missing(name) from error
+            raise missing(name) from error
         if not stat.S_ISREG(status.st_mode):
             raise ArchiveError(f"{name} is not a regular file", "an image consists of files")
         return Extent(path, 0, status.st_size)
@@ -138,7 +85,7 @@ def read_document(archive: Archive, name: str) -> bytes:
 def read_extent(extent: Extent, limit: int | None = None) -> bytes:
     """The bytes of *extent*, at most *limit* of them. Raises ArchiveError if the file has become shorter."""
     size = extent.size if limit is None else min(limit, extent.size)
-    with open(extent.path, "rb", opener=_open_plainly) as file:
+    with open(extent.path, "rb", opener=open_plainly) as file:
         file.seek(extent.offset)
         data = file.read(size)
     if len(data) != size:
@@ -151,16 +98,20 @@ def not_an_image(why: str) -> ArchiveError:
     return ArchiveError("this is not an image archive", why, "give a docker-archive or an OCI layout")
 
 
-def _open_plainly(path: str, flags: int) -> int:
+def open_plainly(path: str, flags: int) -> int:
+    """An opener that neither waits for a fifo nor leaves the descriptor to other programs."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _missing(name: str) -> ArchiveError:
+def missing(name: str) -> ArchiveError:
+    """The error for an archive without a file *name* that it has to have."""
     return ArchiveError("the archive is not complete", f"it has no {name}", "get a complete copy")
 
 
-def _clean(name: str) -> str:
+def clean(name: str) -> str:
     """*name* without ``./`` and doubled slashes. Raises ArchiveError if it would leave the archive."""
+    if "\0" in name:
+        raise ArchiveError(f"the archive names {name!r}", "no file's name has NUL in it", "do not trust it")
     parts: list[str] = []
     for part in name.split("/"):
         if part == "..":

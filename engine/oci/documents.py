@@ -17,6 +17,7 @@ import msgspec
 
 from engine.errors import ArchiveError
 from engine.model import JSON
+from engine.oci import strictjson
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -126,8 +127,9 @@ _T = TypeVar("_T")
 def decode(body: bytes, kind: type[_T], what: str) -> _T:
     """The document *body* as a *kind*. Raises ArchiveError, which calls it *what*."""
     try:
+        strictjson.check(body)
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (strictjson.StrictError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ArchiveError(f"{what} is not valid", str(error)) from error
 
 

@@ -16,13 +16,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 from engine.errors import ArchiveError, UsageError
+from engine.images.tararchive import TarArchive
 from engine.layers.apply import apply_layer
 from engine.layers.compression import codec_of, open_layer
 from engine.layers.paxrecords import nanoseconds, parse_records, xattrs_of
 from engine.layers.tarread import FILE, TarReader
 from engine.layers.tarwrite import write_layer
 from engine.oci import documents, platforms, reference
-from engine.oci.archive import TarArchive
 from engine.oci.bundle import read_images
 from tests.images.archives import docker_archive, simple_layer
 from tests.layers import tars

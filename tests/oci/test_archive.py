@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from engine.errors import ArchiveError
+from engine.images.tararchive import TarArchive
 from engine.oci import documents
-from engine.oci.archive import DirectoryArchive, TarArchive, read_document
+from engine.oci.archive import DirectoryArchive, read_document
 from engine.oci.bundle import read_images
 from tests.layers import tars
 

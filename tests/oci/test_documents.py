@@ -83,6 +83,30 @@ def test_noise_is_refused_in_one_line(body: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("1" * 5000, "digits"),
+        ("1e999", "too large"),
+        ("NaN", "NaN"),
+        ("-Infinity", "Infinity"),
+        ("[" * 101 + "]" * 101, "nested"),
+        ('{"a":1,"b":2,"a":3}', "'a' twice"),
+        ('"\\ud800"', "character"),
+        ('{"\\udfff":1}', "character"),
+        ("01", "not valid"),
+        ("tru", "not valid"),
+    ],
+)
+def test_what_two_readers_could_read_in_two_ways_is_refused(value: str, why: str) -> None:
+    body = json.dumps({"rootfs": {"type": "layers", "diff_ids": [DIGEST]}, "x": 0})
+    assert documents.decode_config(body.encode(), 1)
+    with pytest.raises(ArchiveError, match=why):
+        documents.decode_config(body.replace(": 0}", f": {value}}}").encode(), 1)
+    with pytest.raises(ArchiveError, match="UTF-8"):
+        documents.decode_config(body.replace(": 0}", ': "\xff"}').encode("latin-1"), 1)
+
+
 def test_nesting_without_end_is_refused() -> None:
     with pytest.raises(ArchiveError):
         documents.decode_config(b'{"rootfs":' + b"[" * 200_000, 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 
 from engine.errors import DeniedError
-from engine.oci.registry import credentials, naming, settings
-from engine.oci.registry.connection import Connection
+from engine.images import remotes
+from engine.oci.registry import credentials, naming
 from engine.oci.registry.credentials import Credentials
 from engine.store.store import Store
 
@@ -17,12 +17,8 @@ def login(store: Store, registry: str, username: str, password: str, *, plain_ht
     Raises UsageError, DeniedError, RegistryError, StoreError.
     """
     host = naming.registry_of(registry)
-    said = settings.read(store.layout.root, host)
     given = Credentials(username, password)
-    opened = Connection(
-        host, credentials=given, plain_http=plain_http or said.plain_http, ca_file=said.ca_file
-    )
-    with closing(opened) as connection:
+    with closing(remotes.connect(store, host, given, plain_http)) as connection:
         response = connection.request("GET", connection.url(""))
         if response.status_code == 401:
             raise DeniedError(f"{host} does not know {username}", "or the password is wrong", "try again")

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
-from engine.errors import ArchiveError, NotFoundError, RegistryError, StoreError, UsageError
+from engine.errors import ArchiveError, NotFoundError, StoreError, UsageError
 from engine.images import remotes
 from engine.images.crew import Meter, run_all
+from engine.images.downloads import Downloads, first
 from engine.images.intake import ATTEMPTS, Intake
 from engine.images.publication import VanishedError, has_blob
 from engine.images.unpacking import Job, Unpacked
@@ -75,11 +76,14 @@ def pull(
         remotes.sources(store, remote, plain_http, stop) as connections,
     ):
         repositories = [Repository(connection, remote.repository) for connection in connections]
-        pulling = _Pull(store, remote, repositories, area, Meter(progress), stop)
+        meter = Meter(progress)
+        downloads = Downloads(store.layout, repositories, area, meter)
         try:
+            pulling = _Pull(store, remote, repositories, area, downloads, meter, stop)
             return pulling.all(wanted) if all_tags else pulling.one(wanted)
         finally:
             stop.set()
+            downloads.close()
 
 
 class _Pull:
@@ -91,6 +95,7 @@ class _Pull:
         remote: Remote,
         repositories: list[Repository],
         area: Area,
+        downloads: Downloads,
         meter: Meter,
         stop: threading.Event,
     ) -> None:
@@ -98,10 +103,9 @@ class _Pull:
         self._remote = remote
         self._repositories = repositories
         self._area = area
+        self._downloads = downloads
         self._meter = meter
         self._stop = stop
-        self._downloads = f"{area.path}/downloads"
-        os.mkdir(self._downloads)
 
     def one(self, wanted: Platform | None) -> list[Pulled]:
         """The image that was named."""
@@ -134,6 +138,7 @@ class _Pull:
                 intake.publish()
             except VanishedError:
                 continue
+            self._downloads.recorded()
             return [
                 Pulled(
                     image.names[0] if image.names else self._by_digest(digest), digest, digest not in known
@@ -165,7 +170,7 @@ class _Pull:
             )
         layers = tuple(
             BundledLayer(
-                Extent(self._download_of(layer.digest), 0, layer.size),
+                Extent(self._downloads.path(layer.digest), 0, layer.size),
                 diff_id,
                 layer.digest,
                 layer.media_type,
@@ -195,16 +200,9 @@ class _Pull:
         return found
 
     def _first(self, ask: Callable[[Repository], _T]) -> _T:
-        """What the first repository answers that can; the registry itself has the last word."""
-        for mirror in self._repositories[:-1]:
-            with suppress(RegistryError, NotFoundError, ArchiveError):
-                return ask(mirror)
-        return ask(self._repositories[-1])
+        return first(self._repositories, ask)
 
     # Layers
-
-    def _download_of(self, digest: str) -> str:
-        return f"{self._downloads}/{digest.removeprefix('sha256:')}"
 
     def _unpack(self, jobs: Sequence[Job]) -> Sequence[Unpacked]:
         """Download what *jobs* need and is not here; each is done as soon as its bytes are here."""
@@ -220,7 +218,8 @@ class _Pull:
             def do(numbers: list[int]) -> None:
                 job = jobs[numbers[0]]
                 with downloading:
-                    self._fetch(job)
+                    self._downloads.fetch(job)
+                point("pull.after-download")
                 for number in numbers:
                     job = jobs[number]
                     with workers.borrow() as worker:
@@ -230,7 +229,13 @@ class _Pull:
             # The largest first, as it has the most to do after it has come.
             sources = sorted(by_source.values(), key=lambda numbers: -jobs[numbers[0]].size)
             tasks = [lambda numbers=numbers: do(numbers) for numbers in sources]
-            run_all(tasks, DOWNLOADS + processors, self._stop, workers.kill)
+
+            def interrupt() -> None:
+                workers.kill()
+                for repository in self._repositories:
+                    repository.connection.abort()
+
+            run_all(tasks, DOWNLOADS + processors, self._stop, interrupt)
         return [results[number] for number in range(len(jobs))]
 
     def _link_known(self, jobs: Sequence[Job]) -> None:
@@ -240,22 +245,6 @@ class _Pull:
                 if job.digest and has_blob(self._store, connection, job.digest):
                     with suppress(FileNotFoundError, FileExistsError):
                         os.link(self._store.layout.blob(job.digest), job.source)
-
-    def _fetch(self, job: Job) -> None:
-        if os.path.exists(job.source):
-            return
-        assert job.digest is not None
-        advance = self._meter.of("downloading", job.digest, job.size)
-        partial = f"{job.source}.part"
-
-        def ask(repository: Repository) -> None:
-            with suppress(FileNotFoundError):
-                os.unlink(partial)
-            repository.download(job.digest or "", job.size, partial, advance)
-
-        self._first(ask)
-        os.rename(partial, job.source)
-        point("pull.after-download")
 
 
 class _Workers:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from engine.oci.registry import credentials, settings
 from engine.oci.registry.connection import Connection
+from engine.oci.registry.credentials import Credentials
 from engine.oci.registry.naming import Remote
 from engine.store.store import Store
 
@@ -17,24 +18,12 @@ def sources(
     store: Store, remote: Remote, plain_http: bool, stop: threading.Event
 ) -> Iterator[list[Connection]]:
     """Where the images of *remote* can be pulled from: its mirrors, then its registry itself."""
-    said = settings.read(store.layout.root, remote.registry)
     with ExitStack() as stack:
         found = []
-        for mirror in said.mirrors:
-            own = settings.read(store.layout.root, mirror.host)
+        for mirror in settings.read(store.layout.root, remote.registry).mirrors:
             who = credentials.find(mirror.host, f"{mirror.prefix}{remote.repository}")
-            plain = mirror.plain_http or own.plain_http
-            found.append(
-                Connection(
-                    mirror.host,
-                    credentials=who,
-                    plain_http=plain,
-                    ca_file=own.ca_file,
-                    prefix=mirror.prefix,
-                    stop=stop,
-                )
-            )
-            stack.callback(found[-1].close)
+            opened = connect(store, mirror.host, who, mirror.plain_http, mirror.prefix, stop)
+            found.append(stack.enter_context(closing(opened)))
         found.append(stack.enter_context(registry(store, remote, plain_http, stop)))
         yield found
 
@@ -42,15 +31,28 @@ def sources(
 @contextmanager
 def registry(store: Store, remote: Remote, plain_http: bool, stop: threading.Event) -> Iterator[Connection]:
     """The registry of *remote* itself."""
-    said = settings.read(store.layout.root, remote.registry)
-    opened = Connection(
-        remote.registry,
-        credentials=credentials.find(remote.registry, remote.repository),
+    who = credentials.find(remote.registry, remote.repository)
+    with closing(connect(store, remote.registry, who, plain_http, stop=stop)) as opened:
+        yield opened
+
+
+def connect(
+    store: Store,
+    host: str,
+    who: Credentials | None,
+    plain_http: bool,
+    prefix: str = "",
+    stop: threading.Event | None = None,
+) -> Connection:
+    """A connection to the registry *host* as it is configured; the caller closes it. Raises UsageError."""
+    root = store.layout.root
+    said = settings.read(root, host)
+    return Connection(
+        host,
+        credentials=who,
         plain_http=plain_http or said.plain_http,
-        ca_file=said.ca_file,
+        plain_hosts=settings.plain_hosts(root),
+        trust=settings.trust_in(root, host, said),
+        prefix=prefix,
         stop=stop,
     )
-    try:
-        yield opened
-    finally:
-        opened.close()

@@ -170,6 +170,11 @@ class Layout(Record):
         return f"{self.root}/partial"
 
     @property
+    def events(self) -> str:
+        """What has happened, see `engine.store.events`."""
+        return f"{self.root}/events"
+
+    @property
     def revision(self) -> str:
         """An empty file whose mtime every monitor moves when its container's state changes."""
         return f"{self.run}/revision"

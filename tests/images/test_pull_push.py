@@ -15,7 +15,7 @@ from engine.errors import ArchiveError, DeniedError, NotFoundError, RegistryErro
 from engine.images.images import Images
 from engine.model import Progress
 from engine.oci import documents
-from engine.oci.registry import connection, credentials
+from engine.oci.registry import clients, credentials
 from engine.store.store import Store
 from tests.images import peers, registries, stores
 from tests.images.registries import Answer, Asked, Cut, Proxy
@@ -35,7 +35,7 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No credentials of whoever runs the tests; no long pauses."""
     (tmp_path / "auth.json").write_text("{}")
     monkeypatch.setenv("REGISTRY_AUTH_FILE", f"{tmp_path}/auth.json")
-    monkeypatch.setattr(connection.Patience.__new__, "__defaults__", (4, 0.01, 2))
+    monkeypatch.setattr(clients, "PATIENCE", clients.Patience(4, 0.01, 2))
 
 
 @pytest.fixture(scope="module")

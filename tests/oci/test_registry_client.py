@@ -70,6 +70,7 @@ def test_plain_http_is_for_loopback_and_for_what_is_named() -> None:
 
 def test_challenges() -> None:
     text = 'Bearer realm="https://auth.example/token",service="reg",scope="repository:a/b:pull,push"'
+    assert auth.challenge_of([f'Basic realm="x, y", {text}']) == auth.challenge_of([text])
     found = auth.challenge_of(["Basic realm=x", text])
     assert found == auth.Challenge("bearer", "https://auth.example/token", "reg", "repository:a/b:pull,push")
     assert auth.challenge_of(["Negotiate abc"]) is None
@@ -78,9 +79,9 @@ def test_challenges() -> None:
 
 def test_no_secret_goes_to_a_token_server_without_tls() -> None:
     challenge = auth.Challenge("bearer", "http://auth.example/token", "", "")
-    sent: list[httpx.Request] = []
+    sent: list[auth.TokenRequest] = []
 
-    def send(request: httpx.Request) -> httpx.Response:
+    def send(request: auth.TokenRequest) -> httpx.Response:
         sent.append(request)
         return httpx.Response(200, json={"token": "t"})
 
@@ -199,6 +200,7 @@ def test_settings_of_the_root_go_first(tmp_path: Path) -> None:
     system = tmp_path / "system.toml"
     system.write_text(
         '[registries."a.example"]\nplain-http = true\n[registries."b.example"]\nca-file = "/b"\n'
+        '[registries."d.example"]\ninsecure = true\n'
     )
     (tmp_path / "registries.toml").write_text(
         '[registries."a.example"]\nmirrors = ["m.example/x", "http://127.0.0.1:5000"]\n'
@@ -209,6 +211,7 @@ def test_settings_of_the_root_go_first(tmp_path: Path) -> None:
         settings.Mirror("127.0.0.1:5000", "", True),
     )
     assert found.plain_http is False
+    assert settings.plain_hosts(str(tmp_path), str(system)) == {"d.example"}
     assert settings.read(str(tmp_path), "b.example", str(system)).ca_file == "/b"
     assert settings.read(str(tmp_path), "c.example", str(system)) == settings.RegistrySettings()
 
@@ -221,7 +224,10 @@ def test_settings_of_the_root_go_first(tmp_path: Path) -> None:
         '[registries]\n"a.example" = 1',
         '[registries."a.example"]\nmirrors = "x"',
         '[registries."a.example"]\nplain-http = "yes"',
-        '[registries."a.example"]\ninsecure = true',
+        '[registries."a.example"]\ninsecure = 1',
+        '[registries."a.example"]\nunsafe = true',
+        '[registries."a.example"]\nmirrors = ["m.example/../x"]',
+        '[registries."a.example"]\nmirrors = ["ftp://m.example"]',
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, text: str) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -17,10 +17,22 @@ from engine.errors import DeniedError, RegistryError
 from engine.oci.registry.credentials import Credentials
 from engine.oci.registry.naming import is_loopback
 
+_SCHEME = re.compile(r"(?:^|,)\s*(basic|bearer)\s+(?=[a-z_]+=)", re.IGNORECASE)
 _PARAMETER = re.compile(r'([a-zA-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_TOKEN = re.compile(r"[!-~]{1,65536}")
 _CLIENT = "cowl"
 
-Send = Callable[[httpx.Request], httpx.Response]
+
+class TokenRequest(NamedTuple):
+    """What is sent for a token."""
+
+    method: str
+    url: httpx.URL
+    headers: dict[str, str]
+    content: bytes | None
+
+
+Send: TypeAlias = Callable[[TokenRequest], httpx.Response]
 
 
 class Challenge(NamedTuple):
@@ -37,8 +49,8 @@ def challenge_of(headers: Iterable[str]) -> Challenge | None:
     """The challenge in the WWW-Authenticate *headers* that cowl can answer, a bearer token before all."""
     found = []
     for header in headers:
-        scheme, _, rest = header.strip().partition(" ")
-        if scheme.lower() in ("basic", "bearer"):
+        pieces = _SCHEME.split(header)[1:]  # scheme, what follows it, scheme, …
+        for scheme, rest in zip(pieces[::2], pieces[1::2], strict=True):
             said = {name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(rest)}
             given = (said.get(name, "") for name in ("realm", "service", "scope"))
             found.append(Challenge(scheme.lower(), *given))
@@ -69,43 +81,43 @@ def authorization(
             "no secret goes there",
             "its administrator has to name an https address",
         )
-    request = _token_request(challenge, credentials, list(dict.fromkeys((challenge.scope, *scopes))))
-    response = send(request)
+    response = send(_token_request(challenge, credentials, list(dict.fromkeys((challenge.scope, *scopes)))))
     if response.status_code in (400, 401, 403):
+        hint = "the user name or the password is wrong" if credentials else "it wants to know who asks"
         raise DeniedError(
-            f"no token from {realm.netloc}", f"it answers {response.status_code}", "log in: cowl login"
+            f"no token from {realm.netloc}", f"it answers {response.status_code}", f"{hint}: cowl login"
         )
-    return f"Bearer {_token(response)}"
+    return f"Bearer {_token(response, realm.netloc)}"
 
 
-def _token_request(challenge: Challenge, credentials: Credentials | None, scopes: list[str]) -> httpx.Request:
+def _token_request(challenge: Challenge, credentials: Credentials | None, scopes: list[str]) -> TokenRequest:
     wanted = [("service", challenge.service)] if challenge.service else []
-    wanted += [("scope", scope) for scope in scopes if scope]
+    scopes = [scope for scope in scopes if scope]
+    url = httpx.URL(challenge.realm)
     if credentials and credentials.identity_token:
         form = {
             "grant_type": "refresh_token",
             "refresh_token": credentials.identity_token,
             "client_id": _CLIENT,
             "service": challenge.service,
-            "scope": " ".join(scope for scope in scopes if scope),
+            "scope": " ".join(scopes),
         }
-        return httpx.Request("POST", challenge.realm, data=form)
-    url = httpx.URL(challenge.realm)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return TokenRequest("POST", url, headers, urlencode(form).encode("ascii"))
+    wanted += [("scope", scope) for scope in scopes]
     headers = {}
     if credentials and credentials.username:
         wanted.append(("account", credentials.username))
         headers["Authorization"] = basic(credentials)
-    return httpx.Request("GET", url.copy_with(params=[*url.params.multi_items(), *wanted]), headers=headers)
+    return TokenRequest("GET", url.copy_with(params=[*url.params.multi_items(), *wanted]), headers, None)
 
 
-def _token(response: httpx.Response) -> str:
+def _token(response: httpx.Response, server: str) -> str:
     try:
         document: Any = response.json()
         token = document.get("token") or document.get("access_token")
     except (ValueError, AttributeError):
         token = None
-    if response.status_code != 200 or not isinstance(token, str) or not token.isascii():
-        raise RegistryError(
-            f"no token from {response.request.url.host}", f"it answers {response.status_code}", "try again"
-        )
+    if response.status_code != 200 or not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise RegistryError(f"no token from {server}", f"it answers {response.status_code}", "try again")
     return token

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from io import FileIO
 from typing import NamedTuple
 
 import httpx
 import msgspec
 
-from engine.errors import ArchiveError, NotFoundError, RegistryError
+from engine.errors import ArchiveError, NotFoundError
 from engine.oci import documents
-from engine.oci.registry.connection import BrokenError, Connection
+from engine.oci.registry.connection import Connection
+from engine.oci.registry.failures import BrokenError
 
+MAX_MANIFEST = 4 << 20
+"""Bytes: what registries have to take (distribution-spec, "Pushing Manifests"); nobody relies on more."""
 ACCEPTED = (*documents.MANIFESTS, *documents.INDEXES)
-_MAX_TAGS_PAGES = 1000
+_MAX_TAGS = 100_000
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)")
+_READ = 1 << 20
 _PROGRESS_THAT_COUNTS = 1 << 20
 """Bytes after which a download that broke again is no repeated failure."""
 
@@ -54,7 +62,7 @@ class Repository:
             connection.url(f"{self.name}/manifests/{target}"),
             self._pull,
             headers={"Accept": ", ".join(ACCEPTED)},
-            limit=documents.MAX_DOCUMENT,
+            limit=MAX_MANIFEST,
         )
         if response.status_code == 404:
             raise self._not_found(target)
@@ -71,18 +79,25 @@ class Repository:
         """All tags. Raises NotFoundError, DeniedError, RegistryError."""
         connection = self.connection
         url = connection.url(f"{self.name}/tags/list")
-        found: list[str] = []
-        for _ in range(_MAX_TAGS_PAGES):
-            response = connection.request("GET", url, self._pull, limit=documents.MAX_DOCUMENT)
+        found: dict[str, None] = {}
+        while True:
+            response = connection.request("GET", url, self._pull, limit=MAX_MANIFEST)
             if response.status_code == 404:
                 raise self._not_found(None)
             connection.check(response, 200)
-            found += documents.decode(response.content, _TagList, "the list of tags").tags or []
+            page = documents.decode(response.content, _TagList, "the list of tags").tags or []
+            if strange := next((tag for tag in page if not _TAG.fullmatch(tag)), None):
+                raise connection.wrong(f"{strange[:40]!r} is no tag")
+            before = len(found)
+            found.update(dict.fromkeys(page))
             following = response.links.get("next", {}).get("url")
             if not following:
-                return list(dict.fromkeys(found))
-            url = str(response.request.url.join(following))
-        raise connection.wrong("its list of tags does not end")
+                return list(found)
+            url = connection.following(response, following)
+            if not connection.is_own(url):
+                raise connection.wrong(f"its list of tags goes on at {url}")
+            if len(found) == before or len(found) > _MAX_TAGS:
+                raise connection.wrong("its list of tags does not end")
 
     def document(self, blob: documents.Descriptor, what: str) -> bytes:
         """A small blob, verified. Raises ArchiveError, RegistryError."""
@@ -104,28 +119,32 @@ class Repository:
 
     # Layers
 
-    def download(self, digest: str, size: int, path: str, advance: Callable[[int], None]) -> None:
-        """Write the blob *digest* of *size* bytes to the new file *path*, verified.
+    def download(self, digest: str, size: int, file: FileIO, advance: Callable[[int], None]) -> None:
+        """Complete *file*, which has the first bytes of the blob *digest* or none, to all its *size* bytes.
 
-        A download that breaks goes on where it was. *advance* gets the bytes that came since it was called
-        last, negative where they came for nothing. Raises RegistryError, ArchiveError, OSError.
+        A download that breaks goes on where it was. *advance* gets the bytes that are here since its last
+        call, negative where they came for nothing. What is damaged is thrown away. Raises NotFoundError,
+        RegistryError, ArchiveError, OSError.
         """
-        with open(path, "xb", buffering=0) as file:
-            part = _Part(file.fileno(), size, advance)
+        part = _Part(file, size, advance)
+        try:
             self._fill(part, digest)
             if part.digest() != digest and part.pieces > 1:  # perhaps the pieces are not of one blob
                 part.restart()
                 self._fill(part, digest)
             if (actual := part.digest()) != digest:
+                part.restart()
                 raise _damaged("blob", digest, actual)
+        except BaseException:
+            advance(-part.done)
+            raise
 
     def _fill(self, part: _Part, digest: str) -> None:
         attempt = 0
-        while True:
+        while part.done < part.size:
             before = part.done
             try:
                 self._piece(part, digest)
-                return
             except BrokenError as error:
                 attempt = 0 if part.done - before >= _PROGRESS_THAT_COUNTS else attempt + 1
                 if attempt >= self.connection.patience.attempts:
@@ -145,24 +164,35 @@ class Repository:
                 part.restart()
                 raise BrokenError(f"{connection.registry} cannot go on", "it does not know the range")
             connection.check(response, 200, 206)
-            if response.status_code == 200 and part.done:
+            if response.status_code == 200:
                 part.restart()
-            elif response.status_code == 206 and not _starts_at(response, part.done):
-                raise connection.wrong("it sends another range than it was asked for")
-            announced = response.headers.get("Content-Length", "")
-            if announced.isdecimal() and int(announced) != part.size - part.done:
-                raise ArchiveError(
-                    f"the blob {digest[:19]} has the wrong size",
-                    f"{connection.registry} announces {part.done + int(announced)} bytes, not {part.size}",
-                    "tell its administrator",
-                )
+            end = self._announced_end(response, part)
             part.pieces += 1
-            for chunk in response.iter_raw():
-                if connection.stop.is_set():
-                    raise RegistryError("the download was stopped")
+            for chunk in connection.chunks(response):
                 part.add(chunk)
-        if part.done < part.size:
+        if part.done < end:
             raise BrokenError(f"the connection to {connection.registry} broke", "it ended too early")
+
+    def _announced_end(self, response: httpx.Response, part: _Part) -> int:
+        """Where in the blob the body of *response* ends; it begins where *part* does."""
+        length = response.headers.get("Content-Length", "")
+        end = part.done + int(length) if length.isdecimal() else part.size
+        total = end
+        if response.status_code == 206:
+            said = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if said is None or int(said[1]) != part.done or int(said[2]) < part.done:
+                part.restart()
+                why = "it sends another range than it was asked for"
+                raise BrokenError(f"{self.connection.registry} cannot go on", why)
+            end = int(said[2]) + 1
+            total = int(said[3]) if said[3] != "*" else part.size
+        if total != part.size or end > total:
+            raise ArchiveError(
+                "a blob has the wrong size",
+                f"{self.connection.registry} announces {max(total, end)} bytes, not {part.size}",
+                "tell its administrator",
+            )
+        return end
 
     def _blob(self, digest: str) -> str:
         return self.connection.url(f"{self.name}/blobs/{digest}")
@@ -174,15 +204,23 @@ class Repository:
 
 
 class _Part:
-    """A blob as far as it is here."""
+    """A blob as far as it is here, in a file that may have its beginning already."""
 
-    def __init__(self, descriptor: int, size: int, advance: Callable[[int], None]) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: FileIO, size: int, advance: Callable[[int], None]) -> None:
+        self._file = file
         self._advance = advance
         self._hash = sha256()
         self.size = size
         self.done = 0
         self.pieces = 0
+        if file.seek(0, os.SEEK_END) > size:
+            file.truncate(0)
+        file.seek(0)
+        while data := file.read(_READ):
+            self._hash.update(data)
+            self.done += len(data)
+        self.pieces = 1 if self.done else 0
+        advance(self.done)
 
     def add(self, data: bytes) -> None:
         """The next bytes. Raises ArchiveError for more than there should be."""
@@ -191,14 +229,14 @@ class _Part:
         self._hash.update(data)
         view = memoryview(data)
         while view:
-            view = view[os.write(self._descriptor, view) :]
+            view = view[self._file.write(view) :]
         self.done += len(data)
         self._advance(len(data))
 
     def restart(self) -> None:
         """Forget all that came."""
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._file.truncate(0)
+        self._file.seek(0)
         self._advance(-self.done)
         self._hash, self.done, self.pieces = sha256(), 0, 0
 
@@ -222,11 +260,6 @@ def _settled_type(body: bytes, said: str, announced: str | None) -> str:
 
 class _Typed(msgspec.Struct, frozen=True, rename="camel"):
     media_type: str = ""
-
-
-def _starts_at(response: httpx.Response, offset: int) -> bool:
-    said: str = response.headers.get("Content-Range", "")
-    return said.startswith(f"bytes {offset}-")
 
 
 def _damaged(what: str, expected: str, actual: str) -> ArchiveError:

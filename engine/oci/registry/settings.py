@@ -4,8 +4,13 @@
     mirrors = ["mirror.example", "http://127.0.0.1:5000/docker"]
 
     [registries."registry.example:5000"]
-    plain-http = true
-    ca-file = "/etc/ssl/registry.pem"
+    ca-file = "/etc/ssl/registry.pem"       # besides what certs.d has: see `engine.oci.registry.trust`
+
+    [registries."box.lan:5000"]
+    plain-http = true                       # no TLS there
+
+    [registries."lab.lan"]
+    insecure = true                         # TLS with whatever certificate it shows; without, if it has none
 
 Mirrors are asked first, in their order, and only for pulls. The file in the root goes before the other one,
 registry by registry.
@@ -17,6 +22,9 @@ import tomllib
 from typing import Any, NamedTuple
 
 from engine.errors import UsageError
+from engine.oci import reference
+from engine.oci.registry import trust
+from engine.oci.registry.trust import Trust
 
 FILE = "registries.toml"
 SYSTEM = f"/etc/cowl/{FILE}"
@@ -36,6 +44,7 @@ class RegistrySettings(NamedTuple):
 
     mirrors: tuple[Mirror, ...] = ()
     plain_http: bool = False
+    insecure: bool = False
     ca_file: str | None = None
 
 
@@ -46,6 +55,20 @@ def read(root: str, registry: str, system: str = SYSTEM) -> RegistrySettings:
         if table is not None:
             return _settings(table, registry, path)
     return RegistrySettings()
+
+
+def plain_hosts(root: str, system: str = SYSTEM) -> frozenset[str]:
+    """The registries that may be talked to without TLS. Raises UsageError for a file that is wrong."""
+    names = {name for path in (f"{root}/{FILE}", system) for name in _tables(path)}
+    said = {name: read(root, name, system) for name in names}
+    return frozenset(name for name, own in said.items() if own.plain_http or own.insecure)
+
+
+def trust_in(root: str, registry: str, said: RegistrySettings) -> Trust:
+    """Whom to believe to be *registry*: what is *said* and what directories of certificates have."""
+    found = trust.find(root, registry)
+    files = (said.ca_file,) if said.ca_file else ()
+    return Trust((*files, *found.authorities), found.own, said.insecure)
 
 
 def _tables(path: str) -> dict[str, Any]:
@@ -65,21 +88,27 @@ def _tables(path: str) -> dict[str, Any]:
 def _settings(table: Any, registry: str, path: str) -> RegistrySettings:
     if not isinstance(table, dict):
         raise _wrong(path, f"{registry} is not a table")
-    if unknown := table.keys() - {"mirrors", "plain-http", "ca-file"}:
+    if unknown := table.keys() - {"mirrors", "plain-http", "insecure", "ca-file"}:
         raise _wrong(path, f"nothing is known of {', '.join(sorted(unknown))}")
     mirrors = table.get("mirrors", [])
-    plain = table.get("plain-http", False)
+    plain, insecure = table.get("plain-http", False), table.get("insecure", False)
     ca_file = table.get("ca-file")
     if not isinstance(mirrors, list) or not all(isinstance(each, str) for each in mirrors):
         raise _wrong(path, f"the mirrors of {registry} are not a list of texts")
-    if not isinstance(plain, bool) or not (ca_file is None or isinstance(ca_file, str)):
-        raise _wrong(path, f"plain-http of {registry} is true or false, ca-file a path")
-    return RegistrySettings(tuple(map(_mirror, mirrors)), plain, ca_file)
+    if not isinstance(plain, bool) or not isinstance(insecure, bool):
+        raise _wrong(path, f"plain-http and insecure of {registry} are true or false")
+    if not (ca_file is None or isinstance(ca_file, str)):
+        raise _wrong(path, f"ca-file of {registry} is a path")
+    return RegistrySettings(tuple(_mirror(each, path) for each in mirrors), plain, insecure, ca_file)
 
 
-def _mirror(text: str) -> Mirror:
+def _mirror(text: str, path: str) -> Mirror:
     rest = text.removeprefix("https://").removeprefix("http://")
     host, _, prefix = rest.strip("/").partition("/")
+    try:
+        reference.parse(f"{host}/{prefix}/x" if prefix else f"{host}/x")
+    except UsageError as error:
+        raise _wrong(path, f"{text!r} is no mirror: write it like host:port/prefix") from error
     return Mirror(host, f"{prefix}/" if prefix else "", text.startswith("http://"))
 
 

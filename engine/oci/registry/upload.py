@@ -12,7 +12,8 @@ from collections.abc import Callable
 import httpx
 
 from engine.errors import RegistryError
-from engine.oci.registry.connection import BrokenError, Connection
+from engine.oci.registry.connection import Connection
+from engine.oci.registry.failures import BrokenError
 from engine.oci.registry.repository import Document, Repository, chunks_of
 
 _OCTETS = "application/octet-stream"

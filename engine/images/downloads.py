@@ -1,0 +1,85 @@
+"""Layers on their way here: each from the first of several repositories that has it, going on where it was.
+
+What has come stays in partial/ until the image is recorded: a pull that is killed, by whatever, is followed
+by one that asks for the rest only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from io import FileIO
+from typing import TypeVar
+
+from engine.errors import ArchiveError, NotFoundError, RegistryError
+from engine.images.crew import Meter
+from engine.images.unpacking import Job
+from engine.oci.registry.repository import Repository
+from engine.store import partials
+from engine.store.layout import Layout
+from engine.store.staging import Area
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_T = TypeVar("_T")
+
+
+def first(repositories: Sequence[Repository], ask: Callable[[Repository], _T]) -> _T:
+    """What the first of *repositories* answers that can; the last, the registry itself, has the last word."""
+    for mirror in repositories[:-1]:
+        with suppress(RegistryError, NotFoundError, ArchiveError):
+            return ask(mirror)
+    return ask(repositories[-1])
+
+
+class Downloads:
+    """The blobs of one pull, as files in its staging area. May be used from several threads."""
+
+    def __init__(self, layout: Layout, repositories: Sequence[Repository], area: Area, meter: Meter) -> None:
+        self._layout = layout
+        self._repositories = repositories
+        self._directory = f"{area.path}/downloads"
+        self._meter = meter
+        self._held: dict[str, FileIO] = {}
+        os.mkdir(self._directory)
+
+    def path(self, digest: str) -> str:
+        """Where the blob *digest* will be."""
+        return f"{self._directory}/{digest.removeprefix('sha256:')}"
+
+    def fetch(self, job: Job) -> None:
+        """Have the blob that *job* needs at its path, verified.
+
+        Raises NotFoundError, RegistryError, ArchiveError, OSError.
+        """
+        assert job.digest is not None
+        if os.path.exists(job.source):
+            return
+        digest, size = job.digest, job.size
+        advance = self._meter.of("downloading", digest, size)
+        part = partials.take(self._layout, digest)
+        if part is None:  # another pull is at it: it may end at any time, so this one has its own
+            with FileIO(f"{job.source}.part", "x+") as file:
+                first(self._repositories, lambda each: each.download(digest, size, file, advance))
+            os.rename(f"{job.source}.part", job.source)
+            return
+        self._held[digest] = part
+        try:
+            first(self._repositories, lambda each: each.download(digest, size, part, advance))
+        except OSError as error:
+            if error.errno in _FULL:  # it is no help for the next attempt then
+                partials.drop(self._layout, digest)
+            raise
+        os.link(self._layout.partial(digest), job.source)
+
+    def recorded(self) -> None:
+        """The image is in the store: what was kept for another attempt is not needed."""
+        for digest in self._held:
+            partials.drop(self._layout, digest)
+
+    def close(self) -> None:
+        """Let go of what is here in part: it is there for the next pull."""
+        for file in self._held.values():
+            file.close()

@@ -68,6 +68,17 @@ class Volume(Record):
     read_only: bool = False
 
 
+class PublishedPort(Record):
+    """A port of a container that is reached at one of this machine's."""
+
+    host_ip: str
+    """The address of this machine; empty for all."""
+    host_port: int
+    """0 for any that is free."""
+    container_port: int
+    protocol: str = "tcp"
+
+
 class LaunchOptions(Record):
     """Everything that `create` and `run` take; the image's configuration fills what is None or empty."""
 
@@ -82,7 +93,19 @@ class LaunchOptions(Record):
     interactive: bool = False
     tty: bool = False
     auto_remove: bool = False
-    network: Literal["none", "host"] = "none"
+    network: str = ""
+    """none, host, bridge, or container:NAME; empty for what is usual in this root."""
+    publish: tuple[PublishedPort, ...] = ()
+    publish_all: bool = False
+    """Whether every port that the image exposes is published at one that is free."""
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    """``NAME:ADDRESS``; host-gateway is the address of the bridge."""
+    mac_address: str | None = None
+    ip: str | None = None
+    network_aliases: tuple[str, ...] = ()
     read_only: bool = False
     privileged: bool = False
     cap_add: tuple[str, ...] = ()
@@ -133,6 +156,23 @@ class Container(Record):
     options: LaunchOptions
     restarts: int = 0
     """How often its restart policy has started it again since it was last started."""
+    ports: tuple[PublishedPort, ...] = ()
+    """Those of this machine that lead to it now."""
+
+
+class Event(Record):
+    """Something that was done to a container or an image."""
+
+    time: str
+    type: str
+    """``container`` or ``image``."""
+    action: str
+    """docker's word: create, start, die, destroy, pull, tag, …"""
+    id: str
+    """The container's ID, or the image's chain ID; empty where there is none any more."""
+    name: str
+    attributes: dict[str, str]
+    """What else there is to say: the exit code of a ``die``, the signal of a ``kill``."""
 
 
 class Change(Record):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.errors import AmbiguousError, ConflictError, NotFoundError
-from engine.model import JSON, LaunchOptions, Limits, Volume
+from engine.model import JSON, LaunchOptions, Limits, PublishedPort, Volume
 from engine.record import Record
 
 MIN_PREFIX = 4
@@ -113,6 +113,13 @@ def nodes_by_prefix(connection: Connection, digits: str) -> list[str]:
     return [row[0] for row in found]
 
 
+def set_tree_digest(connection: Connection, chain_id: str, digest: str) -> None:
+    """Record what the tree of a node is, now that it is known to be right; nothing for a node that went."""
+    connection.execute(
+        "INSERT OR REPLACE INTO trees SELECT chain_id, ? FROM nodes WHERE chain_id = ?", (digest, chain_id)
+    )
+
+
 # Manifests and tags
 
 
@@ -156,6 +163,14 @@ def is_written_anew(connection: Connection, chain_id: str, blob_digest: str) -> 
     found = connection.execute(
         "SELECT 1 FROM manifest_layers WHERE chain_id = ? AND blob_digest = ? AND NOT stored LIMIT 1",
         (chain_id, blob_digest),
+    )
+    return found.fetchone() is not None
+
+
+def is_kept(connection: Connection, blob_digest: str) -> bool:
+    """Whether the blob *blob_digest* is recorded as kept."""
+    found = connection.execute(
+        "SELECT 1 FROM manifest_layers WHERE blob_digest = ? AND stored LIMIT 1", (blob_digest,)
     )
     return found.fetchone() is not None
 
@@ -239,9 +254,11 @@ def set_options(connection: Connection, container_id: str, options: LaunchOption
     )
 
 
-def delete_container(connection: Connection, container_id: str) -> None:
-    """Forget the container; it is fine if it is forgotten already."""
+def delete_container(connection: Connection, container_id: str) -> str | None:
+    """Forget the container and return its name; None if it is forgotten already."""
+    found = connection.execute("SELECT name FROM containers WHERE id = ?", (container_id,)).fetchone()
     connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+    return found[0] if found else None
 
 
 def containers(connection: Connection) -> list[ContainerRow]:
@@ -294,6 +311,7 @@ def encode_options(options: LaunchOptions) -> str:
     document = options._asdict()
     document["limits"] = options.limits._asdict()
     document["volumes"] = [volume._asdict() for volume in options.volumes]
+    document["publish"] = [port._asdict() for port in options.publish]
     return json.dumps(document, separators=(",", ":"))
 
 
@@ -307,4 +325,5 @@ def decode_options(text: str) -> LaunchOptions:
     }
     fields["limits"] = Limits(**document.get("limits", {}))
     fields["volumes"] = tuple(Volume(**volume) for volume in document.get("volumes", ()))
+    fields["publish"] = tuple(PublishedPort(**port) for port in document.get("publish", ()))
     return LaunchOptions(**fields)

@@ -1,0 +1,1 @@
+"""The network of containers: bridge, addresses, published ports, names."""

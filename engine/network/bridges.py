@@ -1,0 +1,161 @@
+"""The bridge of one root: made when the first container comes, found again by a name that only it has."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+
+from engine.errors import LaunchError
+from engine.kernel import links
+from engine.kernel.links import AF_INET, AF_INET6
+from engine.kernel.netlink import Netlink
+from engine.network import addressing
+from engine.network.addressing import PREFIX, PREFIX6, Subnet
+from engine.record import Record
+
+DEFAULT_NAME = "cowl"
+"""With a number behind it."""
+_NAMES = 256
+_MTU = 1500
+
+
+class Bridge(Record):
+    """A bridge that is there."""
+
+    number: int
+    name: str
+    mtu: int
+    subnet: Subnet
+
+
+def find(channel: Netlink, key: str) -> Bridge | None:
+    """The bridge of the root *key*, None before its first container and after its last."""
+    link = links.find(channel, _own_name(key))
+    if link is None:
+        return None
+    # What it was made with is written on it: run-time files may be lost, and routes may have changed.
+    _, gateway, gateway6, *_ = *link.alias.split(" "), "", "", ""
+    subnet = Subnet(link.mac[2:], addressing.parse(gateway6) if ":" in gateway6 else b"")
+    if addressing.show(subnet.gateway) != gateway:
+        raise LaunchError(
+            f"cannot use the bridge {link.name}", "somebody changed it", f"ip link delete {link.name}"
+        )
+    return Bridge(link.number, link.name, link.mtu, subnet)
+
+
+def ensure(channel: Netlink, key: str, wanted: str) -> Bridge:
+    """The bridge of the root *key*, made if need be, called *wanted* or else cowl0 and so on."""
+    found = find(channel, key)
+    if found is not None:
+        return found
+    with _alone_on_this_machine():
+        return _make(channel, key, wanted)
+
+
+def remove(channel: Netlink, key: str) -> bool:
+    """Remove the bridge of the root *key*; False when something is still connected to it."""
+    link = links.find(channel, _own_name(key))
+    if link is None:
+        return True
+    if links.ports(channel, link.number):
+        return False
+    channel.change(links.remove(link.number))
+    return True
+
+
+def forwards(version: int) -> bool:
+    """Whether this machine sends packets on, without which a bridge leads nowhere (ip-sysctl)."""
+    names = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
+    try:
+        descriptor = os.open(f"/proc/sys/net/{names[version]}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return os.read(descriptor, 8).strip() != b"0"
+    finally:
+        os.close(descriptor)
+
+
+def set_own(version: int, link: str, name: str, value: bytes) -> None:
+    """Set a sysctl of one interface; one that this kernel or sandbox does not let us set stays."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(f"/proc/sys/net/ipv{version}/conf/{link}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value)
+        finally:
+            os.close(descriptor)
+
+
+def _own_name(key: str) -> str:
+    """The alternative name, which no two interfaces can have."""
+    return f"cowl-{key}"
+
+
+@contextlib.contextmanager
+def _alone_on_this_machine() -> Iterator[None]:
+    """Two roots must not choose the same subnet."""
+    from engine.store.layout import runtime_base
+
+    descriptor = os.open(runtime_base(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make(channel: Netlink, key: str, wanted: str) -> Bridge:
+    routes = links.routes(channel, AF_INET)
+    beyond = [address for address in links.addresses(channel, AF_INET6) if not address.scope]
+    subnet = addressing.choose(routes, key, ipv6=addressing.host_has_ipv6(beyond))
+    uplink = next((route.link for route in routes if not route.prefix and route.link), 0)
+    leads_out = links.find_index(channel, uplink) if uplink else None
+    mtu = leads_out.mtu if leads_out else _MTU
+    name = _make_link(channel, wanted, addressing.mac_of(subnet.gateway), mtu)
+    link = links.find(channel, name)
+    if link is None:
+        raise LaunchError(f"cannot make the bridge {name}", "it was removed at once", "try again")
+    gateway6 = addressing.show(subnet.gateway6) or "-"
+    changes = [
+        links.set_alias(name, f"cowl {addressing.show(subnet.gateway)} {gateway6}"),
+        links.add_address(link.number, AF_INET, subnet.gateway, PREFIX),
+        links.add_name(link.number, _own_name(key)),
+    ]
+    if subnet.gateway6:
+        changes.insert(0, links.add_address(link.number, AF_INET6, subnet.gateway6, PREFIX6))
+    try:
+        channel.change(*changes)
+    except OSError:
+        channel.change(links.remove(link.number))
+        raise
+    # Published ports are reached at 127.0.0.1 too; the rule `guard` keeps containers from that.
+    set_own(4, name, "route_localnet", b"1")
+    set_own(6, name, "accept_ra", b"0")
+    return Bridge(link.number, name, mtu, subnet)
+
+
+def _make_link(channel: Netlink, wanted: str, mac: bytes, mtu: int) -> str:
+    names = (wanted,) if wanted else tuple(f"{DEFAULT_NAME}{number}" for number in range(_NAMES))
+    for name in names:
+        try:
+            channel.change(links.add_bridge(name, mac, mtu))
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise _unsupported(error) from error
+        else:
+            return name
+    raise LaunchError(
+        f"cannot make the bridge {names[0]}", "there is another interface of that name", "set COWL_BRIDGE"
+    )
+
+
+def _unsupported(error: OSError) -> LaunchError:
+    """The sentence for a machine that has no bridges, or does not let us make one."""
+    return LaunchError(
+        "cannot give the container a network",
+        str(error),
+        "--network none and host need no bridge; COWL_NETWORK=none makes one of them usual",
+    )

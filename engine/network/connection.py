@@ -1,0 +1,309 @@
+"""A container's way onto the bridge and off it: what its monitor does beside the container's own mounts.
+
+    connect     address, pair, rules, ports, names: done when its program starts
+    announce    the others hear of it, when the program runs already
+    leave       ports, then names; interface and address go with the namespace, by the kernel itself
+
+Whoever leaves last has the bridge and the rules removed, a moment later, so that one container after another
+does not make them anew each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from engine.errors import LaunchError
+from engine.kernel import links, namespaces, nftables, process, syscalls
+from engine.kernel.links import AF_INET, AF_INET6
+from engine.kernel.netlink import Netlink
+from engine.model import PublishedPort
+from engine.network import addressing, bridges, names, rules
+from engine.network.bridges import Bridge
+from engine.network.holding import Held
+from engine.network.members import Member, Members, find, locked
+from engine.record import Record
+
+INTERFACE = "eth0"
+"""What a container's end of its pair is called in it."""
+LINGER_SECONDS = 1.0
+"""How long a bridge without containers stays."""
+_PATIENCE_SECONDS = 5.0
+"""How long the kernel may take to remove the interfaces of a namespace that has ended."""
+_SWEEP_LOCK = "sweep.lock"
+
+
+class Wish(Record):
+    """What a container asks for: it goes from the launching side to the monitor as JSON."""
+
+    bridge: str
+    name: str
+    hostname: str
+    aliases: tuple[str, ...]
+    ip: str
+    mac: str
+    ports: tuple[PublishedPort, ...]
+    extra_hosts: tuple[str, ...]
+    dns: tuple[str, ...]
+    dns_search: tuple[str, ...]
+    dns_options: tuple[str, ...]
+
+    @classmethod
+    def of(cls, fields: Sequence[Any]) -> Wish:
+        """What came as a list of JSON."""
+        wish = cls._make(fields)
+        return wish._replace(ports=tuple(PublishedPort(*port) for port in wish.ports))
+
+
+class Connection:
+    """One run of a container on the bridge."""
+
+    def __init__(self, run: str, identity: str, held: Held) -> None:
+        self._run = run
+        self._identity = identity
+        self._held = held
+
+    def announce(self) -> None:
+        """Tell the others of it."""
+        names.refresh(self._run)
+
+    def leave(self) -> None:
+        """Take it off the bridge."""
+        self._held.release()
+        if leave(self._run, self._identity) and os.fork() == 0:
+            _sweep_later(self._run)
+
+
+def connect(wish: Wish, run: str, identity: str, home: str, pid: int) -> Connection:
+    """Connect the new network namespace of the process *pid* with the bridge of the root at *run*.
+
+    Raises LaunchError or OSError, with nothing left of it but perhaps the bridge.
+    """
+    key = os.path.basename(run)
+    with locked(run) as members, Netlink() as channel:
+        _drop(members, identity, key)
+        bridge = bridges.ensure(channel, key, wish.bridge)
+        held = Held(bool(bridge.subnet.gateway6))
+        with contextlib.ExitStack() as undo:
+            undo.callback(held.release)
+            address = _plug(channel, bridge, members, wish, identity, pid)
+            link = addressing.link_name(address)
+            undo.callback(_unplug, channel, link)
+            inside = _configure(bridge, address, pid)
+            who = process.identify(pid)
+            member = Member(
+                wish.name,
+                wish.hostname,
+                wish.aliases,
+                home,
+                pid,
+                who.start if who else 0,
+                link,
+                addressing.show(address),
+                addressing.show(bridge.subnet.address6(address)) if inside else "",
+                addressing.mac_text(_mac(wish, address)),
+                held.take(wish.ports, _living(members, wish, key)),
+            )
+            _open_ports(key, bridge, members, member)
+            members.by_id[identity] = member
+            members.last = int.from_bytes(address, "big")
+            members.save()
+            undo.pop_all()
+        _write_names(wish, identity, home, members, bridge)
+    return Connection(run, identity, held)
+
+
+def leave(run: str, identity: str) -> bool:
+    """Take the container *identity* off its bridge, if it is on it; whether it was the last that lives."""
+    if find(run, identity) is None:
+        return False
+    with locked(run) as members:
+        _drop(members, identity, os.path.basename(run))
+        for dead in members.dead():
+            _drop(members, dead, os.path.basename(run))
+        members.save()
+        last = not members.by_id
+    if not last:
+        names.refresh(run)
+    return last
+
+
+def rename(run: str, identity: str, name: str) -> None:
+    """Have the container *identity* found by another name."""
+    with locked(run) as members:
+        member = members.by_id.get(identity)
+        if member is None:
+            return
+        members.by_id[identity] = member._replace(name=name)
+        members.save()
+    names.refresh(run)
+
+
+def sweep(run: str, seconds: float = _PATIENCE_SECONDS) -> None:
+    """Remove the bridge and the rules of the root at *run*, if no container is on it."""
+    key = os.path.basename(run)
+    deadline = time.monotonic() + seconds
+    while True:
+        with locked(run) as members, Netlink() as channel:
+            if any(member.alive for member in members.by_id.values()):
+                return
+            if bridges.remove(channel, key):
+                with nftables.open_channel() as filters:
+                    rules.remove(filters, key)
+                return
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.05)
+
+
+def _sweep_later(run: str) -> NoReturn:
+    """Be a process that sweeps once nobody has come or gone for a while; one of them is enough."""
+    try:
+        # The monitor's lock among others: it must go when the monitor does.
+        syscalls.close_range(3)
+        process.set_name("cowl-sweep")
+        descriptor = os.open(f"{run}/{_SWEEP_LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while (rest := Members(run).left + LINGER_SECONDS - time.monotonic()) > 0:
+                time.sleep(rest)
+            sweep(run)
+    finally:
+        os._exit(0)
+
+
+# Within
+
+
+def _plug(channel: Netlink, bridge: Bridge, members: Members, wish: Wish, identity: str, pid: int) -> bytes:
+    """Make the pair; the address is whoever's has the interface that is named after it."""
+    used = {member.ip: member.name for member in members.by_id.values()}
+    candidates: Iterable[bytes]
+    if wish.ip:
+        candidates = [_wanted(channel, bridge, wish.ip, used, identity)]
+    else:
+        candidates = bridge.subnet.candidates(members.last)
+    for address in candidates:
+        if addressing.show(address) in used:
+            continue
+        name = addressing.link_name(address)
+        mac = _mac(wish, address)
+        try:
+            channel.change(
+                links.add_veth(name, bridge.number, bridge.mtu, INTERFACE, mac, pid),
+                links.set_alias(name, f"cowl {identity}"),
+            )
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+        else:
+            return address
+    raise LaunchError(
+        f"cannot connect with the bridge {bridge.name}",
+        f"the address {wish.ip} is in use" if wish.ip else "all its addresses are in use",
+        "choose another" if wish.ip else "stop some containers",
+    )
+
+
+def _wanted(channel: Netlink, bridge: Bridge, text: str, used: dict[str, str], identity: str) -> bytes:
+    address = addressing.parse(text)
+    network = f"{addressing.show(bridge.subnet.network)}/{addressing.PREFIX}"
+    if address not in bridge.subnet or address == bridge.subnet.gateway:
+        raise LaunchError(f"cannot have the address {text}", f"containers here have those of {network}")
+    if text in used:
+        raise LaunchError(f"cannot have the address {text}", f"the container {used[text]} has it")
+    left = links.find(channel, addressing.link_name(address))
+    if left is not None and left.alias == f"cowl {identity}":  # its own, on its way out
+        channel.change(links.remove(left.number))
+    return address
+
+
+def _unplug(channel: Netlink, name: str) -> None:
+    left = links.find(channel, name)
+    if left is not None:
+        channel.change(links.remove(left.number))
+
+
+def _mac(wish: Wish, address: bytes) -> bytes:
+    return addressing.parse_mac(wish.mac) if wish.mac else addressing.mac_of(address)
+
+
+def _configure(bridge: Bridge, address: bytes, pid: int) -> bool:
+    """Set up the container's end, from within its namespace; whether it has IPv6."""
+    subnet = bridge.subnet
+
+    def inside() -> bool:
+        # A default route that leads nowhere would make every name with an address of version 6 a wait.
+        set_out = bool(subnet.gateway6) and bridges.forwards(6)
+        with Netlink() as channel:
+            link = links.find(channel, INTERFACE)
+            if link is None:
+                raise LaunchError("cannot connect the container", "its interface has gone", "try again")
+            bridges.set_own(6, INTERFACE, "accept_ra", b"0")
+            channel.change(
+                links.set_up(link.number),
+                links.add_address(link.number, AF_INET, address, addressing.PREFIX),
+                links.add_default_route(link.number, AF_INET, subnet.gateway),
+            )
+            if not subnet.gateway6:
+                return False
+            own = links.add_address(link.number, AF_INET6, subnet.address6(address), addressing.PREFIX6)
+            out = (links.add_default_route(link.number, AF_INET6, subnet.gateway6),) if set_out else ()
+            try:
+                channel.change(own, *out)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EOPNOTSUPP):  # off in there
+                    raise
+                return False
+            return True
+
+    return _in_namespace_of(pid, inside)
+
+
+def _in_namespace_of(pid: int, act: Callable[[], bool]) -> bool:
+    """Do *act* in the network namespace of *pid*; this process has one thread."""
+    back = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.enter(f"/proc/{pid}/ns/net", namespaces.CLONE_NEWNET)
+        try:
+            return act()
+        finally:
+            namespaces.setns(back, namespaces.CLONE_NEWNET)
+    finally:
+        os.close(back)
+
+
+def _living(members: Members, wish: Wish, key: str) -> Sequence[Member]:
+    """The others on the bridge, once those that have ended unseen are off it, if ports are to be had."""
+    if wish.ports:
+        for dead in members.dead():
+            _drop(members, dead, key)
+    return tuple(members.by_id.values())
+
+
+def _open_ports(key: str, bridge: Bridge, members: Members, member: Member) -> None:
+    with nftables.open_channel() as filters:
+        rules.ensure(filters, key, bridge.name, bridge.subnet, members.by_id.values())
+        if member.ports:
+            rules.publish(filters, key, member)
+
+
+def _drop(members: Members, identity: str, key: str) -> None:
+    """Take a container off the list, and its ports out of the rules."""
+    member = members.forget(identity) if identity in members.by_id else None
+    if member is not None and member.ports:
+        with nftables.open_channel() as filters:
+            if nftables.exists(filters, rules.table_name(key)):
+                rules.withdraw(filters, key, member)
+
+
+def _write_names(wish: Wish, identity: str, home: str, members: Members, bridge: Bridge) -> None:
+    own = members.by_id[identity]
+    gateway = addressing.show(bridge.subnet.gateway)
+    names.write_hosts(identity, own, members.by_id, wish.extra_hosts, gateway)
+    names.write_resolver(home, wish.dns, wish.dns_search, wish.dns_options)

@@ -1,5 +1,7 @@
 """What nothing needs any more: images without a name and without a container, on request those with a name.
 
+Downloads that did not come to their end go, too.
+
 A manifest is needed by a name, by a container made with it, and by a container on a bare node if no other
 manifest has that node. What goes is worked out anew inside the transaction that takes it away.
 """
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from engine.images import removal
 from engine.images.removal import Plan
 from engine.model import Removal
+from engine.store import partials
 from engine.store.faults import point
 from engine.store.store import Store
 
@@ -23,28 +26,32 @@ def preview(store: Store, everything: bool = False, without: Sequence[str] = ())
     """
     with store.read() as connection:
         plan = _plan(connection, everything, frozenset(without))
-        return _removal(connection, plan)
+        return _removal(store, connection, plan)
 
 
 def prune(store: Store, everything: bool = False) -> Removal:
     """Take away what nothing needs, and say what that was. Raises StoreError."""
     with store.write() as connection:
         plan = _plan(connection, everything, frozenset())
-        effect = _removal(connection, plan)
+        effect = _removal(store, connection, plan)
         removal.forget(connection, plan)
         point("prune.before-commit")
     point("prune.after-commit")
     removal.delete(store, plan, "prune")
+    partials.sweep(store.layout, everything=True)
     return effect
 
 
-def _removal(connection: sqlite3.Connection, plan: Plan) -> Removal:
+def _removal(store: Store, connection: sqlite3.Connection, plan: Plan) -> Removal:
     what = list(removal.describe(connection, plan))
     what += [f"blob {digest[7:19]} ({size} bytes)" for digest, size in plan.blobs.items()]
+    unfinished = partials.unfinished(store.layout)
+    what += [f"unfinished download {digest[7:19]} ({size} bytes)" for digest, size in unfinished]
     nameless = len(plan.manifests) - len({*plan.manifests} & _tagged(connection))
     if not what and nameless:
         what.append(f"{nameless} image configurations without a name")
-    return Removal(tuple(what), plan.nodes, (), plan.size, ())
+    size = plan.size + sum(size for _, size in unfinished)
+    return Removal(tuple(what), plan.nodes, (), size, ())
 
 
 def _tagged(connection: sqlite3.Connection) -> set[str]:

@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
+from tests.support.authority import Issued
+from tests.support.tokens import TokenServer
+
 USER, PASSWORD = "anna", "geheim"
 HTPASSWD = f"{USER}:$2y$05$abcdefghijklmnopqrstuuVWu8RjbNovPZWAMRdd7iqaaG0mI53Uu\n"
 TOKEN = "a-token-of-theirs"
@@ -23,8 +26,18 @@ _START_S = 20
 
 
 @contextlib.contextmanager
-def docker_registry(home: str, *, basic: bool = False) -> Iterator[str]:
-    """A docker-registry with its files in the new directory *home*; ``127.0.0.1:port``."""
+def docker_registry(
+    home: str,
+    *,
+    basic: bool = False,
+    tokens: TokenServer | None = None,
+    tls: Issued | None = None,
+    clients: str | None = None,
+) -> Iterator[str]:
+    """A docker-registry with its files in the new directory *home*; ``127.0.0.1:port``.
+
+    With *tls* it speaks that alone; *clients* is the authority whose certificates it wants to see then.
+    """
     os.makedirs(home)
     address = f"127.0.0.1:{_free_port()}"
     config: dict[str, Any] = {
@@ -37,6 +50,12 @@ def docker_registry(home: str, *, basic: bool = False) -> Iterator[str]:
         with open(f"{home}/htpasswd", "w", encoding="ascii") as file:
             file.write(HTPASSWD)
         config["auth"] = {"htpasswd": {"realm": "test", "path": f"{home}/htpasswd"}}
+    if tokens:
+        config["auth"] = tokens.config()
+    if tls:
+        config["http"]["tls"] = {"certificate": tls.certificate, "key": tls.key}
+        if clients:
+            config["http"]["tls"]["clientcas"] = [clients]
     with open(f"{home}/config.yml", "w", encoding="ascii") as file:
         json.dump(config, file)  # JSON is YAML
     with open(f"{home}/log", "wb") as log:

@@ -81,7 +81,8 @@ def authorization(
             "no secret goes there",
             "its administrator has to name an https address",
         )
-    response = send(_token_request(challenge, credentials, list(dict.fromkeys((challenge.scope, *scopes)))))
+    wanted = dict.fromkeys((*challenge.scope.split(), *scopes))
+    response = send(_token_request(challenge, credentials, list(wanted)))
     if response.status_code in (400, 401, 403):
         hint = "the user name or the password is wrong" if credentials else "it wants to know who asks"
         raise DeniedError(

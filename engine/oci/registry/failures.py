@@ -134,8 +134,10 @@ def refused(registry: str, response: httpx.Response) -> RegistryError:
 
 
 def message(response: httpx.Response) -> str:
-    """What a registry says in its error document (distribution-spec, "Error Codes")."""
+    """What a registry says: in its error document (distribution-spec, "Error Codes"), or as plain text."""
     try:
+        if response.headers.get("Content-Type", "text/plain").startswith("text/plain"):
+            return _plain(response.text)
         first = response.json()["errors"][0]
         text = first.get("message") or first.get("code")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, httpx.ResponseNotRead):

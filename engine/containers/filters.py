@@ -50,7 +50,7 @@ def _compile(document: JSON) -> seccomp.Filter:
 def _read(path: str) -> seccomp.Filter:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        data = os.read(descriptor, _FLAGS + seccomp.MAX_INSTRUCTIONS * seccomp.INSTRUCTION.size)
+        data = os.read(descriptor, _FLAGS + seccomp.MAX_BYTES)
     finally:
         os.close(descriptor)
     return seccomp.Filter(data[_FLAGS:], int.from_bytes(data[:_FLAGS], "little"))

@@ -22,16 +22,26 @@ FLAG_LOG = 2
 FLAG_SPEC_ALLOW = 4
 FLAG_WAIT_KILLABLE_RECV = 32
 
-INSTRUCTION = struct.Struct("=HBBI")
-"""``struct sock_filter`` of linux/filter.h: code, jump if true, jump if false, constant."""
-MAX_INSTRUCTIONS = 4096
+_INSTRUCTION_BYTES = 8
+"""Of ``struct sock_filter``, see `engine.kernel.cbpf`."""
+MAX_BYTES = 4096 * _INSTRUCTION_BYTES
+"""The longest program that the kernel takes."""
+
+KILL_THREAD = 0x00000000
+KILL_PROCESS = 0x80000000
+TRAP = 0x00030000
+ERRNO = 0x00050000
+TRACE = 0x7FF00000
+LOG = 0x7FFC0000
+ALLOW = 0x7FFF0000
+"""What a filter answers (linux/seccomp.h, SECCOMP_RET_…); its lower 16 bits are data for ERRNO and TRACE."""
 
 
 class Filter(Record):
     """A program that decides on every system call; an empty one is none."""
 
     program: bytes = b""
-    """Classic BPF over ``struct seccomp_data``, `INSTRUCTION` after `INSTRUCTION`."""
+    """Classic BPF over ``struct seccomp_data``."""
     flags: int = 0
     """FLAG_… bits."""
 
@@ -70,7 +80,7 @@ def install(wanted: Filter) -> None:
     Needs either no_new_privs or CAP_SYS_ADMIN. Raises OSError: EACCES without both, EINVAL for a program
     that the kernel refuses, a flag that it does not know, or a kernel without filters.
     """
-    count = len(wanted.program) // INSTRUCTION.size
+    count = len(wanted.program) // _INSTRUCTION_BYTES
     code = ctypes.create_string_buffer(wanted.program, len(wanted.program))
     head = ctypes.create_string_buffer(struct.pack("@HP", count, ctypes.addressof(code)))
     number = _NUMBERS.get(os.uname().machine)

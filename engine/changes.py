@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 from engine.errors import NotFoundError, StoreError, UsageError
 from engine.model import Change, FileDiff, Node, Progress, ProgressCallback
 from engine.oci import reference
-from engine.store import records
+from engine.store import events, records
 from engine.store.layout import ContainerPaths
 from engine.store.records import ContainerRow
 from engine.store.store import Store
@@ -144,6 +144,9 @@ class Changes:
             node = forest.node(connection, chain_id)
         if node is None:
             raise NotFoundError(f"no image {chain_id[:19]}", "it was removed as soon as it was made")
+        events.record(self._store.layout, "container", "commit", row.id, row.name, image=tag or chain_id)
+        if tag is not None:
+            events.record(self._store.layout, "image", "tag", chain_id, reference.normalise(tag))
         return node
 
     def export(

@@ -21,13 +21,16 @@ from engine.store.store import Store
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from engine.changes import Changes
     from engine.containers.lifecycle import Containers
     from engine.containers.standby import Standby
     from engine.containers.stats import Statistics
+    from engine.images.damage import CheckReport
     from engine.images.images import Images
+    from engine.model import Event, ProgressCallback
 
 CGROUP_PARENT = "cowl"
 FILE_SYSTEMS = "/proc/filesystems"
@@ -37,13 +40,21 @@ class Engine:
     """Images, containers, changes and statistics of one root."""
 
     def __init__(
-        self, root: str | None = None, *, cgroup_parent: str | None = None, launcher: bool | Standby = False
+        self,
+        root: str | None = None,
+        *,
+        cgroup_parent: str | None = None,
+        launcher: bool | Standby = False,
+        network: str | None = None,
+        bridge: str | None = None,
     ) -> None:
         """Open *root* (None: $COWL_ROOT, or this user's own), making it at its first use.
 
         *cgroup_parent* is the cgroup under which containers get theirs (None: $COWL_CGROUP_PARENT, or
         ``cowl``). With *launcher*, containers are started by a small process kept for that, never by a fork
-        of this one: for programs that have threads; a Standby is one that was forked already. Raises
+        of this one: for programs that have threads; a Standby is one that was forked already.
+        *network* is that of containers that name none (None: $COWL_NETWORK, or ``bridge``), *bridge* what its
+        bridge is called (None: $COWL_BRIDGE, or cowl0 or the next that is free). Raises
         UnsupportedError on a machine or for a user that cannot run containers, StoreError for a root that
         cannot be used.
         """
@@ -51,6 +62,8 @@ class Engine:
         self.cgroup_parent = cgroup_parent or os.environ.get("COWL_CGROUP_PARENT") or CGROUP_PARENT
         self.store = Store(root)
         self._launcher = launcher
+        self._network = network or os.environ.get("COWL_NETWORK") or ""
+        self._bridge = bridge or os.environ.get("COWL_BRIDGE") or ""
         self._lock = RLock()
         self._watch: sqlite3.Connection | None = None
         self._images: Images | None = None
@@ -79,9 +92,13 @@ class Engine:
         with self._lock:
             if self._containers is None:
                 from engine.containers.lifecycle import Containers
+                from engine.containers.networking import BRIDGE, NetworkSettings
 
                 self._containers = Containers(
-                    self.store, cgroup_parent=self.cgroup_parent, launcher=self._launcher
+                    self.store,
+                    cgroup_parent=self.cgroup_parent,
+                    launcher=self._launcher,
+                    network=NetworkSettings(self._network or BRIDGE, self._bridge),
                 )
             return self._containers
 
@@ -122,6 +139,43 @@ class Engine:
         except FileNotFoundError:
             moved = 0
         return version, moved
+
+    def events(
+        self,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        follow: bool = False,
+        active: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Event]:
+        """What was done to containers and images; *since* and *until* are RFC 3339 in UTC.
+
+        With *follow*, goes on until *until*, or until *active* is no longer true.
+        """
+        from engine.store import events
+
+        return events.read(self.store.layout, since=since, until=until, follow=follow, active=active)
+
+    def check(self, repair: bool = False, progress: ProgressCallback | None = None) -> CheckReport:
+        """Compare every record, blob and layer with what it has to be; see `cowl check`.
+
+        With *repair*, what can be made whole is, and what nothing can restore is taken away: never what a
+        container needs. Others may work on the store meanwhile. Raises StoreError, NoSpaceError.
+        """
+        from engine.images.check import check
+
+        return check(self.store, repair=repair, quiet=self._quiet, progress=progress)
+
+    @contextlib.contextmanager
+    def _quiet(self, container_id: str) -> Iterator[bool]:
+        """Let nobody start the container meanwhile; whether it has no processes."""
+        from engine.containers import removal, state
+
+        paths = self.store.layout.container(container_id)
+        with contextlib.ExitStack() as stack:
+            if os.path.isdir(paths.home):
+                stack.enter_context(removal.locked(paths, container_id[:12]))
+            yield not state.derive(paths).active
 
     def close(self) -> None:
         """End the launcher and close the store; containers run on."""

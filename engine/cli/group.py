@@ -20,15 +20,16 @@ MODULES = {
     "images": ("starter", "load", "save", "images", "forest", "history", "tag", "rmi"),
     "registry": ("pull", "push", "login", "logout"),
     "containers": ("start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename", "attach"),
-    "watching": ("ps", "logs", "top", "stats"),
+    "watching": ("ps", "logs", "top", "stats", "events"),
     "changes": ("diff", "commit"),
+    "upkeep": ("check",),
     "system": ("inspect", "df", "version", "completion"),
 }
 SECTIONS = {
     "Images": (*MODULES["images"], *MODULES["registry"]),
     "Containers": (*COMMANDS, *MODULES["containers"], *MODULES["watching"]),
     "Changes": MODULES["changes"],
-    "Everything": MODULES["system"],
+    "Everything": (*MODULES["system"], *MODULES["upkeep"]),
 }
 ALIASES = {"tree": "forest"}
 

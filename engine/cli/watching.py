@@ -1,4 +1,4 @@
-"""Commands that look at containers: `ps`, `logs`, `top`, `stats`."""
+"""Commands that look at what goes on: `ps`, `logs`, `top`, `stats`, `events`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engine.cli.session import Session
 from engine.containers.processes import processes
 from engine.engine import Engine
 from engine.errors import ConflictError, UsageError
-from engine.model import JSON, Container, Sample
+from engine.model import JSON, Container, Event, Sample
 
 MAX_COMMAND = 30
 INTERVAL_S = 1.0
@@ -256,3 +256,69 @@ def _write_samples(samples: Sequence[Sample]) -> None:
         for each in samples
     ]
     output.write_table([Column(title, index > 0) for index, title in enumerate(titles)], rows)
+
+
+@click.command("events")
+@click.option("--since", metavar="TIME", help="From then on: RFC 3339, seconds since 1970, or 10m ago.")
+@click.option("--until", metavar="TIME", help="Until then, and no longer.")
+@click.option(
+    "-f",
+    "--filter",
+    "filters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Only these: type, event, container or image.",
+)
+@json_option
+@click.pass_obj
+def events_command(
+    session: Session, since: str | None, until: str | None, filters: tuple[str, ...], as_json: bool
+) -> None:
+    """Print what is done to containers and images, as it happens."""
+    wanted = _filters(filters)
+    end = _moment(until)
+    with session.open() as engine:
+        begin = _moment("0s") if since is None and until is None else _moment(since)
+        for event in engine.events(since=begin, until=end, follow=True):
+            if not all(_matches(event, name, values) for name, values in wanted.items()):
+                continue
+            if as_json:
+                output.emit_line(event)
+            else:
+                print(_event_text(event))
+            sys.stdout.flush()
+
+
+def _filters(texts: Sequence[str]) -> dict[str, set[str]]:
+    """Values by name: any value of a name will do, and every name has to."""
+    found: dict[str, set[str]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if name not in ("type", "event", "container", "image") or not equals:
+            raise UsageError(
+                f"bad filter {text!r}",
+                "it is none of type, event, container, image",
+                "write it like event=die",
+            )
+        found.setdefault(name, set()).add(value)
+    return found
+
+
+def _matches(event: Event, name: str, values: set[str]) -> bool:
+    if name == "type":
+        return event.type in values
+    if name == "event":
+        return event.action in values
+    if event.type != name:
+        return name == "image" and event.attributes.get("image") in values
+    return any(value == event.name or (value and event.id.startswith(value)) for value in values)
+
+
+def _event_text(event: Event) -> str:
+    """One line, in docker's order."""
+    attributes = [f"{key}={value}" for key, value in event.attributes.items()]
+    if event.name:
+        attributes.append(f"name={event.name}")
+    more = f" ({', '.join(attributes)})" if attributes else ""
+    identity = f" {output.short(event.id)}" if event.id else ""
+    return output.visible(f"{event.time} {event.type} {event.action}{identity}{more}")

@@ -11,14 +11,15 @@ import stat
 from _sqlite3 import Connection
 from collections.abc import Sequence
 
-from engine.containers import names, restarting
+from engine.containers import names, networking, restarting
 from engine.containers.ending import signal_number
+from engine.containers.networking import NetworkSettings
 from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
 from engine.kernel.channel import gethostname
 from engine.model import JSON, LaunchOptions
 from engine.oci import reference, runtime
 from engine.record import Record
-from engine.store import clock, records
+from engine.store import clock, events, records
 from engine.store.database import no_space
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths
@@ -36,7 +37,9 @@ class Made(Record):
     lowers: tuple[str, ...]
 
 
-def create(store: Store, options: LaunchOptions, *, cgroup_parent: str, available: int) -> Made:
+def create(
+    store: Store, options: LaunchOptions, *, cgroup_parent: str, available: int, network: NetworkSettings
+) -> Made:
     """Make a container of *options*. *available* is the mask of capabilities that can be given.
 
     Raises NotFoundError for the image, ConflictError for a name in use, UsageError for what has no meaning.
@@ -49,13 +52,14 @@ def create(store: Store, options: LaunchOptions, *, cgroup_parent: str, availabl
     lowers = tuple(store.layout.tree(node) for node in chain)
     container_id = os.urandom(32).hex()
     paths = store.layout.container(container_id)
-    hostname = _hostname(options, container_id)
+    options = networking.settled(store, options, image, network)
+    hostname = _hostname(store, options, container_id)
     spec = runtime.build_spec(
         options,
         image,
         hostname=hostname,
         cgroup_path=f"{cgroup_parent}/{container_id}",
-        files={f"/etc/{name}": f"{paths.home}/{name}" for name in ("hosts", "hostname", "resolv.conf")},
+        files=networking.shared_files(store, options, paths),
         available=available,
         devices=host_devices() if options.privileged else (),
     )
@@ -79,6 +83,7 @@ def create(store: Store, options: LaunchOptions, *, cgroup_parent: str, availabl
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise no_space(store.layout) from error
         raise
+    events.record(store.layout, "container", "create", row.id, row.name, image=row.image)
     return Made(row, lowers)
 
 
@@ -114,9 +119,12 @@ def check_name(name: str) -> None:
         )
 
 
-def _hostname(options: LaunchOptions, container_id: str) -> str:
+def _hostname(store: Store, options: LaunchOptions, container_id: str) -> str:
     if options.hostname:
         return options.hostname
+    whose = networking.other(options)
+    if whose is not None:
+        return records.container_row(store.connection, whose).options.hostname or whose[:12]
     return gethostname() if options.network == "host" else container_id[:12]
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from engine.containers import removal, restarting, state
+from engine.containers import networking, removal, restarting, state
 from engine.containers.foreground import Detached, Foreground, Streams, flush_standard, wait_clean
 from engine.containers.request import REMOVED, Join, Launch
 from engine.errors import ConflictError
@@ -38,7 +38,10 @@ class Ready(Record):
 class Launchpad:
     """Starts containers of one store: through the launcher if there is one, else by forking this process."""
 
-    def __init__(self, store: Store, launcher: Launcher | Standby | None) -> None:
+    def __init__(
+        self, store: Store, launcher: Launcher | Standby | None, network: networking.NetworkSettings
+    ) -> None:
+        self._network = network
         self._store = store
         self._launcher = launcher
         self._children: list[int] = []
@@ -128,6 +131,7 @@ class Launchpad:
             facts = state.derive(paths)
             if facts.held:
                 raise ConflictError(f"the container {row.name} is {facts.state} already")
+            networking.join_other(self._store, row, paths)
             if row.options.restart != "no":
                 restarting.allow(paths)
             yield paths
@@ -139,6 +143,7 @@ class Launchpad:
         options = ready.row.options
         return Launch(
             id=ready.row.id,
+            name=ready.row.name,
             root=layout.root,
             home=paths.home,
             run=paths.run,
@@ -153,6 +158,7 @@ class Launchpad:
             fresh=self._launcher is not None,
             rows=size[0],
             columns=size[1],
+            network=networking.wish(ready.row, self._network),
         )
 
 

@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
-from engine.containers import attach, creation, ending, logs, removal, state
+from engine.containers import attach, creation, ending, logs, networking, removal, state
 from engine.containers.foreground import Foreground, Streams
 from engine.containers.launching import Launchpad, Ready, erase_failed
+from engine.containers.networking import NetworkSettings
 from engine.containers.request import ProcessExit
 from engine.errors import ConflictError, LaunchError
 from engine.kernel import capabilities, cgroup, process
-from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, Removal
-from engine.store import records
+from engine.model import Container, JSON, LaunchOptions, Limits, LogLine, PublishedPort, Removal
+from engine.store import events, records
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
 
@@ -31,11 +32,17 @@ class Containers:
     """The containers of one store. Every method may be called from any thread."""
 
     def __init__(
-        self, store: Store, *, cgroup_parent: str = "cowl", launcher: bool | Standby = False
+        self,
+        store: Store,
+        *,
+        cgroup_parent: str = "cowl",
+        launcher: bool | Standby = False,
+        network: NetworkSettings = NetworkSettings(),  # noqa: B008 - immutable
     ) -> None:
+        self._network = network
         self._store = store
         self._cgroup_parent = cgroup_parent
-        self._pad = Launchpad(store, _new_launcher() if launcher is True else launcher or None)
+        self._pad = Launchpad(store, _new_launcher() if launcher is True else launcher or None, network)
         self._available: int | None = None
 
     def close(self) -> None:
@@ -47,12 +54,14 @@ class Containers:
     def list(self) -> list[Container]:
         """Every container, oldest first, with its state now."""
         rows = records.containers(self._store.connection)
-        return [_container(row, state.derive(self._paths(row))) for row in rows]
+        ports = networking.ports(self._store)
+        return [_container(row, state.derive(self._paths(row)), ports.get(row.id, ())) for row in rows]
 
     def get(self, reference: str) -> Container:
         """The container that *reference* means: its name, ID or a unique prefix of that."""
         row = self._row(reference)
-        return _container(row, state.derive(self._paths(row)))
+        ports = networking.ports(self._store)
+        return _container(row, state.derive(self._paths(row)), ports.get(row.id, ()))
 
     def inspect(self, reference: str) -> JSON:
         """Everything that is known of a container, as one document."""
@@ -60,6 +69,8 @@ class Containers:
         paths = self._paths(row)
         facts = state.derive(paths)
         found = _container(row, facts)._asdict()
+        found["network"] = networking.describe(self._store, row)
+        found["ports"] = found["network"].get("ports", [])
         found["options"] = json.loads(records.encode_options(row.options))
         found["limits"] = row.options.limits._asdict()
         found["manifest"] = row.manifest
@@ -169,6 +180,9 @@ class Containers:
         options = executing.ExecOptions(
             tuple(argv), tty, interactive, detach, tuple(env), user, workdir, privileged
         )
+        events.record(
+            self._store.layout, "container", "exec_start", row.id, row.name, command=" ".join(argv)[:256]
+        )
         return executing.execute(self._paths(row), row.id, facts, options, streams, self._pad)
 
     def attach(self, reference: str, *, streams: Streams = STDIO, interactive: bool = True) -> int | None:
@@ -199,13 +213,16 @@ class Containers:
             return
         patience = row.options.stop_timeout if timeout is None else timeout
         if facts.who is not None:
-            process.send_signal(facts.who, ending.signal_number(row.options.stop_signal or "SIGTERM"))
+            number = ending.signal_number(row.options.stop_signal or "SIGTERM")
+            process.send_signal(facts.who, number)
+            self._tell(row, "kill", signal=str(number))
             if facts.cgroup is not None:
                 cgroup.thaw(cgroup.Cgroup.from_json(facts.cgroup))
             if not ending.wait_end(facts.who, None if patience < 0 else patience):
                 removal.kill(paths, facts)
         removal.settle(paths)
         self._clean_unmonitored(row, facts)
+        self._tell(row, "stop")
 
     def kill(self, reference: str, signal_name: str | int = "SIGKILL") -> None:
         """Send a signal to its first process. Raises ConflictError when it does not run."""
@@ -216,6 +233,7 @@ class Containers:
         facts = self._called_off(row, paths) if ends else state.derive(paths)
         if facts.who is None or not process.send_signal(facts.who, number):
             raise ConflictError(f"the container {row.name} is not running")
+        self._tell(row, "kill", signal=str(number))
         if number == signal.SIGKILL:
             if facts.cgroup is not None:
                 cgroup.thaw(cgroup.Cgroup.from_json(facts.cgroup))
@@ -231,7 +249,7 @@ class Containers:
                 f"the container {row.name} is {facts.state}", hint="only what runs can be paused"
             )
         cgroup.freeze(cgroup.Cgroup.from_json(facts.cgroup))
-        self._touch()
+        self._tell(row, "pause")
 
     def unpause(self, reference: str) -> None:
         """Let it run on."""
@@ -240,7 +258,7 @@ class Containers:
         if facts.state != "paused" or facts.cgroup is None:
             raise ConflictError(f"the container {row.name} is not paused", f"it is {facts.state}")
         cgroup.thaw(cgroup.Cgroup.from_json(facts.cgroup))
-        self._touch()
+        self._tell(row, "unpause")
 
     def wait(self, reference: str) -> int:
         """Until it has ended; its exit code (state.UNKNOWN_EXIT_CODE when nobody saw it)."""
@@ -289,6 +307,8 @@ class Containers:
         creation.check_name(name)
         with self._store.write() as connection:
             records.rename_container(connection, row.id, name)
+        networking.rename(self._store, row, name)
+        self._tell(row._replace(name=name), "rename", old_name=row.name)
 
     def update(self, reference: str, limits: Limits) -> None:
         """Change its limits, at once where it runs: what is None in *limits* stays."""
@@ -310,7 +330,7 @@ class Containers:
                 state.write_document(paths.config, spec)
             with self._store.write() as connection:
                 records.set_options(connection, row.id, row.options._replace(limits=merged))
-        self._touch()
+        self._tell(row, "update")
 
     # Within
 
@@ -333,6 +353,11 @@ class Containers:
         """Its state, once no policy starts it again."""
         return state.derive(paths) if row.options.restart == "no" else removal.call_off(paths)
 
+    def _tell(self, row: records.ContainerRow, action: str, **attributes: str) -> None:
+        """Let whoever watches containers know."""
+        self._touch()
+        events.record(self._store.layout, "container", action, row.id, row.name, **attributes)
+
     def _touch(self) -> None:
         state.touch(self._store.layout.revision)
 
@@ -341,7 +366,11 @@ class Containers:
             own = capabilities.own()
             self._available = own.permitted & own.bounding
         made = creation.create(
-            self._store, options, cgroup_parent=self._cgroup_parent, available=self._available
+            self._store,
+            options,
+            cgroup_parent=self._cgroup_parent,
+            available=self._available,
+            network=self._network,
         )
         return Ready(made.row, made.lowers)
 
@@ -349,6 +378,7 @@ class Containers:
         """The cgroup of a container that had no monitor to remove it."""
         if not facts.monitored:
             removal.clean_cgroup(self._cgroup_path(row), kill_members=True)
+            removal.clean_network(self._store.layout, row.id)
 
 
 def _new_launcher() -> Launcher:
@@ -357,7 +387,9 @@ def _new_launcher() -> Launcher:
     return Launcher()
 
 
-def _container(row: records.ContainerRow, facts: state.Facts) -> Container:
+def _container(
+    row: records.ContainerRow, facts: state.Facts, ports: Sequence[PublishedPort] = ()
+) -> Container:
     options = row.options
     labels = dict(label.partition("=")[::2] for label in options.labels)
     return Container(
@@ -382,6 +414,7 @@ def _container(row: records.ContainerRow, facts: state.Facts) -> Container:
         auto_remove=options.auto_remove,
         labels=labels,
         options=options,
+        ports=tuple(ports),
     )
 
 

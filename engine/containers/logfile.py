@@ -7,11 +7,10 @@ A file that has grown to its size becomes ``log.1``, that one ``log.2``, and the
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from engine.store import clock
-from engine.store.faults import point
+from engine.store.trail import rotate
 
 MAX_PIECE = 16 << 10
 """Bytes of text in one line of the file; longer lines are cut into pieces."""
@@ -25,7 +24,7 @@ class LogFile:
         self._path = path
         self._max_size = max_size
         self._max_files = max_files
-        self._descriptor = _open(path)
+        self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._descriptor).st_size
         self._partial: set[bytes] = set()
         self.failed: OSError | None = None
@@ -75,25 +74,10 @@ class LogFile:
 
     def _rotate(self) -> None:
         """Go on in a new file. Where none can be had, as on a full disk, the old one grows on."""
-        fresh = f"{self._path}.new"
         try:
-            descriptor = _open(fresh, os.O_TRUNC)
-            for number in range(self._max_files - 1, 0, -1):
-                with contextlib.suppress(FileNotFoundError):
-                    os.rename(file_name(self._path, number - 1), file_name(self._path, number))
-                point("log.after-rename")
-            os.rename(fresh, self._path)
+            descriptor = rotate(self._path, self._max_files)
         except OSError as error:
             self.failed = error
             return
         os.close(self._descriptor)
         self._descriptor, self._size = descriptor, 0
-
-
-def _open(path: str, flags: int = 0) -> int:
-    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o600)
-
-
-def file_name(path: str, number: int) -> str:
-    """The *number*-th file of the log *path*, 0 being the one that is written."""
-    return f"{path}.{number}" if number else path

@@ -14,9 +14,10 @@ import os
 import signal
 import sys
 import time
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from engine.containers import init, request, restarting, rootfs, state
+from engine.containers.cgroupviews import views_of
 from engine.containers.clients import Client
 from engine.containers.isolation import CONTROL, isolate
 from engine.containers.logfile import LogFile
@@ -29,9 +30,12 @@ from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel, pair
 from engine.kernel.terminal import Size
 from engine.model import JSON
 from engine.record import Record
-from engine.store import clock
+from engine.store import clock, events
 from engine.store.faults import point
-from engine.store.layout import ContainerPaths
+from engine.store.layout import ContainerPaths, Layout
+
+if TYPE_CHECKING:
+    from engine.network.connection import Connection
 
 
 class Run(Record):
@@ -43,6 +47,8 @@ class Run(Record):
     started: str
     restarts: int
     """How often its policy has started it."""
+    connection: Connection | None
+    """With its bridge."""
 
 
 class Child(Record):
@@ -100,7 +106,7 @@ def _watch(launch: Launch, control: Channel, launcher: Channel | None = None) ->
     except (CowlError, OSError) as error:
         client.send(request.FAILED + request.failure(error))
         return
-    state.touch(launch.revision)
+    _tell(launch, "start")
     started = {"pid": run.child.pid, "started": run.started}
     client.send(request.STARTED + json.dumps(started).encode())
     if launcher is not None:
@@ -109,6 +115,8 @@ def _watch(launch: Launch, control: Channel, launcher: Channel | None = None) ->
         run.pump.clients.append(client)
     else:
         client.close()
+    if run.connection is not None:
+        run.connection.announce()
     point("start.after-report")
     if launch.restart == "no":
         _finish(launch, paths, run)
@@ -130,11 +138,11 @@ def _start(launch: Launch, paths: ContainerPaths, listener: Channel | None = Non
     point("start.after-cgroup")
     started = clock.now()
     try:
-        child, pump = _begin(launch, plan, group, paths, started, listener, restarts)
+        child, pump, connection = _begin(launch, plan, group, paths, started, listener, restarts)
     except (CowlError, OSError) as error:
         _give_up(paths, group, started, error, restarts)
         raise
-    return Run(group, child, pump, started, restarts)
+    return Run(group, child, pump, started, restarts, connection)
 
 
 def _finish(launch: Launch, paths: ContainerPaths, run: Run) -> None:
@@ -163,7 +171,9 @@ def _go_on(launch: Launch, paths: ContainerPaths, run: Run) -> None:
             run = _start(launch, paths, listener, run.restarts + 1)
         except (CowlError, OSError):  # it is in exit.json
             break
-        state.touch(launch.revision)
+        _tell(launch, "restart", restarts=str(run.restarts))
+        if run.connection is not None:
+            run.connection.announce()
     _call_off(launch, paths)
 
 
@@ -175,6 +185,13 @@ def _call_off(launch: Launch, paths: ContainerPaths) -> None:
     with contextlib.suppress(OSError):
         os.unlink(paths.socket)
     state.touch(launch.revision)
+
+
+def _tell(launch: Launch, action: str, **attributes: str) -> None:
+    """Let whoever watches containers know."""
+    state.touch(launch.revision)
+    layout = Layout(launch.root, os.path.dirname(launch.run))
+    events.record(layout, "container", action, launch.id, launch.name, **attributes)
 
 
 def _make_cgroup(plan: Plan) -> cgroup.Cgroup:
@@ -203,7 +220,7 @@ def _begin(
     started: str,
     listener: Channel | None,
     restarts: int,
-) -> tuple[Child, Pump]:
+) -> tuple[Child, Pump, Connection | None]:
     """From the fork to the exec of the program. Raises whatever stopped it, with nothing left running."""
     child = _fork(launch, plan, group, paths)
     master: int | None = None
@@ -212,6 +229,9 @@ def _begin(
         point("start.after-fork")
         _record_start(paths, child.pid, plan, group, started, restarts)
         point("start.after-record")
+        connection = _connect(launch, child)
+        if connection is not None:
+            unless_begun.callback(connection.leave)
         log = LogFile(paths.log, launch.log_max_size, launch.log_max_files)
         while packet := request.receive_descriptors(child.channel):
             data, descriptors = packet
@@ -232,7 +252,18 @@ def _begin(
             raise request.raise_failure(data[1:])
         unless_begun.pop_all()
     child.channel.close()
-    return child, pump
+    return child, pump, connection
+
+
+def _connect(launch: Launch, child: Child) -> Connection | None:
+    """Connect it with its bridge, while it mounts its file system."""
+    if launch.network is None:
+        return None
+    from engine.network import connection
+    from engine.network.wish import Wish
+
+    run = os.path.dirname(launch.run)
+    return connection.connect(Wish.of(launch.network), run, launch.id, launch.home, child.pid)
 
 
 def _kill(child: Child) -> None:
@@ -253,24 +284,13 @@ def _fork(launch: Launch, plan: Plan, group: cgroup.Cgroup, paths: ContainerPath
         # Neither the control socket nor the monitor's lock nor its end of the channel may outlive it in here.
         kept = (theirs.fileno(), *joinable.entries, *(fd for fd in inside[:3] if isinstance(fd, int)))
         syscalls.close_all_but(kept)
-        init.become(plan, stack, joinable, inside, theirs)
+        init.become(plan, init.Place(stack, joinable, inside), theirs)
     pidfd = os.pidfd_open(pid)
     theirs.close()
     for descriptor in (*inside[:3], *joinable.entries, into):
         if isinstance(descriptor, int):
             os.close(descriptor)
     return Child(pid, pidfd, ours, *outside)
-
-
-def views_of(group: cgroup.Cgroup) -> tuple[rootfs.CgroupView, ...]:
-    """What the container is shown of its cgroup; controllers that are mounted together share a directory."""
-    if group.version == 2:
-        return (rootfs.CgroupView("", group.places[0]),)
-    names: dict[str, list[str]] = {}
-    for controller, directory in group.directories.items():
-        if controller != "cpuset" or os.path.exists(directory):
-            names.setdefault(directory, []).append(controller)
-    return tuple(rootfs.CgroupView(",".join(found), directory) for directory, found in names.items())
 
 
 def _streams(plan: Plan, launch: Launch) -> tuple[init.Stdio, tuple[int | None, int | None, int | None]]:
@@ -390,15 +410,21 @@ def _end(launch: Launch, paths: ContainerPaths, run: Run, policy: restarting.Pol
     with contextlib.suppress(OSError):  # a full disk: the state stays "ended, nobody knows how"
         state.write_document(paths.exit, record, flush=True)
     point("end.after-record")
-    state.touch(launch.revision)
+    if oom:
+        _tell(launch, "oom")
+    _tell(launch, "die", exit_code=str(code))
     told = {"exit_code": code, "oom_killed": oom, "restarting": again}
     pump.tell(request.EXITED + json.dumps(told).encode())
+    if run.connection is not None:
+        run.connection.leave()
     cgroup.remove(run.group)
     point("end.after-cgroup")
     for path in (paths.state,) if again else (paths.socket, paths.state):
         with contextlib.suppress(OSError):
             os.unlink(path)
     pump.tell(request.CLEAN)
+    if run.connection is not None:
+        run.connection.tidy()
     removed = pump.finish()
     pump.close()
     os.close(run.child.pidfd)

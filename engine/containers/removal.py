@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from engine.containers import attach, restarting, state
 from engine.errors import ConflictError, CowlError, InUseError, NotFoundError
 from engine.kernel import cgroup, process
-from engine.store import database, records
+from engine.store import database, events, records
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths, Layout
@@ -68,6 +68,7 @@ def remove(store: Store, row: records.ContainerRow, cgroup_path: str, *, force: 
                 raise InUseError(f"the container {row.name} is {facts.state}", hint="stop it first, or rm -f")
             kill(paths, call_off(paths))
         clean_cgroup(cgroup_path, kill_members=force or facts.state != "created")
+        clean_network(store.layout, row.id)
         erase(store.layout, store.connection, row.id)
 
 
@@ -80,10 +81,12 @@ def erase(layout: Layout, connection: Connection, container_id: str) -> None:
     _erase_run(paths.run)
     try:
         with database.transaction(connection):
-            records.delete_container(connection, container_id)
+            name = records.delete_container(connection, container_id)
     except SQLiteError as error:
         raise database.translate(error, layout) from error
     point("remove.after-record")
+    if name is not None:
+        events.record(layout, "container", "destroy", container_id, name)
     if trashed is not None:
         delete_tree(trashed)
 
@@ -156,6 +159,14 @@ def settle(paths: ContainerPaths, seconds: float = SETTLE_SECONDS) -> None:
             raise ConflictError("the container does not end", "its first process waits in the kernel")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.02)
+
+
+def clean_network(layout: Layout, container_id: str) -> None:
+    """Take away what a killed monitor left of the container's ports and of its bridge."""
+    if os.path.exists(f"{layout.run}/network.json"):
+        from engine.network import connection
+
+        connection.clear(layout.run, container_id)
 
 
 def clean_cgroup(path: str, *, kill_members: bool) -> None:

@@ -55,6 +55,7 @@ class Launch(Record):
     """A container to be started."""
 
     id: str
+    name: str
     root: str
     """The store."""
     home: str
@@ -79,6 +80,8 @@ class Launch(Record):
     """Whether the process that forks the monitor never had the records open."""
     rows: int
     columns: int
+    network: Any = None
+    """What it wants of its bridge, as `engine.network.wish.Wish` has it; None without one."""
 
 
 class Join(Record):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
+from engine.errors import CowlError
 from engine.model import JSON, Image, Node, ProgressCallback, Removal
 from engine.oci import reference
 from engine.store.store import Store
@@ -82,6 +83,7 @@ class Images:
         from engine.images import tagging
 
         tagging.tag(self._store, source, name)
+        self._tell("tag", reference.normalise(name))
 
     def removal(self, names: Sequence[str]) -> Removal:
         """What `remove` would take away, and why not. Raises NotFoundError, AmbiguousError, UsageError."""
@@ -93,7 +95,9 @@ class Images:
         """Remove names, and nodes that nothing else needs. Raises InUseError, NotFoundError, …"""
         from engine.images import removal
 
-        return removal.remove(self._store, names)
+        removed = removal.remove(self._store, names)
+        self._tell_removed(removed, names)
+        return removed
 
     def load(self, source: str | BinaryIO, progress: ProgressCallback | None = None) -> Names:
         """Load every image of an archive, a layout directory or a stream; returns their names.
@@ -102,7 +106,9 @@ class Images:
         """
         from engine.images import load
 
-        return load.load(self._store, source, progress)
+        names = load.load(self._store, source, progress)
+        self._tell("load", *names)
+        return names
 
     def save(
         self,
@@ -118,6 +124,7 @@ class Images:
         from engine.images import save
 
         save.save(self._store, names, destination, format, progress)
+        self._tell("save", *names)
 
     def pull(
         self,
@@ -144,7 +151,9 @@ class Images:
             plain_http=plain_http,
             progress=progress,
         )
-        return [each.name for each in pulled]
+        names = [each.name for each in pulled]
+        self._tell("pull", *names)
+        return names
 
     def push(
         self,
@@ -162,9 +171,11 @@ class Images:
         """
         from engine.images import push
 
-        return push.push(
+        pushed = push.push(
             self._store, name, destination, plain_http=plain_http, compress=compress, progress=progress
         )
+        self._tell("push", name)
+        return pushed
 
     def login(self, registry: str, username: str, password: str, *, plain_http: bool = False) -> str:
         """Make sure that a registry knows them, and keep them; returns where.
@@ -207,7 +218,9 @@ class Images:
         """
         from engine.images import prune
 
-        return prune.prune(self._store, everything)
+        removed = prune.prune(self._store, everything)
+        self._tell_removed(removed, ())
+        return removed
 
     def usage(self) -> Usage:
         """Who takes how much of the store: shared and exclusive bytes of each image."""
@@ -246,4 +259,25 @@ class Images:
         chain_id = transfer.import_tree(
             self._store, source, name, message=message, instructions=changes, progress=progress
         )
+        self._tell("import", reference.normalise(name))
         return self.resolve(chain_id)
+
+    def _tell(self, action: str, *names: str) -> None:
+        """Note what was done to images."""
+        from engine.store import events
+
+        for name in names:
+            try:
+                chain_id, _ = reference.resolve_image(self._store.connection, name)
+            except CowlError:  # it was removed by now
+                chain_id = ""
+            events.record(self._store.layout, "image", action, chain_id, name)
+
+    def _tell_removed(self, removed: Removal, names: Sequence[str]) -> None:
+        """Note which names and nodes went."""
+        from engine.store import events
+
+        for name in names:
+            events.record(self._store.layout, "image", "untag", "", name)
+        for chain_id in removed.nodes:
+            events.record(self._store.layout, "image", "delete", chain_id, "")

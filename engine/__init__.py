@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from engine.images.damage import CheckReport, Damage, Mended
     from engine.model import (
         JSON,
         Aspect,
@@ -60,10 +61,12 @@ __all__ = [
     "Aspect",
     "Change",
     "ChangeKind",
+    "CheckReport",
     "CommandNotFoundError",
     "ConflictError",
     "Container",
     "CowlError",
+    "Damage",
     "DeniedError",
     "Engine",
     "FileDiff",
@@ -76,6 +79,7 @@ __all__ = [
     "LaunchOptions",
     "Limits",
     "LogLine",
+    "Mended",
     "NoSpaceError",
     "Node",
     "NotExecutableError",
@@ -96,8 +100,11 @@ __all__ = [
 
 
 _ELSEWHERE = {
+    "CheckReport": "engine.images.damage",
+    "Damage": "engine.images.damage",
     "Engine": "engine.engine",
     "History": "engine.containers.stats",
+    "Mended": "engine.images.damage",
     "Streams": "engine.containers.foreground",
 }
 

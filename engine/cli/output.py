@@ -74,8 +74,11 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def write_lines(lines: Iterable[Sequence[Piece]]) -> None:
-    """Print *lines*: styled and cut at the terminal's width, or as text, whole, when nobody looks."""
+def write_lines(lines: Iterable[Sequence[Piece]], *, whole: bool = False) -> None:
+    """Print *lines*: styled and cut at the terminal's width, or as text, whole, when nobody looks.
+
+    With *whole*, the terminal breaks what is longer than itself: paths can be copied from it.
+    """
     if not on_terminal() or os.environ.get("TERM") == "dumb":
         for line in lines:
             print("".join(visible(piece.text) for piece in line).rstrip())
@@ -86,7 +89,11 @@ def write_lines(lines: Iterable[Sequence[Piece]]) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     for line in lines:
         pieces = [(visible(piece.text), piece.style) for piece in line]
-        console.print(Text.assemble(*pieces), no_wrap=True, overflow="ellipsis", crop=True)
+        text = Text.assemble(*pieces)
+        if whole:
+            console.print(text, soft_wrap=True)
+        else:
+            console.print(text, no_wrap=True, overflow="ellipsis", crop=True)
 
 
 def write_table(columns: Sequence[Column], rows: Sequence[Sequence[Piece | str]]) -> None:

@@ -109,7 +109,4 @@ def _place(
 
 def has_blob(store: Store, connection: sqlite3.Connection, digest: str) -> bool:
     """Whether the blob *digest* is recorded as kept and is there."""
-    found = connection.execute(
-        "SELECT 1 FROM manifest_layers WHERE blob_digest = ? AND stored LIMIT 1", (digest,)
-    ).fetchone()
-    return found is not None and os.path.exists(store.layout.blob(digest))
+    return records.is_kept(connection, digest) and os.path.exists(store.layout.blob(digest))

@@ -89,7 +89,9 @@ def delete(store: Store, plan: Plan, step: str) -> None:
             for chain_id in plan.nodes
             if records.node_row(connection, chain_id) is None
         ]
-        trashed += [store.layout.blob(digest) for digest in plan.blobs if not _is_kept(connection, digest)]
+        trashed += [
+            store.layout.blob(digest) for digest in plan.blobs if not records.is_kept(connection, digest)
+        ]
         retired = [retire(store.layout, path) for path in trashed]
     point(f"{step}.after-rename")
     for path in filter(None, retired):
@@ -125,10 +127,10 @@ def plan_for(
     connection: sqlite3.Connection, tags: Sequence[str], going: Sequence[str], blocked: tuple[str, ...] = ()
 ) -> Plan:
     """The plan that takes *tags* and the manifests *going* away, with what only these need."""
-    nodes = _orphans(connection, going)
+    rows = [records.node_row(connection, chain_id) for chain_id in _orphans(connection, going)]
+    nodes = [row.chain_id for row in rows if row]
     blobs = _orphaned_blobs(connection, going)
-    size = sum(row.size for chain_id in nodes if (row := records.node_row(connection, chain_id)))
-    size += sum(blobs.values())
+    size = sum(row.size for row in rows if row) + sum(blobs.values())
     return Plan(tuple(tags), tuple(going), tuple(nodes), blobs, size, blocked)
 
 
@@ -187,9 +189,9 @@ def _orphans(connection: sqlite3.Connection, going: Sequence[str]) -> list[str]:
     """Nodes that no manifest but those *going* has, children first."""
     found: dict[str, int] = {}
     for digest in going:
-        for position, layer in enumerate(records.manifest_layers(connection, digest)):
+        for layer in records.manifest_layers(connection, digest):
             if not _others_with(connection, layer.chain_id, going):
-                found[layer.chain_id] = position
+                found[layer.chain_id] = len(records.lineage(connection, layer.chain_id))
     return sorted(found, key=lambda chain_id: (-found[chain_id], chain_id))
 
 
@@ -204,10 +206,3 @@ def _orphaned_blobs(connection: sqlite3.Connection, going: Sequence[str]) -> dic
             if layer.stored and all(user in going for (user,) in users):
                 found[layer.blob_digest] = layer.blob_size
     return found
-
-
-def _is_kept(connection: sqlite3.Connection, digest: str) -> bool:
-    row = connection.execute(
-        "SELECT 1 FROM manifest_layers WHERE blob_digest = ? AND stored LIMIT 1", (digest,)
-    )
-    return row.fetchone() is not None

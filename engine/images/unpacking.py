@@ -1,21 +1,19 @@
 """One layer of an archive on its way into the store: read once, verified, kept, unpacked.
 
-A worker process runs this module (`python -m engine.images.unpacking`): jobs come in and results go out as
-lines of JSON. The app has threads and so never forks; a fresh interpreter costs less than the smallest layer
-that is worth it.
+A worker process runs this module (`python -m engine.images.unpacking`). The app has threads and so never
+forks; a fresh interpreter costs less than the smallest layer that is worth it.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from engine.errors import ArchiveError, CowlError
+from engine.errors import ArchiveError
+from engine.images.serving import serve
 from engine.layers.apply import apply_layer
 from engine.layers.compression import codec_of, open_layer
 from engine.store.faults import point
@@ -104,15 +102,14 @@ class _Reader:
         self._hash = sha256()
         self._source = os.open(job.source, os.O_RDONLY | os.O_CLOEXEC)
         self._kept = -1
-        try:
+        with ExitStack() as opened:
+            opened.callback(os.close, self._source)
             os.lseek(self._source, job.offset, os.SEEK_SET)
             self._is_plain = codec_of(os.pread(self._source, _HEAD, job.offset)) == "none"
             self._is_hashed = not self._is_plain and not job.is_verified
             if job.blob is not None:
                 self._kept = os.open(job.blob, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except BaseException:
-            os.close(self._source)
-            raise
+            opened.pop_all()
 
     def __enter__(self) -> _Reader:
         return self
@@ -154,23 +151,13 @@ class _Reader:
 
 def work() -> None:
     """Do the jobs that come on standard input until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends its workers itself
-    for line in sys.stdin:
-        job = Job(*json.loads(line))
-        try:
-            result = unpack(job, lambda count: _say({"read": count}))
-            point("load.worker")
-        except CowlError as error:
-            _say({"error": [type(error).__name__, error.what, error.why, error.hint]})
-        except OSError as error:
-            _say({"errno": error.errno, "file": os.fsdecode(error.filename or job.source)})
-        else:
-            _say({"done": result})
 
+    def act(words: list[Any], advance: Callable[[int], None]) -> Unpacked:
+        result = unpack(Job(*words), advance)
+        point("load.worker")
+        return result
 
-def _say(message: object) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+    serve(act)
 
 
 if __name__ == "__main__":

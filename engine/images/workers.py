@@ -1,4 +1,4 @@
-"""Layers unpack side by side, a worker process for each processor: on disk they are independent."""
+"""Layers are worked on side by side, by a process for each processor: on disk they are independent."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ from engine import errors
 from engine.errors import CowlError, StoreError
 from engine.images.unpacking import Job, Unpacked
 
-_COMMAND = (sys.executable, "-I", "-m", "engine.images.unpacking")
+UNPACKING = "engine.images.unpacking"
 _READ = 1 << 16
 
 
 def unpack_all(jobs: Sequence[Job], lock: int, advance: Callable[[int], None]) -> list[Unpacked]:
-    """Do *jobs* side by side, the largest first; results in the order of *jobs*.
+    """Do *jobs* side by side, the largest first; results in the order of *jobs*. See `run_all`."""
+    return [Unpacked(*done) for done in run_all(UNPACKING, jobs, [job.size for job in jobs], lock, advance)]
+
+
+def run_all(
+    module: str, jobs: Sequence[object], sizes: Sequence[int], lock: int, advance: Callable[[int], None]
+) -> list[list[Any]]:
+    """Do *jobs* side by side by processes that run *module*, the largest first; results in their order.
 
     Workers inherit the descriptor *lock*: the staging area is held for as long as one of them lives.
     *advance* gets the bytes read since it was called last. The first failure ends all workers and is raised.
     """
-    order = sorted(range(len(jobs)), key=lambda number: jobs[number].size)
-    results: list[Unpacked | None] = [None] * len(jobs)
+    order = sorted(range(len(jobs)), key=lambda number: sizes[number])
+    results: list[list[Any]] = [[] for _ in jobs]
     workers: dict[int, Worker] = {}
     poll = select.poll()
     try:
         for _ in range(min(len(jobs), len(os.sched_getaffinity(0)))):
-            worker = Worker(lock)
+            worker = Worker(lock, module)
             workers[worker.descriptor] = worker
             poll.register(worker.descriptor, select.POLLIN)
             worker.give(order.pop(), jobs)
@@ -51,15 +58,15 @@ def unpack_all(jobs: Sequence[Job], lock: int, advance: Callable[[int], None]) -
     finally:
         for worker in workers.values():
             worker.end()
-    return [result for result in results if result is not None]
+    return results
 
 
 class Worker:
     """A process that does one job at a time."""
 
-    def __init__(self, lock: int) -> None:
+    def __init__(self, lock: int, module: str = UNPACKING) -> None:
         self._process = subprocess.Popen(
-            _COMMAND,
+            (sys.executable, "-I", "-m", module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -71,7 +78,7 @@ class Worker:
         self.number = -1
         self._pending = b""
 
-    def give(self, number: int, jobs: Sequence[Job]) -> None:
+    def give(self, number: int, jobs: Sequence[object]) -> None:
         """Let it do the job *number*. Raises StoreError if it is dead."""
         self.number = number
         try:
@@ -86,7 +93,7 @@ class Worker:
         while True:
             for message in self.messages():
                 if "read" not in message:
-                    return _result(message)
+                    return Unpacked(*_result(message))
                 advance(message["read"])
 
     def messages(self) -> list[dict[str, Any]]:
@@ -112,17 +119,18 @@ class Worker:
         told = self._process.stderr.read().decode(errors="replace").strip().splitlines()
         code = self._process.wait()
         why = told[-1] if told else f"signal {-code}" if code < 0 else f"exit code {code}"
-        return StoreError("a layer could not be unpacked", f"its worker ended early: {why}", "try again")
+        return StoreError("a layer could not be worked on", f"its worker ended early: {why}", "try again")
 
 
-def _result(message: dict[str, Any]) -> Unpacked:
+def _result(message: dict[str, Any]) -> list[Any]:
     if "errno" in message:
         code = message["errno"]
         if code in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(code, os.strerror(code), message["file"])
-        raise StoreError("a layer could not be unpacked", f"{message['file']}: {os.strerror(code)}")
+        raise StoreError("a layer could not be worked on", f"{message['file']}: {os.strerror(code)}")
     if "error" in message:
         kind, what, why, hint = message["error"]
         known = getattr(errors, kind, CowlError)
         raise known(what, why, hint)
-    return Unpacked(*message["done"])
+    done: list[Any] = message["done"]
+    return done

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from engine.errors import NoSpaceError, StoreError
 from engine.store import schema
+from engine.store.faults import point
 from engine.store.layout import Layout
 
 BUSY_MS = 20_000
@@ -25,8 +26,9 @@ BUSY_MS = 20_000
 def connect(layout: Layout) -> Connection:
     """Open the records of *layout*, making the root at its first use.
 
-    The connection is in autocommit mode: write through `transaction`. Raises StoreError when the root cannot
-    be used, or was written by a newer cowl; NoSpaceError when there is no room for it.
+    A store of an older shape is brought to the present one. The connection is in autocommit mode: write
+    through `transaction`. Raises StoreError when the root cannot be used, or was written by a newer cowl;
+    NoSpaceError when there is no room for it.
     """
     try:
         connection = _open(layout)
@@ -42,15 +44,12 @@ def _open(layout: Layout) -> Connection:
     connection = open_database(layout.database, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            _create(connection)
-        elif version > schema.VERSION:
-            raise StoreError(
-                f"cannot open {layout.root}",
-                f"it was written by a newer cowl: schema {version}, this one knows {schema.VERSION}",
-                "upgrade cowl",
-            )
+        version = _version(connection)
+        if version < schema.VERSION:
+            _bring_up(connection, version)
+            version = _version(connection)
+        if version > schema.VERSION:
+            raise _too_new(layout, version)
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA synchronous=FULL")
     except BaseException:
@@ -59,14 +58,26 @@ def _open(layout: Layout) -> Connection:
     return connection
 
 
-def _create(connection: Connection) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    with transaction(connection):
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in schema.TABLES.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={schema.VERSION}")
+def _version(connection: Connection) -> int:
+    number: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return number
+
+
+def _bring_up(connection: Connection, version: int) -> None:
+    """Make the tables of a new store, or the present ones of those of an older *version*."""
+    if version == 0:
+        connection.execute("PRAGMA journal_mode=WAL")
+    with transaction(connection):  # whoever comes second finds it done
+        schema.migrate(connection)
+    point("open.after-migration")
+
+
+def _too_new(layout: Layout, version: int) -> StoreError:
+    return StoreError(
+        f"cannot open {layout.root}",
+        f"it was written by a newer cowl: schema {version}, this one knows {schema.VERSION}",
+        "upgrade cowl",
+    )
 
 
 def make_directories(layout: Layout) -> None:

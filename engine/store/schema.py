@@ -1,11 +1,15 @@
-"""The records' shape, and how older shapes become this one."""
+"""The records' shape, as the steps that made it: a store of an older shape takes the steps that it lacks.
+
+A step that was ever released is never edited: what changes is a further step. A new store takes all of them,
+so that there is one way to come to the present shape, and every test walks it.
+"""
 
 from __future__ import annotations
 
-VERSION = 1
-"""`PRAGMA user_version` of a store that this code reads and writes."""
+from _sqlite3 import Connection, complete_statement
+from collections.abc import Iterator
 
-TABLES = """
+_BEGINNING = """
 CREATE TABLE nodes (
     chain_id   TEXT PRIMARY KEY,
     parent     TEXT REFERENCES nodes (chain_id),
@@ -63,3 +67,40 @@ CREATE TABLE containers (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX containers_by_node ON containers (chain_id);
 """
+
+_TREES = """
+-- What the tree of a node was when it was last known to be right: what `cowl check` compares it with.
+CREATE TABLE trees (
+    chain_id TEXT PRIMARY KEY REFERENCES nodes (chain_id) ON DELETE CASCADE,
+    digest   TEXT NOT NULL                  -- engine.layers.treedigest
+) STRICT, WITHOUT ROWID;
+"""
+
+STEPS = (_BEGINNING, _TREES)
+"""SQL scripts; the step at index n makes a store of version n one of version n + 1."""
+
+VERSION = len(STEPS)
+"""`PRAGMA user_version` of a store that this code reads and writes."""
+
+
+def migrate(connection: Connection) -> None:
+    """Take the steps that the store lacks. Within one write transaction: after a crash, all or none are done.
+
+    What an older cowl that still runs does with its open connection stays valid only for steps that add.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for step in STEPS[version:]:
+        for statement in _statements(step):
+            connection.execute(statement)
+    if version < VERSION:
+        connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of *script*, each of which ends at the end of a line."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if complete_statement(statement):
+            yield statement
+            statement = ""

@@ -135,24 +135,46 @@ def discard(layout: Layout, path: str) -> None:
         delete_tree(trashed)
 
 
-def sweep_unlocked(layout: Layout) -> None:
-    """Delete the staging directories that nobody holds and whatever is in the trash."""
-    for name in sorted({name.removesuffix(".lock") for name in _names(layout.staging)}):
-        _sweep_area(f"{layout.staging}/{name}")
+def sweep_unlocked(layout: Layout) -> list[str]:
+    """Delete the staging directories that nobody holds, which are returned, and whatever is in the trash."""
+    names = sorted({name.removesuffix(".lock") for name in _names(layout.staging)})
+    swept = [path for name in names if _sweep_area(path := f"{layout.staging}/{name}")]
     for name in _names(layout.trash):
         delete_tree(f"{layout.trash}/{name}")
+    return swept
 
 
-def _sweep_area(path: str) -> None:
+def unlocked(layout: Layout) -> list[str]:
+    """The staging directories that nobody holds: what the next sweep takes."""
+    paths = [f"{layout.staging}/{name}" for name in _names(layout.staging) if not name.endswith(".lock")]
+    return [path for path in paths if not is_held(f"{path}.lock") and os.path.isdir(path)]
+
+
+def _sweep_area(path: str) -> bool:
+    """Delete a staging directory and its lock unless somebody holds it; whether it was there."""
     lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         if is_locked(lock):
-            return
+            return False
+        was_there = os.path.lexists(path)
         delete_tree(path)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}.lock")
+        return was_there
     finally:
         os.close(lock)
+
+
+def is_held(lock: str) -> bool:
+    """Whether somebody holds the lock file *lock*; nobody holds one that is not there."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return is_locked(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_locked(descriptor: int) -> bool:

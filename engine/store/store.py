@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from engine.store import database
 from engine.store.deletion import delete_tree
 from engine.store.layout import Layout, default_root
-from engine.store.staging import is_locked, no_space_on_full, retire, sweep_unlocked
+from engine.store.staging import is_held, no_space_on_full, retire, sweep_unlocked, unlocked
 
 
 class Store:
@@ -30,7 +30,8 @@ class Store:
         self.layout = Layout.of(root or default_root())
         self._connections: dict[tuple[int, int], Connection] = {}
         _ = self.connection  # whatever is wrong with the root is said now
-        self.sweep()
+        self.swept = tuple(self.sweep())
+        """What the opening took away: paths that no record named and nobody worked on."""
 
     @property
     def connection(self) -> Connection:
@@ -70,20 +71,43 @@ class Store:
                 connection.close()
             del self._connections[key]
 
-    def sweep(self) -> None:
-        """Delete what no record names and nobody works on. Safe at any time, beside any other process."""
+    def sweep(self) -> list[str]:
+        """Delete what no record names and nobody works on, and say what that was.
+
+        Safe at any time, beside any other process.
+        """
         with no_space_on_full(self.layout):
-            sweep_unlocked(self.layout)
-            if not (self._stray_layers() or self._stray_blobs() or self._stray_containers()):
-                return
-            trashed = []
-            with (
-                self.write()
-            ):  # whoever publishes does so inside a transaction: looked at again, these are strays
-                for path in (*self._stray_layers(), *self._stray_blobs(), *self._stray_containers()):
-                    trashed.append(retire(self.layout, path))
-            for path in filter(None, trashed):
-                delete_tree(path)
+            swept = sweep_unlocked(self.layout)
+            if self._has_partials():
+                from engine.store import partials
+
+                partials.sweep(self.layout)
+            if not self._unrecorded():
+                return swept
+            with self.write():  # who publishes does so within a transaction: seen again, these are strays
+                trashed = [(path, retire(self.layout, path)) for path in self._unrecorded()]
+            for path, trash in trashed:
+                if trash is not None:
+                    delete_tree(trash)
+                    swept.append(path)
+        return swept
+
+    def strays(self) -> list[str]:
+        """What `sweep` would take away now, but what is on its way out already."""
+        found = unlocked(self.layout)
+        if self._unrecorded():
+            with self.write():
+                found += self._unrecorded()
+        return found
+
+    def _unrecorded(self) -> list[str]:
+        return [*self._stray_layers(), *self._stray_blobs(), *self._stray_containers()]
+
+    def _has_partials(self) -> bool:
+        try:
+            return bool(os.listdir(self.layout.partials))
+        except FileNotFoundError:
+            return False
 
     def _stray_layers(self) -> list[str]:
         return self._strays(self.layout.layers, "SELECT substr(chain_id, 8) FROM nodes")
@@ -95,7 +119,7 @@ class Store:
 
     def _stray_containers(self) -> list[str]:
         strays = self._strays(self.layout.containers, "SELECT id FROM containers")
-        return [path for path in strays if not _held(f"{path}/lock")]
+        return [path for path in strays if not is_held(f"{path}/lock")]
 
     def _strays(self, directory: str, recorded: str) -> list[str]:
         """Paths in *directory* that are not *recorded*: the disk is looked at first."""
@@ -107,15 +131,3 @@ class Store:
             return []
         known = {row[0] for row in self.connection.execute(recorded)}
         return [f"{directory}/{name}" for name in names if name not in known]
-
-
-def _held(lock: str) -> bool:
-    """Whether somebody holds the lock file of a container: it is being made or removed just now."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        return is_locked(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,292 @@
+"""The store gone through: every record against every other, every blob and tree against what it has to be.
+
+Others may work on the store meanwhile. What is found is therefore looked at once more while nobody can
+publish or remove (the write lock): damage is what a record promises even then and the disk does not keep. A
+tree or blob that was put there in the meantime was verified by whoever put it there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from _sqlite3 import Connection
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.images import inventory, mending
+from engine.images.consistency import broken_records
+from engine.images.damage import CheckReport, Damage, Mend, Mended
+from engine.images.inventory import Inventory
+from engine.images.premises import broken_premises
+from engine.images.verifying import BlobJob, LayerJob, Verdict, gives_its_tar, verify
+from engine.images.workers import run_all
+from engine.model import Progress, ProgressCallback
+from engine.store import records
+from engine.store.staging import Area, staging_area
+from engine.store.store import Store
+
+ALONE = 64 << 20
+"""Bytes up to which this process looks through everything itself: to start others takes as long."""
+ALONE_FILES = 4000
+ROUNDS = 4
+"""How often a repair looks again: what was hidden by one damage shows when that is mended."""
+
+
+class Looked(NamedTuple):
+    """One look at everything."""
+
+    damage: list[Damage]
+    fresh: dict[str, str]
+    """By chain ID: where a damaged layer lies ready as it has to be."""
+    inventory: Inventory
+    nodes_size: int
+    blobs_size: int
+
+
+def check(
+    store: Store,
+    *,
+    repair: bool,
+    quiet: mending.Quiet,
+    progress: ProgressCallback | None = None,
+) -> CheckReport:
+    """Go through *store*; with *repair*, mend what can be mended and take away what nothing can restore.
+
+    Raises StoreError, NoSpaceError (a layer of others is unpacked once more to be compared).
+    """
+    began = time.monotonic()
+    mended: list[Mended] = []
+    rounds = ROUNDS if repair else 1
+    while True:
+        rounds -= 1
+        with staging_area(store.layout) as area:
+            looked = _Look(store, area, progress).all()
+            done: list[Mended] = []
+            if rounds:
+                done = mending.mend(store, looked.inventory, looked.damage, looked.fresh, quiet)
+        mended += done
+        if not done:
+            break
+    found = looked.inventory
+    return CheckReport(
+        tuple(looked.damage),
+        tuple(mended),
+        store.swept,
+        len(found.nodes),
+        looked.nodes_size,
+        len(found.kept()),
+        looked.blobs_size,
+        len(found.manifests),
+        len(found.containers),
+        time.monotonic() - began,
+    )
+
+
+class _Look:
+    """One look at everything, prepared in the staging *area*."""
+
+    def __init__(self, store: Store, area: Area, progress: ProgressCallback | None) -> None:
+        self._store = store
+        self._layout = store.layout
+        self._area = area
+        self._progress = progress
+        self._done = 0
+        self._total = 0
+        self._fresh: dict[str, str] = {}
+
+    def all(self) -> Looked:
+        """Everything."""
+        found = inventory.take(self._store)
+        damage = broken_records(self._store, found)
+        content, sizes = self._content(found)
+        with self._store.write() as connection:
+            damage += [seen[0] for seen in content if self._is_still(connection, seen)]
+        damage += broken_premises(self._store, found)
+        return Looked(damage, self._fresh, found, *sizes)
+
+    # Content
+
+    def _content(self, found: Inventory) -> tuple[list[tuple[Damage, int]], tuple[int, int]]:
+        """What is wrong with blobs and trees, each with the inode that it was seen at."""
+        jobs: list[BlobJob | LayerJob] = []
+        sizes: list[int] = []
+        subjects: list[tuple[str, int]] = []
+        gone: list[tuple[Damage, int]] = []
+        for digest, (_, row) in sorted(found.kept().items()):
+            path = self._layout.blob(digest)
+            inode = _inode(path)
+            if inode:
+                jobs.append(BlobJob(path, digest, row.blob_size))
+                sizes.append(row.blob_size)
+                subjects.append((digest, inode))
+            else:
+                gone.append((self._blob(found, digest, path, "it is not there"), 0))
+        for node in found.parents_first():
+            inode = _inode(self._layout.tree(node.chain_id))
+            jobs.append(self._layer_job(found, node.chain_id))
+            sizes.append(node.size)
+            subjects.append((node.chain_id, inode))
+        self._total = sum(sizes)
+        alone = self._total < ALONE and sum(n.file_count for n in found.nodes.values()) < ALONE_FILES
+        verdicts = self._verify(jobs, sizes, alone)
+        damage = self._judged(found, list(zip(jobs, subjects, verdicts, strict=True)))
+        blobs_size = sum(v.size for j, v in zip(jobs, verdicts, strict=True) if isinstance(j, BlobJob))
+        nodes_size = sum(v.size for j, v in zip(jobs, verdicts, strict=True) if isinstance(j, LayerJob))
+        return [*gone, *damage], (nodes_size, blobs_size)
+
+    def _layer_job(self, found: Inventory, chain_id: str) -> LayerJob:
+        node = found.nodes[chain_id]
+        rows = [row for rows in found.layers.values() for row in rows if row.chain_id == chain_id]
+        kept = [row for row in rows if row.stored and os.path.exists(self._layout.blob(row.blob_digest))]
+        blob = kept[0] if kept else None
+        return LayerJob(
+            self._layout.tree(chain_id),
+            node.diff_id,
+            [self._layout.tree(each) for each in found.lineage(chain_id)[1:]],
+            found.trees.get(chain_id),
+            any(not row.stored for row in rows),
+            self._layout.blob(blob.blob_digest) if blob else None,
+            blob.blob_digest if blob else "",
+            blob.blob_size if blob else 0,
+            blob.media_type if blob else "",
+            f"{self._area.path}/{chain_id.removeprefix('sha256:')}",
+        )
+
+    def _verify(self, jobs: Sequence[BlobJob | LayerJob], sizes: Sequence[int], alone: bool) -> list[Verdict]:
+        if alone:
+            return [verify(job, self._advance) for job in jobs]
+        done = run_all("engine.images.verifying", jobs, sizes, self._area.lock, self._advance)
+        return [Verdict(*each) for each in done]
+
+    def _advance(self, count: int) -> None:
+        self._done += count
+        if self._progress is not None:
+            self._progress(Progress("comparing", self._done, max(self._total, self._done)))
+
+    def _judged(
+        self, found: Inventory, results: Sequence[tuple[BlobJob | LayerJob, tuple[str, int], Verdict]]
+    ) -> list[tuple[Damage, int]]:
+        damage: list[tuple[Damage, int]] = []
+        sound: set[str] = set()
+        wrong: set[str] = set()
+        right: dict[str, str] = {}
+        for job, (subject, inode), verdict in results:  # blobs first, then layers, parents first
+            is_on_wrong = not isinstance(job, BlobJob) and found.nodes[subject].parent in wrong
+            if verdict.state == "sound":
+                sound.add(subject)
+                if not isinstance(job, BlobJob) and not is_on_wrong:
+                    right[subject] = verdict.digest
+                    damage += [(each, inode) for each in _figures_damage(found, subject, verdict)]
+            elif isinstance(job, BlobJob):
+                damage.append((self._blob(found, subject, job.path, verdict.why), inode))
+            elif verdict.state == "unknown":
+                continue  # its blob is damaged, which is said already
+            elif is_on_wrong and verdict.state == "different" and subject not in found.trees:
+                wrong.add(subject)  # what it took from below may be wrong: judged when that is mended
+            else:
+                wrong.add(subject)
+                why = verdict.why if inode else "it is not there"
+                if is_on_wrong:
+                    later = "what is below it has to be mended first, as cowl check --repair does"
+                elif verdict.is_fresh:
+                    self._fresh[subject] = job.fresh
+                    later = ""
+                else:
+                    later = "its blob could not be unpacked: try again" if job.blob_digest in sound else ""
+                damage.append((_layer_damage(found, subject, job.tree, why, verdict.is_fresh, later), inode))
+        self._remember(found, right)
+        return damage
+
+    def _blob(self, found: Inventory, digest: str, path: str, why: str) -> Damage:
+        _, row = found.kept()[digest]
+        node = found.nodes.get(row.chain_id)
+        is_plain = node is not None and node.diff_id == digest
+        is_writable = is_plain and gives_its_tar(self._layer_job(found, row.chain_id))
+        return _blob_damage(found, digest, path, why, is_writable)
+
+    def _remember(self, found: Inventory, right: dict[str, str]) -> None:
+        """Record what the trees look like that are known to be right: the next check only hashes them."""
+        news = {chain: digest for chain, digest in right.items() if found.trees.get(chain) != digest}
+        lost = found.trees.keys() - found.nodes.keys()
+        if news or lost:
+            with self._store.write() as connection:
+                for chain_id, digest in news.items():
+                    records.set_tree_digest(connection, chain_id, digest)
+                for chain_id in lost:
+                    records.forget_tree_digest(connection, chain_id)
+
+    def _is_still(self, connection: Connection, seen: tuple[Damage, int]) -> bool:
+        """Whether the record promises it even now, and the disk still has what was looked at."""
+        damage, inode = seen
+        if damage.kind == "blob":
+            is_promised = records.is_kept(connection, damage.subject)
+        else:
+            is_promised = records.node_row(connection, damage.subject) is not None
+        return is_promised and (not damage.path or _inode(damage.path) == inode)
+
+
+def _inode(path: str) -> int:
+    """What identifies a file or directory under its name; 0 for none."""
+    try:
+        return os.lstat(path).st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _blob_damage(found: Inventory, digest: str, path: str, why: str, is_writable: bool) -> Damage:
+    """A blob that is not what it has to be; *is_writable* says that the tree of its layer gives it again."""
+    manifests = found.with_blob(digest)
+    images = found.names_of(manifests)
+    users = tuple(each.name for each in found.on_manifests(manifests))
+    mend: Mend
+    if is_writable:
+        mend, hint = "restore", "cowl check --repair writes it again from its layer"
+    elif not users:
+        mend, hint = "remove", "cowl check --repair removes the images that need it; pull or load them again"
+    else:
+        mend = "remove" if os.path.lexists(path) else "none"
+        hint = "pull or load the image again: what runs on it needs its layer only"
+        if mend == "remove":
+            hint = f"cowl check --repair removes it; then {hint}"
+    return Damage("blob", digest, f"the blob {digest[7:19]} is damaged", why, path, hint, mend, images, users)
+
+
+def _layer_damage(found: Inventory, chain_id: str, path: str, why: str, is_fresh: bool, later: str) -> Damage:
+    """A layer whose tree is not what it has to be; *is_fresh* says that its blob gives it again, *later* why
+    nothing can be said of that yet.
+    """
+    images = found.names_of(found.with_node(chain_id))
+    users = tuple(each.name for each in found.on_node(chain_id))
+    mend: Mend
+    if later:
+        mend, hint = "none", later
+    elif is_fresh:
+        mend, hint = "restore", "cowl check --repair unpacks it again from its blob"
+        if users:
+            hint += ", while these containers are stopped"
+    elif not users:
+        mend, hint = "remove", "cowl check --repair removes the images that need it; pull or load them again"
+    else:
+        mend, hint = "none", "copy what you need out of these containers and remove them"
+    what = f"the layer {chain_id[7:19]} is damaged"
+    return Damage("layer", chain_id, what, why, path, hint, mend, images, users)
+
+
+def _figures_damage(found: Inventory, chain_id: str, verdict: Verdict) -> list[Damage]:
+    """Of a layer that is sound: whether its record counts it right."""
+    node = found.nodes[chain_id]
+    if (node.size, node.file_count) == (verdict.size, verdict.file_count):
+        return []
+    return [
+        Damage(
+            "node",
+            chain_id,
+            f"the record of {chain_id[7:19]} is wrong",
+            f"it says {node.size} bytes in {node.file_count} files, there are {verdict.size} in"
+            f" {verdict.file_count}",
+            "",
+            "cowl check --repair counts anew",
+            "restore",
+            found.names_of(found.with_node(chain_id)),
+        )
+    ]

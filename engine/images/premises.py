@@ -1,0 +1,129 @@
+"""The directories of a store: whose they are, whether each container has its own, and what nobody has."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+
+from engine.images.damage import Damage
+from engine.images.inventory import ContainerFacts, Inventory
+from engine.store.layout import Layout
+from engine.store.staging import is_held
+from engine.store.store import Store
+
+_GRACE_S = 2.0
+"""How long a container's files may be missing: somebody makes it or removes it just now."""
+_EMPTY = ("work", "init", "rootfs")
+"""Directories of a container that hold nothing of anybody's when they are not in use."""
+
+
+def broken_premises(store: Store, found: Inventory) -> list[Damage]:
+    """All that is wrong with the directories."""
+    return [*_permissions(store.layout), *_containers(store, found), *_strays(store)]
+
+
+def expected_mode(layout: Layout, path: str, mode: int) -> int:
+    """What the permission bits *mode* of a part of the store have to be."""
+    if path == layout.root:
+        return mode & ~0o022
+    return mode & ~0o077
+
+
+def _permissions(layout: Layout) -> Iterator[Damage]:
+    """Images hold set-uid files, and the records hold what containers are told: others must not get there."""
+    places = (layout.root, layout.blobs, layout.layers, layout.containers, layout.staging, layout.trash)
+    for path in (*places, layout.database):
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            yield _wrong_place(path, "it is not there", "makes it")
+            continue
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid != os.geteuid():
+            yield _wrong_place(path, f"it belongs to the user {status.st_uid}", "takes it back")
+        elif mode != expected_mode(layout, path, mode):
+            yield _wrong_place(path, f"its mode {mode:o} lets others in", "closes it")
+
+
+def _wrong_place(path: str, why: str, does: str) -> Damage:
+    return Damage(
+        "permissions",
+        path,
+        "a part of the store is not as it has to be",
+        why,
+        path,
+        f"cowl check --repair {does}",
+        "restore",
+    )
+
+
+def _containers(store: Store, found: Inventory) -> Iterator[Damage]:
+    suspects = {each.id: each for each in found.containers if _wrong_with(store.layout, each)}
+    until = time.monotonic() + _GRACE_S
+    while suspects:
+        recorded = {row[0] for row in store.connection.execute("SELECT id FROM containers")}
+        suspects = {
+            key: each for key, each in suspects.items() if key in recorded and _wrong_with(store.layout, each)
+        }
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    for each in suspects.values():
+        if not is_held(store.layout.container(each.id).lock):
+            damage = _wrong_with(store.layout, each)
+            if damage is not None:
+                yield damage
+
+
+def _wrong_with(layout: Layout, each: ContainerFacts) -> Damage | None:
+    paths = layout.container(each.id)
+    changes = f"its changes are untouched: commit or copy them, then cowl rm {each.name}"
+    if not os.path.isdir(paths.home):
+        hint = "cowl check --repair forgets it"
+        return _damage(each, "has no files", "it was never finished", paths.home, hint, "remove")
+    if not os.path.isdir(paths.upper):
+        hint = f"they are lost: cowl rm {each.name}"
+        return _damage(each, "has lost its changes", "its directory is not there", paths.upper, hint)
+    for name in _EMPTY:
+        if not os.path.isdir(f"{paths.home}/{name}"):
+            hint = "cowl check --repair makes it again"
+            return _damage(
+                each, "is incomplete", f"{name}/ is not there", f"{paths.home}/{name}", hint, "restore"
+            )
+    try:
+        with open(paths.config, "rb") as file:
+            json.load(file)
+    except (OSError, ValueError) as error:
+        why = error.strerror or "" if isinstance(error, OSError) else f"it is no JSON: {error}"
+        return _damage(each, "cannot be started", why, paths.config, changes)
+    return None
+
+
+def _damage(each: ContainerFacts, what: str, why: str, path: str, hint: str, mend: str = "none") -> Damage:
+    return Damage(
+        "container",
+        each.id,
+        f"the container {each.name} {what}",
+        why,
+        path,
+        hint,
+        mend,  # type: ignore[arg-type]
+        (),
+        (each.name,),
+    )
+
+
+def _strays(store: Store) -> Iterator[Damage]:
+    for path in store.strays():
+        yield Damage(
+            "stray",
+            path,
+            "nobody needs this",
+            "no record names it and nobody works on it",
+            path,
+            "cowl check --repair removes it",
+            "remove",
+        )

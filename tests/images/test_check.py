@@ -1,0 +1,447 @@
+"""Whatever is done to a store behind its back, a check finds it, and a repair leaves nothing to find."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.changes import Changes
+from engine.images import check as checking
+from engine.images.check import check
+from engine.images.damage import CheckReport, Damage
+from engine.images.images import Images
+from engine.images.load import load
+from engine.store.store import Store
+from tests.images import stores
+from tests.images.archives import docker_archive, simple_layer
+from tests.layers import tars
+from tests.layers.overlay import Overlay
+
+pytestmark = pytest.mark.kernel
+FIRST = tars.tar(
+    tars.directory("etc"),
+    tars.file("etc/passwd", b"root"),
+    tars.file("etc/twin", b"twin"),
+    tars.link("etc/other", "etc/twin"),
+    tars.symlink("etc/link", "passwd"),
+    tars.directory("tmp", mode=0o1777),
+    tars.directory("gone"),
+    tars.file("gone/x", b"x"),
+)
+SECOND = tars.tar(
+    tars.file("tmp/deep/new", b"new"), tars.file("etc/.wh.link", b""), tars.file(".wh.gone", b"")
+)
+
+
+@contextlib.contextmanager
+def still(_: str) -> Iterator[bool]:
+    """No container runs."""
+    yield True
+
+
+def look(store: Store, repair: bool = False) -> CheckReport:
+    return check(store, repair=repair, quiet=still)
+
+
+@pytest.fixture
+def images(store: Store, tmp_path: Path) -> Images:
+    """`a:1` of two layers, the second compressed; `b:1` of the first and one more."""
+    second = gzip.compress(SECOND, mtime=0)
+    load(store, docker_archive(tmp_path / "a.tar", [FIRST, second], names=("a:1",)))
+    load(store, docker_archive(tmp_path / "b.tar", [FIRST, simple_layer("three")], names=("b:1",)))
+    report = look(store)
+    assert report.is_clean, report
+    assert (report.nodes, report.blobs, report.manifests) == (3, 3, 2)
+    return Images(store)
+
+
+def layer_of(store: Store, name: str) -> str:
+    """The tree of an image's topmost layer."""
+    return store.layout.tree(Images(store).resolve(name).chain_id)
+
+
+def base_of(store: Store) -> str:
+    parent = Images(store).resolve("a:1").parent
+    assert parent is not None
+    return store.layout.tree(parent)
+
+
+def flip(path: str) -> None:
+    """Change one bit, and nothing that stat(2) could tell."""
+    status = os.stat(path)
+    with open(path, "r+b") as file:
+        first = file.read(1)
+        file.seek(0)
+        file.write(bytes([first[0] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def opaque(path: str) -> None:
+    os.setxattr(path, "trusted.overlay.opaque", b"y")
+
+
+def white_out(path: str) -> None:
+    shutil.rmtree(path)
+    os.mknod(path, stat.S_IFCHR, 0)
+
+
+TREES: dict[str, Callable[[str], object]] = {
+    "a bit": lambda tree: flip(f"{tree}/etc/passwd"),
+    "a mode": lambda tree: os.chmod(f"{tree}/etc/passwd", 0o4755),
+    "an owner": lambda tree: os.chown(f"{tree}/etc", 5, 0),
+    "a time": lambda tree: os.utime(f"{tree}/etc/passwd", ns=(1, 1)),
+    "an attribute": lambda tree: os.setxattr(f"{tree}/etc/passwd", "user.x", b"x"),
+    "an opaque mark": lambda tree: opaque(f"{tree}/tmp"),
+    "a file too much": lambda tree: Path(f"{tree}/etc/more").write_text("x"),
+    "a file too few": lambda tree: os.unlink(f"{tree}/etc/twin"),
+    "a target": lambda tree: (os.unlink(f"{tree}/etc/link"), os.symlink("shadow", f"{tree}/etc/link")),
+    "a link that is none": lambda tree: (
+        os.unlink(f"{tree}/etc/other"),
+        shutil.copy2(f"{tree}/etc/twin", f"{tree}/etc/other"),
+    ),
+    "a whiteout": lambda tree: white_out(f"{tree}/gone"),
+    "the root's mode": lambda tree: os.chmod(tree, 0o700),
+    "all": shutil.rmtree,
+    "even its directory": lambda tree: shutil.rmtree(os.path.dirname(tree)),
+}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["compared before", "never compared"])
+@pytest.mark.parametrize("what", TREES)
+def test_a_layer_that_was_changed(store: Store, images: Images, what: str, known: bool) -> None:
+    if not known:
+        with store.write() as connection:
+            connection.execute("DELETE FROM trees")
+    before = look(store).nodes_size if known else 0
+    TREES[what](base_of(store))
+    report = look(store)
+    assert [(each.kind, each.mend) for each in report.damage] == [("layer", "restore")], report.damage
+    [damage] = report.damage
+    assert damage.path == base_of(store)
+    assert damage.images == ("a:1", "b:1")
+    mended = look(store, repair=True)
+    assert mended.is_clean, mended
+    assert [each.damage.subject for each in mended.mended] == [damage.subject]
+    again = look(store)
+    assert again.is_clean
+    assert again.nodes_size == (before or again.nodes_size)
+    assert stores.problems(store) == []
+
+
+def test_what_differs_is_named(store: Store, images: Images) -> None:
+    tree = base_of(store)
+    flip(f"{tree}/etc/passwd")
+    Path(f"{tree}/etc/more").write_text("x")
+    os.unlink(f"{tree}/gone/x")
+    [damage] = look(store).damage
+    assert damage.why.split(", ") == [
+        *("/etc differs", "/etc/more is too much", "/etc/passwd differs"),
+        *("/gone differs", "/gone/x is missing"),
+    ]
+
+
+def test_a_restored_layer_is_what_it_was(store: Store, images: Images, mounts: Overlay) -> None:
+    before = stores.merged(store, mounts, "a:1")
+    for tree in (base_of(store), layer_of(store, "a:1")):
+        shutil.rmtree(os.path.dirname(tree))
+    report = look(store, repair=True)
+    assert report.is_clean, report
+    assert stores.merged(store, mounts, "a:1") == before
+
+
+@pytest.mark.parametrize("how", ["a bit", "its end", "all of it"])
+def test_a_compressed_blob_that_was_changed(store: Store, images: Images, how: str) -> None:
+    chain = images.resolve("a:1").chain_id
+    [blob] = [row["blob_digest"] for row in images.inspect("a:1")["layers"] if row["chain_id"] == chain]
+    path = store.layout.blob(blob)
+    if how == "a bit":
+        flip(path)
+    elif how == "its end":
+        os.truncate(path, os.stat(path).st_size - 1)
+    else:
+        os.unlink(path)
+    [damage] = look(store).damage
+    assert (damage.kind, damage.subject, damage.mend, damage.images) == ("blob", blob, "remove", ("a:1",))
+    report = look(store, repair=True)
+    assert report.is_clean, report
+    assert "tag a:1" in report.mended[0].removed
+    assert [image.name for image in images.list()] == ["b:1"]
+    assert stores.problems(store) == []
+
+
+def test_a_blob_that_its_layer_gives_again(store: Store, mounts: Overlay, tmp_path: Path) -> None:
+    images = Images(store)
+    (tmp_path / "x.tar").write_bytes(FIRST)
+    images.import_tree(str(tmp_path / "x.tar"), "flat")
+    images.save(["flat"], str(tmp_path / "saved.tar"))
+    images.remove(["flat"])
+    images.load(str(tmp_path / "saved.tar"))  # now the blob is kept, as it came from elsewhere
+    [digest] = os.listdir(store.layout.blobs)
+    flip(f"{store.layout.blobs}/{digest}")
+    [damage] = look(store).damage
+    assert damage.mend == "restore"
+    assert look(store, repair=True).is_clean
+    assert [image.name for image in images.list()] == ["flat:latest"]
+    images.save(["flat"], str(tmp_path / "again.tar"))
+    assert (tmp_path / "again.tar").read_bytes() == (tmp_path / "saved.tar").read_bytes()
+
+
+def test_what_a_container_needs_is_never_removed(store: Store, images: Images) -> None:
+    paths = stores.new_container(store, "web", "a:1")
+    Path(paths.config).write_text("{}")
+    Path(paths.upper, "mine").write_text("x")
+    chain = images.resolve("a:1").chain_id
+    [blob] = [row["blob_digest"] for row in images.inspect("a:1")["layers"] if row["chain_id"] == chain]
+    flip(store.layout.blob(blob))
+    report = look(store, repair=True)
+    assert [(each.kind, each.mend) for each in report.damage] == [("blob", "none")]
+    assert report.damage[0].containers == ("web",)
+    assert not os.path.exists(store.layout.blob(blob)), "or a pull would think that it is here"
+    assert Path(paths.upper, "mine").exists()
+    shutil.rmtree(layer_of(store, "a:1"))
+    report = look(store, repair=True)
+    assert {(each.kind, each.mend) for each in report.damage} == {("blob", "none"), ("layer", "none")}
+    stores.remove_container(store, "web")
+    assert look(store, repair=True).is_clean
+    assert [image.name for image in images.list()] == ["b:1"]
+
+
+def test_a_load_brings_a_damaged_blob_again(store: Store, images: Images, tmp_path: Path) -> None:
+    paths = stores.new_container(store, "web", "a:1")
+    Path(paths.config).write_text("{}")
+    for digest in os.listdir(store.layout.blobs):
+        flip(store.layout.blob(digest))
+    assert len(look(store, repair=True).damage) == 2
+    load(store, str(tmp_path / "a.tar"))
+    assert look(store).is_clean
+    stores.remove_container(store, "web")
+
+
+def test_a_layer_under_a_running_container_waits(store: Store, images: Images) -> None:
+    paths = stores.new_container(store, "web", "a:1")
+    Path(paths.config).write_text("{}")
+    asked = []
+
+    @contextlib.contextmanager
+    def running(container_id: str) -> Iterator[bool]:
+        asked.append(container_id)
+        yield False
+
+    flip(f"{base_of(store)}/etc/passwd")
+    report = check(store, repair=True, quiet=running)
+    assert [each.kind for each in report.damage] == ["layer"]
+    assert asked == [os.path.basename(paths.home)]
+    assert look(store, repair=True).is_clean
+    stores.remove_container(store, "web")
+
+
+@pytest.fixture
+def committed(store: Store, images: Images, mounts: Overlay) -> Images:
+    """`mine:1`, whose topmost layer has no blob."""
+    stores.new_container(store, "web", "a:1")
+    stores.change(store, mounts, "web", [("write", "new", b"new"), ("remove", "etc/passwd")])
+    Changes(store).commit("web", "mine:1")
+    stores.remove_container(store, "web")
+    assert look(store).is_clean
+    return images
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["compared before", "never compared"])
+def test_a_layer_of_our_own_cannot_be_restored(store: Store, committed: Images, known: bool) -> None:
+    if not known:
+        with store.write() as connection:
+            connection.execute("DELETE FROM trees")
+    flip(f"{layer_of(store, 'mine:1')}/new")
+    [damage] = look(store).damage
+    assert (damage.kind, damage.mend, damage.images) == ("layer", "remove", ("mine:1",))
+    report = look(store, repair=True)
+    assert report.is_clean
+    assert "tag mine:1" in report.mended[0].removed
+    assert [image.name for image in committed.list()] == ["a:1", "b:1"]
+
+
+def test_a_layer_of_our_own_is_not_blamed_for_the_one_below(store: Store, committed: Images) -> None:
+    with store.write() as connection:
+        connection.execute("DELETE FROM trees")
+    shutil.rmtree(base_of(store))
+    shutil.rmtree(layer_of(store, "a:1"))
+    assert {each.mend for each in look(store).damage} == {"restore", "none"}
+    assert look(store, repair=True).is_clean
+    assert [image.name for image in committed.list()] == ["a:1", "b:1", "mine:1"]
+
+
+def records(store: Store, statement: str, *values: object) -> None:
+    """Change the records behind everybody's back."""
+    connection = sqlite3.connect(store.layout.database, isolation_level=None)
+    connection.execute(statement, values)
+    connection.close()
+
+
+RECORDS = {
+    "a tag": ("INSERT INTO tags VALUES ('lost:1', 'sha256:nothing', '')", "tag"),
+    "a manifest": (
+        "UPDATE manifests SET body = CAST(body || ' ' AS BLOB) WHERE chain_id IN (SELECT chain_id FROM tops)",
+        "manifest",
+    ),
+    "a configuration": (
+        "UPDATE manifests SET config = CAST('{}' AS BLOB) WHERE chain_id IN (SELECT chain_id FROM tops)",
+        "manifest",
+    ),
+    "a layer's place": ("UPDATE manifest_layers SET position = 7 - position", "manifest"),
+    "a node": ("INSERT INTO nodes VALUES ('sha256:aa', NULL, 'sha256:aa', 0, 0, '', '', '')", "node"),
+    "a count": ("UPDATE nodes SET size = size + 1", "node"),
+    "a parent": ("DELETE FROM nodes WHERE parent IS NULL", "manifest"),
+}
+
+
+@pytest.mark.parametrize("what", RECORDS)
+def test_records_that_were_changed(store: Store, images: Images, what: str) -> None:
+    statement, kind = RECORDS[what]
+    records(store, statement.replace("(SELECT chain_id FROM tops)", "(SELECT max(chain_id) FROM manifests)"))
+    report = look(store)
+    assert kind in {each.kind for each in report.damage}, report
+    assert all(each.what and each.why and each.hint for each in report.damage)
+    mended = look(store, repair=True)
+    assert mended.is_clean, mended
+    assert look(store).is_clean
+    assert stores.problems(store) == []
+
+
+def test_a_container_that_lost_its_image(store: Store, images: Images) -> None:
+    paths = stores.new_container(store, "web", "a:1")
+    Path(paths.config).write_text("{}")
+    records(store, "UPDATE containers SET manifest = 'sha256:nothing'")
+    assert [(each.kind, each.mend) for each in look(store).damage] == [("container", "restore")]
+    assert look(store, repair=True).is_clean
+    records(store, "UPDATE containers SET options = 'x'")
+    report = look(store, repair=True)
+    assert [(each.kind, each.mend) for each in report.damage] == [("container", "none")]
+    records(store, "DELETE FROM containers")
+
+
+CONTAINERS = {
+    "its files": (shutil.rmtree, "remove"),
+    "its work directory": (lambda home: os.rmdir(f"{home}/work"), "restore"),
+    "its changes": (lambda home: os.rmdir(f"{home}/upper"), "none"),
+    "its configuration": (lambda home: os.truncate(f"{home}/config.json", 1), "none"),
+}
+
+
+@pytest.mark.parametrize("what", CONTAINERS)
+def test_a_container_that_lost(
+    store: Store, images: Images, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.images.premises._GRACE_S", 0.1)
+    paths = stores.new_container(store, "web", "a:1")
+    Path(paths.config).write_text(json.dumps({}))
+    assert look(store).is_clean
+    act, mend = CONTAINERS[what]
+    act(paths.home)
+    [damage] = look(store).damage
+    assert (damage.kind, damage.mend, damage.containers) == ("container", mend, ("web",))
+    report = look(store, repair=True)
+    assert report.is_clean == (mend != "none")
+    recorded = store.connection.execute("SELECT count(*) FROM containers").fetchone()[0]
+    assert recorded == (mend != "remove")
+    if recorded:
+        stores.remove_container(store, "web")
+
+
+def test_a_container_that_is_just_being_made_is_no_damage(store: Store, images: Images) -> None:
+    paths = stores.new_container(store, "web", "a:1")
+    shutil.rmtree(paths.home)
+
+    def finish() -> None:
+        for path in (paths.home, paths.upper, paths.work, paths.init, paths.rootfs):
+            os.mkdir(path)
+        Path(paths.config).write_text("{}")
+
+    timer = threading.Timer(0.3, finish)
+    timer.start()
+    assert look(store, repair=True).is_clean
+    timer.join()
+    stores.remove_container(store, "web")
+
+
+PLACES = ["", "layers", "blobs/sha256", "containers", "staging", "trash", "cowl.db"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_doors_that_were_left_open(store: Store, images: Images, place: str) -> None:
+    path = os.path.join(store.layout.root, place).rstrip("/")
+    os.chmod(path, 0o777)
+    [damage] = look(store).damage
+    assert (damage.kind, damage.path, damage.mend) == ("permissions", path, "restore")
+    assert look(store, repair=True).is_clean
+    os.chown(path, 12345, 12345)
+    report = look(store, repair=True)
+    assert report.is_clean
+    assert os.stat(path).st_uid == os.geteuid()
+
+
+def test_strays_are_found_and_removed(store: Store, images: Images) -> None:
+    layout = store.layout
+    strays = {f"{layout.layers}/aa", f"{layout.blobs}/bb", f"{layout.containers}/cc", f"{layout.staging}/dd"}
+    for path in strays:
+        os.mkdir(path)
+    report = look(store)
+    assert {(each.kind, each.path) for each in report.damage} == {("stray", path) for path in strays}
+    report = look(store, repair=True)
+    assert report.is_clean
+    assert {each.damage.path for each in report.mended} == strays
+    assert stores.problems(store) == []
+    os.mkdir(f"{layout.layers}/aa")
+    again = Store(layout.root)
+    assert look(again).swept == (f"{layout.layers}/aa",)
+    assert look(again).is_clean
+    again.close()
+
+
+def test_large_stores_are_looked_through_side_by_side(
+    store: Store, committed: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.write() as connection:
+        connection.execute("DELETE FROM trees")
+    alone = look(store)
+    monkeypatch.setattr(checking, "ALONE", 0)
+    flip(f"{base_of(store)}/etc/passwd")
+    flip(f"{layer_of(store, 'mine:1')}/new")
+    [blob] = [row["blob_digest"] for row in committed.inspect("a:1")["layers"]][1:]
+    flip(store.layout.blob(blob))
+    together = look(store)
+    assert {each.kind for each in together.damage} == {"layer", "blob"}
+    assert len(together.damage) == 3
+    assert together.nodes_size == alone.nodes_size
+    assert look(store, repair=True).is_clean
+
+
+def test_others_may_work_meanwhile(store: Store, images: Images, tmp_path: Path) -> None:
+    code = (
+        "import time; end = time.monotonic() + float(args[1])\n"
+        "while time.monotonic() < end:\n"
+        "    images.load(args[0]); images.remove(['a:1'])\n"
+        "    images.prune(True)\n"
+    )
+    children = [
+        stores.in_process(store, code, str(tmp_path / f"{name}.tar"), "3", wait=False) for name in "ab"
+    ]
+    found: list[Damage] = []
+    looks = 0
+    while any(child.poll() is None for child in children):
+        found += look(store, repair=looks % 2 == 1).damage
+        looks += 1
+    said = [child.communicate()[1] for child in children]
+    assert found == []
+    assert looks > 3
+    assert all("Traceback" not in text or "NotFoundError" in text for text in said), said
+    assert look(store).is_clean

@@ -69,7 +69,7 @@ def _bring_up(connection: Connection, version: int) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
     with transaction(connection):  # whoever comes second finds it done
         schema.migrate(connection)
-    point("open.after-migration")
+        point("open.before-migrated")
 
 
 def _too_new(layout: Layout, version: int) -> StoreError:

@@ -112,6 +112,22 @@ class LaunchOptions(Record):
     cap_drop: tuple[str, ...] = ()
     volumes: tuple[Volume, ...] = ()
     tmpfs: tuple[str, ...] = ()
+    security_opts: tuple[str, ...] = ()
+    """What `--security-opt` takes, see `engine.oci.security`."""
+    devices: tuple[str, ...] = ()
+    """``SOURCE[:DESTINATION[:ACCESS]]``."""
+    device_cgroup_rules: tuple[str, ...] = ()
+    """``TYPE MAJOR:MINOR ACCESS``."""
+    group_add: tuple[str, ...] = ()
+    """Further groups: numbers, or names of the image's /etc/group."""
+    ipc: Literal["private", "host"] = "private"
+    pid: Literal["private", "host"] = "private"
+    uts: Literal["private", "host"] = "private"
+    cgroupns: Literal["private", "host"] = "private"
+    shm_size: int | None = None
+    """Bytes of /dev/shm; None is docker's 64 MiB."""
+    oom_score_adj: int | None = None
+    """-1000 to 1000: how soon its processes are ended when memory runs out."""
     ulimits: tuple[str, ...] = ()
     sysctls: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()

@@ -76,6 +76,24 @@ _CONTAINER = (
     Option(("--cap-drop",), "cap_drop", "Take a capability away, or ALL.", "NAME", True),
     Option(("--privileged",), "privileged", "Every capability and device: no protection at all."),
     Option(
+        ("--security-opt",),
+        "security_opt",
+        "seccomp=PROFILE, no-new-privileges=false, mask=PATH, unmask=PATH or ALL, apparmor=, label=.",
+        "OPTION",
+        True,
+    ),
+    Option(("--device",), "device", "Give it a device of the host.", "SRC[:DST][:rwm]", True),
+    Option(("--device-cgroup-rule",), "device_cgroup_rule", "Allow devices: 'c 42:* rwm'.", "RULE", True),
+    Option(("--group-add",), "group_add", "Run with this group too.", "GROUP", True),
+    Option(("--ipc",), "ipc", "private (the default), or host.", "MODE"),
+    Option(("--pid",), "pid", "private (the default), or host: it sees all processes.", "MODE"),
+    Option(("--uts",), "uts", "private (the default), or host: its host name is the host's.", "MODE"),
+    Option(("--cgroupns",), "cgroupns", "private (the default), or host.", "MODE"),
+    Option(("--shm-size",), "shm_size", "How large /dev/shm is; otherwise 64m.", "SIZE"),
+    Option(
+        ("--oom-score-adj",), "oom_score_adj", "How soon it is ended when memory runs out.", "-1000..1000"
+    ),
+    Option(
         ("--ulimit",), "ulimit", "Set a limit of its processes: nofile=1024:2048.", "NAME=SOFT[:HARD]", True
     ),
     Option(("--sysctl",), "sysctl", "Set a sysctl of its namespaces.", "NAME=VALUE", True),

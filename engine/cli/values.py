@@ -45,6 +45,16 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         cap_drop=_split(values["cap_drop"]),
         volumes=tuple(volume(text) for text in values["volume"]),
         tmpfs=values["tmpfs"],
+        security_opts=security_options(values["security_opt"]),
+        devices=values["device"],
+        device_cgroup_rules=values["device_cgroup_rule"],
+        group_add=values["group_add"],
+        ipc=namespace(values["ipc"], "--ipc", ("shareable", "none")),
+        pid=namespace(values["pid"], "--pid"),
+        uts=namespace(values["uts"], "--uts"),
+        cgroupns=namespace(values["cgroupns"], "--cgroupns"),
+        shm_size=size(values["shm_size"], "--shm-size") or None,
+        oom_score_adj=integer(values["oom_score_adj"], "--oom-score-adj"),
         ulimits=values["ulimit"],
         sysctls=values["sysctl"],
         labels=values["label"],
@@ -88,6 +98,18 @@ def limits(values: Values) -> Limits:
         else size(values["memory_swap"], "--memory-swap") or None,
         pids=_unlimited(integer(values["pids_limit"], "--pids-limit")),
     )
+
+
+def updates(values: Values) -> tuple[Limits, tuple[str, ...]]:
+    """The limits that `update` is to set, and the names of those that are to be lifted."""
+    flags = {"cpus": "cpus", "cpu_shares": "cpu_shares", "memory": "memory", "pids_limit": "pids"}
+    lifted = tuple(
+        name
+        for flag, name in flags.items()
+        if values[flag] in ("-1", "0") or (flag == "cpus" and values[flag] == "0.0")
+    )
+    kept = {flag: None if flags.get(flag) in lifted else value for flag, value in values.items()}
+    return limits(kept), lifted
 
 
 def size(text: str | None, option: str) -> int | None:
@@ -204,6 +226,25 @@ def network(name: str | None, published: Sequence[str]) -> Literal["none", "host
         what = f"publish port {published[0]}" if published else f"join the network {name}"
         raise UnsupportedError(f"cannot {what}", "networks come later", "use --network none or host")
     return "none"
+
+
+def security_options(entries: Sequence[str]) -> tuple[str, ...]:
+    """As the engine takes them: the profile of a filter by its absolute path."""
+    return tuple(
+        f"seccomp={os.path.abspath(path)}"
+        if (path := entry.removeprefix("seccomp=")) not in (entry, "", "unconfined", "builtin")
+        else entry
+        for entry in entries
+    )
+
+
+def namespace(name: str | None, option: str, alike: Sequence[str] = ()) -> Literal["private", "host"]:
+    """``private`` or ``host``; *alike* are docker's other words for one of its own."""
+    if name in (None, "", "private", *alike):
+        return "private"
+    if name == "host":
+        return "host"
+    raise UnsupportedError(f"cannot use {option} {name}", "only private and host are known")
 
 
 def volume(text: str) -> Volume:

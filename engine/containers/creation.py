@@ -11,7 +11,7 @@ import stat
 from _sqlite3 import Connection
 from collections.abc import Sequence
 
-from engine.containers import names, networking, restarting
+from engine.containers import confining, names, networking, restarting
 from engine.containers.ending import signal_number
 from engine.containers.networking import NetworkSettings
 from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
@@ -54,6 +54,7 @@ def create(
     paths = store.layout.container(container_id)
     options = networking.settled(store, options, image, network)
     hostname = _hostname(store, options, container_id)
+    devices = confining.devices_of(options)
     spec = runtime.build_spec(
         options,
         image,
@@ -61,8 +62,10 @@ def create(
         cgroup_path=f"{cgroup_parent}/{container_id}",
         files=networking.shared_files(store, options, paths),
         available=available,
-        devices=host_devices() if options.privileged else (),
+        devices=devices.nodes,
+        device_rules=devices.rules,
     )
+    confining.confine(spec, options)
     settled = options._replace(stop_signal=runtime.stop_signal_of(options, image))
     row = records.ContainerRow(
         id=container_id,
@@ -103,6 +106,8 @@ def _check(options: LaunchOptions) -> None:
         raise UsageError(f"{options.hostname!r} is no host name", hint="letters, digits, - and . up to 64")
     if restarting.policy(options.restart) != restarting.NEVER and options.auto_remove:
         raise UsageError("a container cannot both go and come again", "--rm and --restart exclude each other")
+    if options.hostname is not None and options.uts == "host":
+        raise UsageError("--hostname would rename the host", "--uts host shares its name", "leave one out")
     if options.stop_signal is not None:
         signal_number(options.stop_signal)
     for volume in options.volumes:
@@ -125,7 +130,7 @@ def _hostname(store: Store, options: LaunchOptions, container_id: str) -> str:
     whose = networking.other(options)
     if whose is not None:
         return records.container_row(store.connection, whose).options.hostname or whose[:12]
-    return gethostname() if options.network == "host" else container_id[:12]
+    return gethostname() if "host" in (options.network, options.uts) else container_id[:12]
 
 
 def _record(store: Store, row: records.ContainerRow) -> records.ContainerRow:
@@ -197,36 +202,6 @@ def _host_file(path: str) -> str:
             return file.read(1 << 20)
     except OSError:
         return ""
-
-
-def host_devices() -> list[JSON]:
-    """The device nodes of this machine, as linux.devices has them: what `--privileged` gives."""
-    found: list[JSON] = []
-    pending = ["/dev"]
-    while pending:
-        directory = pending.pop()
-        with contextlib.suppress(OSError), os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.path in ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx"):
-                    continue
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    pending.append(entry.path)
-                elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
-                    found.append(_device(entry.path, status))
-    return sorted(found, key=lambda device: str(device["path"]))
-
-
-def _device(path: str, status: os.stat_result) -> JSON:
-    return {
-        "path": path,
-        "type": "c" if stat.S_ISCHR(status.st_mode) else "b",
-        "major": os.major(status.st_rdev),
-        "minor": os.minor(status.st_rdev),
-        "fileMode": stat.S_IMODE(status.st_mode),
-        "uid": status.st_uid,
-        "gid": status.st_gid,
-    }
 
 
 def _undo(store: Store, row: records.ContainerRow) -> None:

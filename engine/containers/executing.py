@@ -54,6 +54,9 @@ def execute(
     if spec is None or facts.who is None:
         raise LaunchError("cannot exec in the container", "it is being removed")
     rows, columns = _size(streams) if options.tty else (24, 80)
+    user = spec.get("annotations", {}).get(USER_ANNOTATION, "")
+    if options.user is not None:
+        user = ",".join((options.user, *user.split(",")[1:]))
     held = filter_of(spec["linux"].get("seccomp"), paths.filters)
     join = Join(
         id=container_id,
@@ -61,7 +64,7 @@ def execute(
         pid_start=facts.who.start,
         cgroup=facts.cgroup,
         process=_process(spec, options, facts.no_devices),
-        user=spec.get("annotations", {}).get(USER_ANNOTATION, "") if options.user is None else options.user,
+        user=user,
         filter=held.program.hex(),
         filter_flags=held.flags,
         rows=rows,

@@ -41,6 +41,16 @@ def filter_of(document: JSON | None, kept: str | None = None) -> seccomp.Filter:
     return made
 
 
+def check(document: JSON) -> None:
+    """Raise UsageError for a `linux.seccomp` object that cannot be compiled here."""
+    from engine.errors import LaunchError, UsageError
+
+    try:
+        _compile(document)
+    except LaunchError as error:
+        raise UsageError(error.what, error.why, error.hint) from error
+
+
 def _compile(document: JSON) -> seccomp.Filter:
     from engine.oci.seccomp import compile_filter
 

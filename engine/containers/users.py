@@ -29,10 +29,11 @@ class User(Record):
 
 
 def resolve(text: str, root: int) -> User:
-    """The user that ``user[:group]`` means below the directory *root* is open on; empty is root.
+    """The user that ``user[:group][,group…]`` means below the directory *root* is open on; empty is root.
 
-    Numbers need no entry. Raises LaunchError for a name that has none.
+    Numbers need no entry; groups after a comma are further ones. Raises LaunchError for a name without entry.
     """
+    text, *further = text.split(",")
     who, colon, group = text.partition(":")
     who = who or "0"
     name, uid, gid, home = _user(who, root)
@@ -45,6 +46,7 @@ def resolve(text: str, root: int) -> User:
             for number, members in ((number, members) for _, number, members in _groups(root))
             if name in members
         )
+    groups = (*groups, *(_group(name, root) for name in further))
     return User(uid, gid, tuple(dict.fromkeys(groups)), home)
 
 

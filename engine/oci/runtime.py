@@ -13,9 +13,11 @@ from typing import Any
 from engine.errors import UsageError
 from engine.kernel import capabilities
 from engine.model import JSON, LaunchOptions, Limits, Volume
+from engine.oci import security
 
 VERSION = "1.2.0"
 USER_ANNOTATION = "cowl.user"
+"""``user[:group][,group…]``: who it is, and groups besides."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CPU_PERIOD = 100_000
 """Microseconds."""
@@ -66,6 +68,7 @@ def build_spec(
     files: Mapping[str, str],
     available: int,
     devices: Sequence[JSON] = (),
+    device_rules: Sequence[JSON] = (),
 ) -> JSON:
     """The document of a container.
 
@@ -74,16 +77,23 @@ def build_spec(
     given at all; *devices* are further device nodes, as linux.devices has them. Raises UsageError for what
     has no meaning.
     """
-    return {
+    wanted = security.parse(options.security_opts)
+    spec: JSON = {
         "ociVersion": VERSION,
-        "process": _process(options, image_config.get("config") or {}, hostname, available),
+        "process": _process(options, image_config.get("config") or {}, hostname, available, wanted),
         "root": {"path": "rootfs", "readonly": options.read_only},
         "hostname": hostname,
         "mounts": _mounts(options, files),
-        "annotations": {USER_ANNOTATION: user_of(options, image_config)},
-        "linux": _linux(options, cgroup_path, devices),
+        "annotations": {USER_ANNOTATION: ",".join((user_of(options, image_config), *options.group_add))},
+        "linux": _linux(options, cgroup_path, wanted),
     }
 
+    if options.uts == "host":
+        del spec["hostname"]  # that is the host's
+    if devices:
+        spec["linux"]["devices"] = list(devices)
+    spec["linux"]["resources"]["devices"] += device_rules
+    return spec
 
 def command_of(options: LaunchOptions, image_config: JSON) -> tuple[str, ...]:
     """What runs: entrypoint and command, an entrypoint of one's own setting the image's command aside."""
@@ -112,7 +122,9 @@ def stop_signal_of(options: LaunchOptions, image_config: JSON) -> str:
     return options.stop_signal or (image_config.get("config") or {}).get("StopSignal") or "SIGTERM"
 
 
-def _process(options: LaunchOptions, image: JSON, hostname: str, available: int) -> JSON:
+def _process(
+    options: LaunchOptions, image: JSON, hostname: str, available: int, wanted: security.Security
+) -> JSON:
     workdir = options.workdir or image.get("WorkingDir") or "/"
     if not workdir.startswith("/"):
         raise UsageError(f"the working directory {workdir} is not absolute", hint="begin it with /")
@@ -124,9 +136,13 @@ def _process(options: LaunchOptions, image: JSON, hostname: str, available: int)
         "env": environment(options, image.get("Env") or (), hostname),
         "cwd": workdir,
         "capabilities": {"bounding": given, "effective": given, "permitted": given},
-        "noNewPrivileges": not options.privileged,
+        "noNewPrivileges": not options.privileged
+        if wanted.no_new_privileges is None
+        else wanted.no_new_privileges,
     }
     if options.ulimits:
+    if options.oom_score_adj is not None:
+        process["oomScoreAdj"] = _oom_score_adj(options.oom_score_adj)
         process["rlimits"] = [_ulimit(text) for text in options.ulimits]
     return process
 
@@ -204,8 +220,7 @@ def _mounts(options: LaunchOptions, files: Mapping[str, str]) -> list[JSON]:
         ),
         _mount("/sys", "sysfs", "sysfs", [*safe, *sys_mode]),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*safe, "relatime", *sys_mode]),
-        _mount("/dev/mqueue", "mqueue", "mqueue", safe),
-        _mount("/dev/shm", "tmpfs", "shm", [*safe, "mode=1777", "size=65536k"]),
+        *_shared_memory(options, safe),
     ]
     mounts += [_mount(path, "bind", source, ["bind", "rprivate"]) for path, source in files.items()]
     mounts += [_tmpfs(text) for text in options.tmpfs]
@@ -220,6 +235,17 @@ def _mount(destination: str, kind: str, source: str, options: list[str]) -> JSON
 def _tmpfs(text: str) -> JSON:
     destination, _, settings = text.partition(":")
     _absolute(destination)
+def _shared_memory(options: LaunchOptions, safe: list[str]) -> list[JSON]:
+    """Message queues and /dev/shm, which belong to the IPC namespace."""
+    if options.ipc == "host":
+        return [_mount(path, "bind", path, ["rbind", "rprivate"]) for path in ("/dev/mqueue", "/dev/shm")]
+    size = "65536k" if options.shm_size is None else str(options.shm_size)
+    return [
+        _mount("/dev/mqueue", "mqueue", "mqueue", safe),
+        _mount("/dev/shm", "tmpfs", "shm", [*safe, "mode=1777", f"size={size}"]),
+    ]
+
+
     chosen = [option for option in settings.split(",") if option]
     return _mount(destination, "tmpfs", "tmpfs", ["nosuid", "nodev", "noexec", *chosen])
 
@@ -240,33 +266,35 @@ def _absolute(path: str) -> None:
         raise UsageError(f"cannot mount at {path or 'an empty path'}", hint="name an absolute path below /")
 
 
-def _linux(options: LaunchOptions, cgroup_path: str, devices: Sequence[JSON]) -> JSON:
-    kinds = ["mount", "pid", "ipc", "uts", "cgroup"]
-    if options.network == "none":
+def _linux(options: LaunchOptions, cgroup_path: str, wanted: security.Security) -> JSON:
+    privileged = options.privileged
+    shared = {"pid": options.pid, "ipc": options.ipc, "uts": options.uts, "cgroup": options.cgroupns}
+    kinds = ["mount", *(kind for kind, how in shared.items() if how != "host")]
+    if options.network != "host":
         kinds.append("network")
     linux: JSON = {
         "namespaces": [{"type": kind} for kind in kinds],
         "cgroupsPath": cgroup_path,
         "resources": resources(options.limits, privileged=options.privileged),
         "rootfsPropagation": "private",
-        "maskedPaths": [] if options.privileged else list(MASKED),
-        "readonlyPaths": [] if options.privileged else list(READ_ONLY),
+        "maskedPaths": security.hidden(wanted, MASKED, privileged=privileged),
+        "readonlyPaths": security.protected(wanted, READ_ONLY, privileged=privileged),
     }
     if options.sysctls:
-        linux["sysctl"] = dict(_sysctl(text, options.network) for text in options.sysctls)
-    if devices:
-        linux["devices"] = list(devices)
+        linux["sysctl"] = dict(_sysctl(text, options) for text in options.sysctls)
     return linux
 
 
-def _sysctl(text: str, network: str) -> tuple[str, str]:
+def _sysctl(text: str, options: LaunchOptions) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    own_network = network == "none" and name.startswith("net.")
-    if not equals or "/" in name or not (own_network or name.startswith(SYSCTLS_OF_NAMESPACES)):
+    own = (options.network != "host" and name.startswith("net.")) or (
+        options.ipc != "host" and name.startswith(SYSCTLS_OF_NAMESPACES)
+    )
+    if not equals or "/" in name or not own:
         raise UsageError(
             f"cannot set the sysctl {text}",
             "only those of the container's own namespaces can be set",
-            "net.* (not with --network host), kernel.msg*, kernel.sem, kernel.shm*, fs.mqueue.*",
+            "net.* unless --network host; kernel.msg*, kernel.sem, kernel.shm*, fs.mqueue.*, not --ipc host",
         )
     return name, value
 

@@ -1,0 +1,152 @@
+"""What this machine adds to a container's document: its seccomp filter, its devices, what it cannot do.
+
+`engine.oci` says what options mean whatever the machine; this looks at the kernel and at /dev.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Sequence
+
+from engine.containers.filters import check
+from engine.errors import UnsupportedError, UsageError
+from engine.kernel import seccomp
+from engine.model import JSON, LaunchOptions
+from engine.oci import security
+from engine.record import Record
+
+_APPARMOR = "/sys/module/apparmor/parameters/enabled"
+_SELINUX = "/sys/fs/selinux/enforce"
+_OWN_DEVICES = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx")
+"""Every container has these of its own."""
+
+
+def confine(spec: JSON, options: LaunchOptions) -> None:
+    """Complete *spec* with the filter of its system calls and the profile that the kernel holds it to.
+
+    Raises UsageError and UnsupportedError for what was asked for and cannot be had.
+    """
+    wanted = security.parse(options.security_opts)
+    process, linux = spec["process"], spec["linux"]
+    profile = _profile(wanted.seccomp, process["capabilities"]["bounding"], options.privileged)
+    if profile is not None:
+        linux["seccomp"] = profile
+    if wanted.apparmor and wanted.apparmor != security.UNCONFINED:
+        if not os.path.exists(_APPARMOR):
+            raise UnsupportedError(
+                f"cannot hold it to the AppArmor profile {wanted.apparmor}",
+                "this kernel has no AppArmor",
+                "leave the option out",
+            )
+        process["apparmorProfile"] = wanted.apparmor
+    for label in security.labels(options.security_opts):
+        if label != "disable" and os.path.exists(_SELINUX):
+            raise UnsupportedError(f"cannot set the label {label}", "cowl sets none", "use label=disable")
+
+
+def _profile(wanted: str, capabilities: Sequence[str], privileged: bool) -> JSON | None:
+    if wanted == security.UNCONFINED or (privileged and not wanted):
+        return None
+    if not seccomp.available():
+        if wanted not in ("", security.BUILTIN):
+            raise UnsupportedError(
+                f"cannot hold it to {wanted}", "this kernel has no seccomp", "use seccomp=unconfined"
+            )
+        return None
+    from engine.oci import profile
+
+    if wanted in ("", security.BUILTIN):
+        return profile.default_profile(capabilities)
+    found = profile.read_profile(wanted, capabilities)
+    check(found)
+    return found
+
+
+def filtering(spec: JSON, options: LaunchOptions) -> str:
+    """What holds the system calls of a container that was made so, in one word for people."""
+    wanted = security.parse(options.security_opts).seccomp
+    if spec["linux"].get("seccomp"):
+        return wanted or security.BUILTIN
+    if wanted == security.UNCONFINED or options.privileged:
+        return security.UNCONFINED
+    return "unavailable"
+
+
+class Devices(Record):
+    """Device nodes, as linux.devices and linux.resources.devices have them."""
+
+    nodes: tuple[JSON, ...]
+    rules: tuple[JSON, ...]
+
+
+def devices_of(options: LaunchOptions) -> Devices:
+    """The nodes and rules that *options* ask for. Raises UsageError for what is no device."""
+    nodes = host_devices() if options.privileged else []
+    rules: list[JSON] = []
+    for text in options.devices:
+        wanted = security.device(text)
+        for node in _nodes(wanted):
+            nodes.append(node)
+            rules.append(
+                {
+                    "allow": True,
+                    "type": node["type"],
+                    "major": node["major"],
+                    "minor": node["minor"],
+                    "access": wanted.access,
+                }
+            )
+    rules += [security.device_rule(text) for text in options.device_cgroup_rules]
+    return Devices(tuple(nodes), tuple(rules))
+
+
+def _nodes(wanted: security.DeviceWanted) -> list[JSON]:
+    """The device, or all below it where it is a directory."""
+    try:
+        status = os.stat(wanted.source)
+    except OSError as error:
+        raise UsageError(f"no device {wanted.source}", error.strerror or str(error)) from error
+    if stat.S_ISDIR(status.st_mode):
+        return [
+            {**node, "path": wanted.destination + node["path"][len(wanted.source) :]}
+            for node in _below(wanted.source.rstrip("/"))
+        ]
+    if not (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+        raise UsageError(f"{wanted.source} is no device", hint="to show a file, use -v")
+    return [_device(wanted.destination, status)]
+
+
+def host_devices() -> list[JSON]:
+    """The device nodes of this machine: what `--privileged` gives."""
+    return _below("/dev")
+
+
+def _below(top: str) -> list[JSON]:
+    found: list[JSON] = []
+    pending = [top]
+    while pending:
+        directory = pending.pop()
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.path in _OWN_DEVICES:
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    pending.append(entry.path)
+                elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+                    found.append(_device(entry.path, status))
+    return sorted(found, key=lambda device: str(device["path"]))
+
+
+def _device(path: str, status: os.stat_result) -> JSON:
+    return {
+        "path": path,
+        "type": "c" if stat.S_ISCHR(status.st_mode) else "b",
+        "major": os.major(status.st_rdev),
+        "minor": os.minor(status.st_rdev),
+        "fileMode": stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+    }

@@ -14,13 +14,14 @@ from typing import BinaryIO
 
 from engine.errors import NotFoundError, StoreError
 from engine.images.intake import ATTEMPTS, Intake
+from engine.images.legacy import is_legacy, read_legacy_images
 from engine.images.publication import VanishedError
-from engine.images.tararchive import TarArchive
+from engine.images.tararchive import TarArchive, probe
 from engine.images.workers import unpack_all
 from engine.layers.compression import codec_of, open_layer
 from engine.model import Progress, ProgressCallback
 from engine.oci import documents
-from engine.oci.archive import Archive, DirectoryArchive
+from engine.oci.archive import Archive, Below, DirectoryArchive, not_an_image
 from engine.oci.bundle import BundledImage, read_images
 from engine.store.faults import point
 from engine.store.staging import staging_area
@@ -38,7 +39,7 @@ def load(store: Store, source: str | BinaryIO, progress: ProgressCallback | None
     """
     with staging_area(store.layout) as area:
         archive, label = _open(source, area.path)
-        images = _with_names(read_images(archive, label), label)
+        images = _with_names(_read(archive, label), label)
         point("load.after-read")
         for attempt in range(ATTEMPTS):
             intake = Intake(store, f"{area.path}/{attempt}", images)
@@ -53,6 +54,19 @@ def load(store: Store, source: str | BinaryIO, progress: ProgressCallback | None
                 continue
             return [name for image in images for name in image.names]
     raise StoreError("the images cannot be loaded", "others keep removing parts of them", "try again")
+
+
+def _read(archive: Archive, label: str) -> list[BundledImage]:
+    """What images there are, also where all of them are in a directory that was packed as a whole."""
+    if is_legacy(archive):
+        return read_legacy_images(archive)
+    if not any(archive.has(name) for name in ("index.json", "manifest.json")):
+        inner = sorted({*archive.directories_with("oci-layout"), *archive.directories_with("manifest.json")})
+        if len(inner) > 1:
+            raise not_an_image(f"it has several in directories: {', '.join(inner[:8])}")
+        if inner:
+            return read_images(Below(archive, inner[0]), _label(inner[0]))
+    return read_images(archive, label)
 
 
 # Sources
@@ -90,8 +104,13 @@ def _regular_file_of(stream: BinaryIO) -> str | None:
 
 
 def _spool(stream: BinaryIO, area: str) -> str:
+    """A copy of *stream*. Raises ArchiveError as soon as it cannot become an archive: it may have no end."""
     path = f"{area}/stream"
+    head = stream.read(_COPY)
+    if codec_of(head) == "none":
+        probe(head)
     with open(path, "xb") as file:
+        file.write(head)
         shutil.copyfileobj(stream, file, _COPY)
     return path
 
@@ -107,7 +126,7 @@ def _decompressed(path: str, area: str) -> str:
         return path
     plain = f"{area}/plain"
     with open(path, "rb") as file, open(plain, "xb") as copy:
-        shutil.copyfileobj(open_layer(file), copy, _COPY)
+        shutil.copyfileobj(open_layer(file, what="archive"), copy, _COPY)
     return plain
 
 

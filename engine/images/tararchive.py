@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from io import FileIO
+from io import BytesIO, FileIO
 
 from engine.errors import ArchiveError
 from engine.layers.tarread import BLOCK_SIZE, FILE, LINK, SYMLINK, Member, TarReader
@@ -13,7 +13,21 @@ from engine.oci.foreign import HEAD, describe
 _MAX_MEMBERS = 20_000
 _MAX_LINKS = 16
 _MAX_NAME = 4096
+_EXTENDED = (b"x", b"g", b"L", b"K")
+"""Types of headers that describe the next one, which the first block alone does not hold."""
 _ZEROS = bytes(1 << 20)
+
+
+def probe(head: bytes) -> None:
+    """Raise ArchiveError if no tar begins with *head*: all of a stream, or at least its first header."""
+    if head[156:157] in _EXTENDED and head[257:262] == b"ustar":
+        return
+    try:
+        member = next(iter(TarReader(BytesIO(head[:BLOCK_SIZE]))), None)
+    except ArchiveError as error:
+        raise not_an_image(_foreign(head) or error.why) from error
+    if member is None:
+        raise not_an_image(_foreign(head))
 
 
 class TarArchive:
@@ -45,7 +59,7 @@ class TarArchive:
             self._add(member, blocks.position)
             blocks.skip(member)
         if not number:
-            raise not_an_image(blocks.foreign() or "it is an empty tar")
+            raise not_an_image(blocks.foreign())
 
     def _add(self, member: Member, offset: int) -> None:
         if max(len(member.name), len(member.link)) > _MAX_NAME:
@@ -115,8 +129,10 @@ class _Blocks:
 
     def foreign(self) -> str:
         """What the file is if it is no tar, as far as that can be told."""
-        if not self._size:
-            return "it is empty"
         self._file.seek(0)
-        what = describe(self._file.read(HEAD) or b"")
-        return f"it is {what}" if what else ""
+        return _foreign(self._file.read(HEAD) or b"")
+
+
+def _foreign(head: bytes) -> str:
+    what = describe(head)
+    return f"it is {what}" if what else ""

@@ -61,13 +61,15 @@ def codec_of(head: bytes) -> Codec:
     return "none"
 
 
-def open_layer(raw: Source, media_type: str | None = None, *, trusted: bool = False) -> BinaryIO:
+def open_layer(
+    raw: Source, media_type: str | None = None, *, what: str = "layer", trusted: bool = False
+) -> BinaryIO:
     """*raw* (a compressed or plain layer, need not be seekable) as the plain tar stream in it.
 
-    *media_type* is only named in the error when the data is damaged. *trusted* data was accepted before and
-    may unpack to any size. Reading raises ArchiveError on damaged or truncated data, and on what unpacks to
-    more than `RATIO_VARIABLE` allows. Closing the result does not close *raw*. Raises UsageError if that
-    variable is no number.
+    *media_type* and *what* are only named in the error when the data is damaged. *trusted* data was accepted
+    before and may unpack to any size. Reading raises ArchiveError on damaged or truncated data, and on what
+    unpacks to more than `RATIO_VARIABLE` allows. Closing the result does not close *raw*. Raises UsageError
+    if that variable is no number.
     """
     head = b""
     while len(head) < _LONGEST_MAGIC and (more := raw.read(_LONGEST_MAGIC - len(head))):
@@ -77,7 +79,9 @@ def open_layer(raw: Source, media_type: str | None = None, *, trusted: bool = Fa
     if codec == "none":
         return cast(BinaryIO, whole)
     ratio = 0 if trusted else _max_ratio()
-    return cast(BinaryIO, _Decompressed(_decompressor(codec, whole), whole, media_type or codec, ratio))
+    return cast(
+        BinaryIO, _Decompressed(_decompressor(codec, whole), whole, f"{media_type or codec} {what}", ratio)
+    )
 
 
 def _max_ratio() -> int:
@@ -165,7 +169,7 @@ class _Decompressed(io.RawIOBase):
         try:
             data = self._source.read(size)
         except _codec_errors() as error:
-            raise ArchiveError(f"the {self._label} layer is damaged", str(error), "get it again") from error
+            raise ArchiveError(f"the {self._label} is damaged", str(error), "get it again") from error
         self._plain += len(data)
         if self._ratio and self._plain > self._allowed:
             self._allow_more()
@@ -178,7 +182,7 @@ class _Decompressed(io.RawIOBase):
         self._allowed = _FREE + self._ratio * self._packed.taken
         if self._plain > self._allowed:
             raise ArchiveError(
-                f"the {self._label} layer is refused",
+                f"the {self._label} is refused",
                 f"it unpacks to more than {self._ratio} times its size, as bombs do",
                 f"set {RATIO_VARIABLE} higher if you trust it",
             )

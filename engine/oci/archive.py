@@ -72,6 +72,26 @@ class DirectoryArchive:
         return Extent(path, 0, status.st_size)
 
 
+class Below:
+    """What an archive has below one of its directories, as an archive of its own."""
+
+    def __init__(self, archive: Archive, directory: str) -> None:
+        self._archive = archive
+        self._directory = directory
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file *name*."""
+        return self._archive.has(f"{self._directory}/{clean(name)}")
+
+    def locate(self, name: str) -> Extent:
+        """Where the file *name* is. Raises ArchiveError."""
+        return self._archive.locate(f"{self._directory}/{clean(name)}")
+
+    def directories_with(self, name: str) -> list[str]:
+        """The directories at the top that have a file *name*, sorted: not looked for here."""
+        return []
+
+
 def read_document(archive: Archive, name: str) -> bytes:
     """All bytes of the document *name*. Raises ArchiveError if it is missing or far too large."""
     extent = archive.locate(name)

@@ -53,8 +53,6 @@ def read_images(archive: Archive, label: str) -> list[BundledImage]:
         return _oci_images(archive, label)
     if archive.has("manifest.json"):
         return _docker_images(archive)
-    if archive.has("repositories"):
-        raise not_an_image("it is a docker-archive from before docker 1.10, which has no manifest.json")
     raise not_an_image("it has neither manifest.json nor index.json")
 
 
@@ -73,7 +71,7 @@ def _docker_image(archive: Archive, entry: DockerImage) -> BundledImage:
         BundledLayer(archive.locate(file), diff_id, None, documents.OCI_LAYER)
         for file, diff_id in zip(files, config.rootfs.diff_ids, strict=True)
     )
-    names = tuple(_names(entry.repo_tags or []))
+    names = tuple(names_of(entry.repo_tags or []))
     return BundledImage(names, None, documents.OCI_MANIFEST, body, documents.OCI_CONFIG, config, layers)
 
 
@@ -87,7 +85,7 @@ def _oci_images(archive: Archive, label: str) -> list[BundledImage]:
         if platforms.is_attestation(entry):
             continue
         chosen = _for_this_machine(archive, entry)
-        names = tuple(_names(_oci_names(entry, label)))
+        names = tuple(names_of(_oci_names(entry, label)))
         earlier = found.get(chosen.digest)
         image = earlier or _oci_image(archive, chosen)
         known = image.names + tuple(name for name in names if name not in image.names)
@@ -136,7 +134,7 @@ def _oci_names(entry: Descriptor, label: str) -> Iterator[str]:
         yield short if ":" in short or "/" in short or "@" in short else f"{label}:{short}"
 
 
-def _names(given: Iterator[str] | list[str]) -> Iterator[str]:
+def names_of(given: Iterator[str] | list[str]) -> Iterator[str]:
     """Those of the *given* names that are names, normalised."""
     for name in given:
         try:

@@ -47,10 +47,12 @@ HEAD = 32769 + 5
 
 def describe(head: bytes) -> str:
     """What a file that begins with *head* is, to be put after "it is"; empty if that is not known."""
+    if not head:
+        return "empty"
     for offset, magic, what in _MAGIC:
         if head.startswith(magic, offset):
             return what
-    if head and not head.strip(b"\0"):
+    if not head.strip(b"\0"):
         return "nothing but zeros"
     return "encrypted (by OpenPGP)" if _is_openpgp(head) else ""
 

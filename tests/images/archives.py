@@ -45,5 +45,50 @@ def docker_archive(
     return str(path)
 
 
+def oldest_archive(
+    path: Path,
+    layers: list[bytes],
+    *,
+    names: dict[str, dict[str, int]] | None = None,
+    parents: dict[int, int] | None = None,
+    linked: bool = False,
+    **config: Any,
+) -> str:
+    """An archive as docker wrote it before 1.10: *names* has repositories, tags and the number of a layer.
+
+    *parents* says on which other than the one before a layer lies; *linked*: equal layers are links.
+    """
+    ids = [digest(f"layer {number}".encode()) for number in range(len(layers))]
+    entries = []
+    for number, layer in enumerate(layers):
+        below = (parents or {}).get(number, number - 1)
+        document = {
+            "id": ids[number],
+            **({"parent": ids[below]} if below >= 0 else {}),
+            "created": f"2015-01-0{number + 1}T00:00:00Z",
+            "container_config": {"Cmd": ["/bin/sh", "-c", f"step {number}"]},
+            "architecture": "amd64",
+            "os": "linux",
+            "Size": len(layer),
+            **config,
+        }
+        entries += [
+            tars.directory(f"{ids[number]}/"),
+            tars.file(f"{ids[number]}/VERSION", b"1.0"),
+            tars.file(f"{ids[number]}/json", json.dumps(document).encode()),
+        ]
+        first = layers.index(layer)
+        name = f"{ids[number]}/layer.tar"
+        is_link = linked and first != number
+        entries.append(
+            tars.symlink(name, f"../{ids[first]}/layer.tar") if is_link else tars.file(name, layer)
+        )
+    if names is not None:
+        tops = {name: {tag: ids[top] for tag, top in tags.items()} for name, tags in names.items()}
+        entries.append(tars.file("repositories", json.dumps(tops).encode()))
+    path.write_bytes(tars.tar(*entries))
+    return str(path)
+
+
 def simple_layer(word: str) -> bytes:
     return tars.tar(tars.directory("etc"), tars.file(f"etc/{word}", word.encode()))

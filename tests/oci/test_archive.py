@@ -173,5 +173,3 @@ def test_layouts_of_another_version_and_empty_ones(tmp_path: Path) -> None:
 def test_docker_archives_without_images(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="lists nothing"):
         read_images(open_tar(tmp_path, tars.file("manifest.json", b"[]")), "it")
-    with pytest.raises(ArchiveError, match=r"before docker 1\.10"):
-        read_images(open_tar(tmp_path, tars.file("repositories", b"{}")), "it")

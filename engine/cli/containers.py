@@ -11,8 +11,9 @@ from engine.cli import launch, report
 from engine.cli.group import complete_containers
 from engine.cli.output import emit
 from engine.cli.session import Session
-from engine.cli.values import seconds
+from engine.cli.values import seconds, updates
 from engine.errors import CowlError, UsageError
+from engine.model import Limits
 
 if TYPE_CHECKING:
     from engine.containers.lifecycle import Containers
@@ -153,3 +154,27 @@ def attach_command(session: Session, no_stdin: bool, container: str) -> int:
     """Join a container's input and output; ctrl-p ctrl-q leaves."""
     with report.launching(), session.open() as engine:
         return launch.attach(engine, container, interactive=not no_stdin)
+
+
+@click.command("update")
+@click.option("--cpus", metavar="NUMBER", help="At most so many CPUs; 0: any.")
+@click.option("-c", "--cpu-shares", metavar="NUMBER", help="Its weight beside others; 0: the usual.")
+@click.option("--cpuset-cpus", metavar="0-2,4", help="Run on these CPUs only.")
+@click.option("-m", "--memory", metavar="SIZE", help="At most so much memory; -1: any.")
+@click.option("--memory-swap", metavar="SIZE", help="Memory and swap together; -1: any.")
+@click.option("--pids-limit", metavar="NUMBER", help="At most so many processes; -1: any.")
+@click.option("--restart", metavar="POLICY", help="no, always, unless-stopped or on-failure[:times].")
+@several
+@click.pass_obj
+def update_command(
+    session: Session, restart: str | None, containers: tuple[str, ...], **limits: str | None
+) -> int:
+    """Change limits of containers, at once where they run."""
+    changed = updates(limits)
+    if changed == (Limits(), ()) and restart is None:
+        raise UsageError("nothing to change", "no limit is named", "see cowl update --help")
+    return _each(
+        session,
+        containers,
+        lambda room, name: room.update(name, changed[0], lift=changed[1], restart=restart),
+    )

@@ -132,7 +132,7 @@ class Launchpad:
             if facts.held:
                 raise ConflictError(f"the container {row.name} is {facts.state} already")
             networking.join_other(self._store, row, paths)
-            if row.options.restart != "no":
+            if facts.state != "created":
                 restarting.allow(paths)
             yield paths
 

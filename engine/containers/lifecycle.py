@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from engine.containers import attach, creation, ending, logs, networking, removal, state
@@ -16,7 +16,7 @@ from engine.containers.networking import NetworkSettings
 from engine.containers.request import ProcessExit
 from engine.errors import ConflictError, LaunchError
 from engine.kernel import capabilities, cgroup, process
-from engine.model import Container, JSON, LaunchOptions, Limits, LogLine, PublishedPort, Removal
+from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, PublishedPort, Removal
 from engine.store import events, records
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
@@ -310,26 +310,23 @@ class Containers:
         networking.rename(self._store, row, name)
         self._tell(row._replace(name=name), "rename", old_name=row.name)
 
-    def update(self, reference: str, limits: Limits) -> None:
-        """Change its limits, at once where it runs: what is None in *limits* stays."""
-        from engine.oci.runtime import resources
+    def update(
+        self,
+        reference: str,
+        limits: Limits,
+        *,
+        lift: Collection[str] = (),
+        restart: str | None = None,
+    ) -> None:
+        """Change its limits and restart policy, at once where it runs: what is None stays.
+
+        *lift* names limits that are to be no more. Raises ConflictError where more is in use than a new
+        limit allows, UnsupportedError, UsageError.
+        """
+        from engine.containers import updating
 
         row = self._row(reference)
-        paths = self._paths(row)
-        given = {name: value for name, value in limits._asdict().items() if value is not None}
-        merged = row.options.limits._replace(**given)
-        with removal.locked(paths, row.name):
-            facts = state.derive(paths)
-            if facts.active and facts.cgroup is not None:
-                changed = resources(merged, privileged=row.options.privileged)
-                changed.pop("devices")
-                cgroup.apply(cgroup.Cgroup.from_json(facts.cgroup), changed)
-            spec = state.read_document(paths.config)
-            if spec is not None:
-                spec["linux"]["resources"] = resources(merged, privileged=row.options.privileged)
-                state.write_document(paths.config, spec)
-            with self._store.write() as connection:
-                records.set_options(connection, row.id, row.options._replace(limits=merged))
+        updating.update(self._store, row, limits, lift, restart)
         self._tell(row, "update")
 
     # Within
@@ -351,7 +348,8 @@ class Containers:
 
     def _called_off(self, row: records.ContainerRow, paths: ContainerPaths) -> state.Facts:
         """Its state, once no policy starts it again."""
-        return state.derive(paths) if row.options.restart == "no" else removal.call_off(paths)
+        facts = state.derive(paths)
+        return removal.call_off(paths) if facts.held and row.options.restart != "no" else facts
 
     def _tell(self, row: records.ContainerRow, action: str, **attributes: str) -> None:
         """Let whoever watches containers know."""

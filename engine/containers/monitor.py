@@ -118,7 +118,7 @@ def _watch(launch: Launch, control: Channel, launcher: Channel | None = None) ->
     if run.connection is not None:
         run.connection.announce()
     point("start.after-report")
-    if launch.restart == "no":
+    if launch.auto_remove:
         _finish(launch, paths, run)
     else:
         _go_on(launch, paths, run)
@@ -146,22 +146,20 @@ def _start(launch: Launch, paths: ContainerPaths, listener: Channel | None = Non
 
 
 def _finish(launch: Launch, paths: ContainerPaths, run: Run) -> None:
-    """From the running program to the last trace of the container."""
+    """From the running program to the last trace of a container that is to be removed."""
     run.pump.run()
-    removed = _end(launch, paths, run, restarting.NEVER)
-    if launch.auto_remove and not removed:
+    if not _end(launch, paths, run, restarting.NEVER):
         _remove(launch)
 
 
 def _go_on(launch: Launch, paths: ContainerPaths, run: Run) -> None:
     """From the running program to the last of the runs that its policy wants."""
-    policy = restarting.policy(launch.restart)
     delay = restarting.Delay()
     while True:
         began = time.monotonic()
         run.pump.run()
         ran = time.monotonic() - began
-        _end(launch, paths, run, policy)
+        _end(launch, paths, run, restarting.current(paths, launch.restart))
         listener = run.pump.listener
         if listener is None:
             return

@@ -74,9 +74,28 @@ def call_off(paths: ContainerPaths) -> None:
 
 
 def allow(paths: ContainerPaths) -> None:
-    """The next run is wanted, and the ones after it if its policy says so."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(paths.called_off)
+    """The next run is wanted, and the ones after it if its own policy says so."""
+    for path in (paths.called_off, paths.policy):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def change(paths: ContainerPaths, text: str) -> None:
+    """Let the policy *text* hold from the end of the present run on."""
+    with contextlib.suppress(FileNotFoundError):  # no run-time directory: the next start brings it
+        temporary = f"{paths.policy}.new"
+        with open(temporary, "w", encoding="ascii") as file:
+            file.write(text)
+        os.rename(temporary, paths.policy)
+
+
+def current(paths: ContainerPaths, text: str) -> Policy:
+    """The policy that holds now; *text* is what the container was started with."""
+    try:
+        with open(paths.policy, encoding="ascii") as file:
+            return policy(file.read())
+    except FileNotFoundError:
+        return policy(text)
 
 
 def is_called_off(paths: ContainerPaths) -> bool:

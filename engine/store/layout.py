@@ -111,9 +111,14 @@ class ContainerPaths(Record):
         return f"{self.run}/called-off"
 
     @property
+    def policy(self) -> str:
+        """A restart policy that was given to the container since it was started."""
+        return f"{self.run}/policy"
+
+    @property
     def filters(self) -> str:
-        """Compiled seccomp filters of all containers of the root, see `engine.containers.filters`."""
-        return f"{os.path.dirname(self.run)}/filters"
+        """How the files with compiled seccomp filters begin, those of all containers of the root."""
+        return f"{os.path.dirname(self.run)}/filter-"
 
     @property
     def socket(self) -> str:

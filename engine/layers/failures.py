@@ -10,7 +10,15 @@ from engine.errors import ArchiveError, CowlError, NoSpaceError, StoreError, Uns
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNABLE = (errno.EPERM, errno.ENOTSUP)
-_IMPOSSIBLE = (errno.ENAMETOOLONG, errno.EFBIG, errno.EINVAL, errno.EMLINK, errno.EILSEQ)
+_IMPOSSIBLE = (
+    errno.ENAMETOOLONG,
+    errno.EFBIG,
+    errno.EINVAL,
+    errno.EMLINK,
+    errno.EILSEQ,
+    errno.ERANGE,
+    errno.E2BIG,
+)
 
 
 @contextmanager

@@ -19,8 +19,13 @@ AUFS_PREFIX = b".wh..wh."
 OPAQUE_XATTR = "trusted.overlay.opaque"
 ORIGIN_XATTR = "trusted.overlay.origin"
 """Set by overlayfs on what it copied up, so a file without it is new, whatever its times say."""
-PRIVATE_XATTRS = "trusted.overlay."
-"""Overlayfs' own notes: never part of a file, never in a tar."""
+PRIVATE_XATTRS = ("trusted.overlay.", "user.overlay.")
+"""Overlayfs' own notes, the second on mounts with `userxattr`: never part of a file, never in a tar."""
+_LABELS = "security."
+_CAPABILITY = "security.capability"
+"""The one attribute in `security.` that belongs to a program; the others are what this host's policy thinks
+of its files (SELinux, Smack, IMA, EVM), which is not a layer's to say.
+"""
 
 _ABSENT = (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.ENOTDIR)
 
@@ -85,18 +90,26 @@ def _names(entry: bytes | int, follow: bool) -> list[str]:
 
 
 def write_xattrs(entry: bytes | int, xattrs: dict[str, bytes]) -> None:
-    """Set *xattrs* on a path or descriptor; what this file system has no room for is left out, capabilities
-    never.
+    """Set *xattrs* on a path or descriptor, those of overlayfs and of this host's security policy aside.
 
-    Raises OSError: ENOTSUP for ``security.capability``, as a program that silently lost it would fail much
-    later.
+    What this file system does not know is left out, capabilities never. Raises OSError: ENOTSUP for
+    ``security.capability``, as a program that silently lost it would fail much later; E2BIG for more or
+    longer ones than a file can have.
     """
     follow = isinstance(entry, int)
     for name, value in xattrs.items():
-        if name.startswith(PRIVATE_XATTRS):
+        if name.startswith(PRIVATE_XATTRS) or (name.startswith(_LABELS) and name != _CAPABILITY):
             continue
         try:
             os.setxattr(entry, name, value, follow_symlinks=follow)
         except OSError as error:
-            if error.errno not in (errno.ENOTSUP, errno.EPERM) or name == "security.capability":
+            if error.errno == errno.ENOSPC and _has_room(entry):
+                raise OSError(errno.E2BIG, "it has more extended attributes than fit on a file") from error
+            if error.errno not in (errno.ENOTSUP, errno.EPERM) or name == _CAPABILITY:
                 raise
+
+
+def _has_room(entry: bytes | int) -> bool:
+    """Whether the file system has free space, so that ENOSPC speaks of the one file."""
+    path = entry if isinstance(entry, int) else os.path.dirname(entry)
+    return os.statvfs(path).f_bavail > 16

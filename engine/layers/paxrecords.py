@@ -17,6 +17,9 @@ LIBARCHIVE_PREFIX = b"LIBARCHIVE.xattr."
 _DECIMAL = re.compile(rb"\d{1,20}")
 _TIME = re.compile(rb"(-?)(\d{1,18})(?:\.(\d*))?")
 _MAX_SEGMENTS = 1 << 20
+_MAX_GLOBAL = 64
+"""Records that stand for all entries that follow: each of them is looked at again for each entry."""
+_WITHOUT_MEANING = (b"comment", b"charset", b"hdrcharset", b"atime", b"ctime", b"uname", b"gname")
 
 Records = dict[bytes, bytes]
 Segments = list[tuple[int, int]]
@@ -58,6 +61,19 @@ def parse_records(body: bytes) -> tuple[Records, Segments]:
         else:
             records[key] = value
     return records, segments
+
+
+def global_records(before: Records, body: bytes) -> Records:
+    """The records that hold for all entries to come: those *before*, and what a global header's *body* adds.
+
+    Raises ArchiveError for more than any writer has use for.
+    """
+    merged = before | parse_records(body)[0]
+    for key in _WITHOUT_MEANING:
+        merged.pop(key, None)
+    if len(merged) > _MAX_GLOBAL or sum(map(len, merged.values())) > 1 << 16:
+        raise malformed("its global headers go on without end")
+    return merged
 
 
 def decimal(text: bytes, what: str) -> int:

@@ -22,6 +22,7 @@ from engine.layers.paxrecords import (
     Segments,
     check_segments,
     decimal,
+    global_records,
     malformed,
     map_of,
     nanoseconds,
@@ -241,7 +242,7 @@ class TarReader:
                 own, segments = parse_records(body)
                 records = self._global | own
             elif kind == _PAX_GLOBAL:
-                self._global |= parse_records(body)[0]
+                self._global = global_records(self._global, body)
                 self._runs.end()
                 records = dict(self._global)
             elif kind != _VOLUME:

@@ -23,7 +23,7 @@ _FLAGS = 4
 
 
 def filter_of(document: JSON | None, kept: str | None = None) -> seccomp.Filter:
-    """The filter of a `linux.seccomp` object; none without one. *kept* is the directory to look in first.
+    """The filter of a `linux.seccomp` object; none without one. *kept* is how files of filters begin.
 
     Raises LaunchError for what is malformed, unknown or not supported.
     """
@@ -32,7 +32,7 @@ def filter_of(document: JSON | None, kept: str | None = None) -> seccomp.Filter:
     if kept is None:
         return _compile(document)
     what = _VERSION + os.uname().machine.encode() + marshal.dumps(document, _MARSHAL)
-    path = f"{kept}/{digest_of(what)}"
+    path = f"{kept}{digest_of(what)}"
     with contextlib.suppress(FileNotFoundError):
         return _read(path)
     made = _compile(document)

@@ -237,13 +237,11 @@ def _tmpfs(text: str) -> JSON:
     _absolute(destination)
 def _shared_memory(options: LaunchOptions, safe: list[str]) -> list[JSON]:
     """Message queues and /dev/shm, which belong to the IPC namespace."""
+    queues = _mount("/dev/mqueue", "mqueue", "mqueue", safe)
     if options.ipc == "host":
-        return [_mount(path, "bind", path, ["rbind", "rprivate"]) for path in ("/dev/mqueue", "/dev/shm")]
+        return [queues, _mount("/dev/shm", "bind", "/dev/shm", ["rbind", "rprivate"])]
     size = "65536k" if options.shm_size is None else str(options.shm_size)
-    return [
-        _mount("/dev/mqueue", "mqueue", "mqueue", safe),
-        _mount("/dev/shm", "tmpfs", "shm", [*safe, "mode=1777", f"size={size}"]),
-    ]
+    return [queues, _mount("/dev/shm", "tmpfs", "shm", [*safe, "mode=1777", f"size={size}"])]
 
 
     chosen = [option for option in settings.split(",") if option]

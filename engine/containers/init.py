@@ -7,22 +7,30 @@ Nothing may be imported here once the process has left the host's root.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from engine.containers import request, rootfs, users
+from engine.containers import nodes, request, rootfs, users
 from engine.containers.isolation import IGNORED
+from engine.containers.mounting import CgroupView, Tree
 from engine.containers.plan import Plan, Program
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
 from engine.kernel import capabilities, mount, namespaces, process, seccomp, syscalls, terminal
 from engine.kernel.cgroup import join
 from engine.kernel.channel import Channel, sethostname
+from engine.model import JSON
 from engine.record import Record
 
 READY = b"R"
 """From the child: everything is prepared. The monitor answers GO once it has recorded whom it watches."""
 GO = b"G"
+MAPPED = b"M"
+"""To the child: its user namespace has its IDs."""
+HOOKS = b"H"
+"""From the child: its root is made and not yet entered; hooks of the host's side are run now."""
+HOOKED = b"h"
 _SETUP_FAILED = 125
 
 
@@ -40,13 +48,44 @@ class Joinable(Record):
 
     entries: tuple[int, ...]
     """Descriptors of cgroup.procs files to write oneself to."""
-    views: tuple[rootfs.CgroupView, ...]
+    views: tuple[CgroupView, ...]
 
 
-def become(plan: Plan, stack: rootfs.Stack, cgroup: Joinable, stdio: Stdio, channel: Channel) -> NoReturn:
+class Place(Record):
+    """Where and between whom a first process is born."""
+
+    source: rootfs.Stack | rootfs.Directory
+    cgroup: Joinable
+    stdio: Stdio
+    trees: Mapping[int, Tree] = {}
+    """Binds that the parent has prepared."""
+    state: JSON | None = None
+    """The container's state, for hooks."""
+    gate: Channel | None = None
+    """A socket that listens: whoever connects and sends GO starts the program. If None, the parent does."""
+
+
+class Prepared(Record):
+    """What is left to be done is to become the program."""
+
+    user: users.User
+    stdio: Stdio
+
+
+def become(plan: Plan, place: Place, channel: Channel) -> NoReturn:
     """Be the first process of the container; never returns."""
     try:
-        _prepare(plan, stack, cgroup, stdio, channel)
+        prepared = _prepare(plan, place, channel)
+        channel.send(READY)
+        if place.gate is not None:
+            channel.close()
+            channel = place.gate.accept()
+        if channel.recv(16) != GO:
+            os._exit(_SETUP_FAILED)
+        if not plan.program.args:
+            raise LaunchError("cannot start the container", "config.json has no process")
+        _hook("startContainer", "created", plan, place)
+        execute(plan.program, prepared.user, prepared.stdio)
     except (CowlError, OSError) as error:
         tell(channel, error)
     finally:
@@ -59,32 +98,75 @@ def tell(channel: Channel, error: BaseException) -> None:
         channel.send(request.FAILED + request.failure(error))
 
 
-def _prepare(plan: Plan, stack: rootfs.Stack, cgroup: Joinable, stdio: Stdio, channel: Channel) -> None:
-    join(cgroup.entries)
-    for kind, path in plan.joined:
-        namespaces.enter(path, kind)
-    if plan.namespaces & namespaces.CLONE_NEWCGROUP:
-        namespaces.unshare(namespaces.CLONE_NEWCGROUP)
+def _prepare(plan: Plan, place: Place, channel: Channel) -> Prepared:
+    join(place.cgroup.entries)
+    _enter_namespaces(plan, channel)
     os.setsid()
-    if plan.namespaces & namespaces.CLONE_NEWUTS and plan.hostname:
+    if plan.hostname:
         sethostname(plan.hostname)
-        if plan.domainname:
-            namespaces.set_domain_name(plan.domainname)
+    if plan.domainname:
+        namespaces.set_domain_name(plan.domainname)
     if plan.namespaces & namespaces.CLONE_NEWNET:
         namespaces.bring_up_loopback()
-    made = rootfs.build(plan, stack, cgroup.views)
+    made = rootfs.build(plan, place.source, place.cgroup.views, place.trees)
+    stdio = place.stdio
     if plan.program.terminal:
-        stdio = _open_terminal(made, stdio.size, channel)
+        stdio = _open_terminal(made, plan.program.size, stdio.size, channel)
     elif None in stdio[:3]:
         null = _open_null(made)
         stdin, stdout, stderr = (null if descriptor is None else descriptor for descriptor in stdio[:3])
         stdio = Stdio(stdin, stdout, stderr, stdio.size)
-    namespaces.pivot_root(made.root)
+    if plan.hooks:
+        channel.send(HOOKS)
+        if channel.recv(16) != HOOKED:
+            os._exit(_SETUP_FAILED)
+        _hook("createContainer", "creating", plan, place)
+    rootfs.close_off(plan, made)
+    rootfs.enter(plan, made)
     user = users.resolve(plan.program.user, made.root)
-    channel.send(READY)
-    if channel.recv(16) != GO:
-        os._exit(_SETUP_FAILED)
-    execute(plan.program, user, stdio)
+    if place.gate is not None and plan.program.args:
+        find_program(plan.program)
+    return Prepared(user, stdio)
+
+
+def _enter_namespaces(plan: Plan, channel: Channel) -> None:
+    """Those that are entered by the process itself; `birth` sees to what its parent must do before."""
+    if plan.namespaces & namespaces.CLONE_NEWUSER:
+        if channel.recv(16) != MAPPED:
+            os._exit(_SETUP_FAILED)
+        become_root()
+    elif plan.joined and not staged(plan):
+        for kind, path in plan.joined:
+            namespaces.enter(path, kind)
+    if plan.namespaces & namespaces.CLONE_NEWCGROUP:
+        namespaces.unshare(namespaces.CLONE_NEWCGROUP)
+
+
+def staged(plan: Plan) -> bool:
+    """Whether some of its namespaces can only be entered by a process between its first one and the parent.
+
+    A time or PID namespace is entered by children alone, and a user namespace must be before what it owns.
+    """
+    if plan.namespaces & (namespaces.CLONE_NEWTIME | namespaces.CLONE_NEWUSER):
+        return bool(plan.joined or plan.namespaces & namespaces.CLONE_NEWTIME)
+    stepped = namespaces.CLONE_NEWPID | namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWTIME
+    return any(kind & stepped for kind, _ in plan.joined)
+
+
+def become_root() -> None:
+    """Be user 0 of the user namespace just entered, whoever that is outside."""
+    os.setgroups(())
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _hook(kind: str, status: str, plan: Plan, place: Place) -> None:
+    """Run hooks inside; the process numbers of their state are the container's."""
+    if kind not in plan.hooks:
+        return
+    from engine.containers import hooks
+
+    hooks.run(kind, plan.hooks, lambda: {**(place.state or {}), "status": status, "pid": os.getpid()})
 
 
 def _open_null(made: rootfs.Made) -> int:
@@ -93,10 +175,12 @@ def _open_null(made: rootfs.Made) -> int:
     return os.open(mount.by_descriptor(made.null), os.O_RDWR | os.O_CLOEXEC)
 
 
-def _open_terminal(made: rootfs.Made, size: terminal.Size, channel: Channel) -> Stdio:
-    if made.pts is None:
-        raise LaunchError("cannot give a terminal", "config.json mounts no devpts at /dev/pts")
-    slave = attach_terminal(made.pts, size, channel)
+def _open_terminal(
+    made: rootfs.Made, wanted: tuple[int, int] | None, size: terminal.Size, channel: Channel
+) -> Stdio:
+    size = terminal.Size(*wanted) if wanted else size
+    pts = open_pts(made.root) if made.pts is None else made.pts
+    slave = attach_terminal(pts, size, channel)
     # The slave is shown as /dev/console, over a file made in our own /dev (CVE-2025-52565).
     with contextlib.suppress(FileNotFoundError):
         directory = syscalls.openat2(
@@ -106,15 +190,32 @@ def _open_terminal(made: rootfs.Made, size: terminal.Size, channel: Channel) -> 
             syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS,
         )
         try:
-            if mount.file_system(directory) == mount.TMPFS_MAGIC:
-                _console(directory, slave)
+            _console(directory, slave, ours=mount.file_system(directory) == mount.TMPFS_MAGIC)
         finally:
             os.close(directory)
     return Stdio(slave, slave, slave, size)
 
 
-def _console(directory: int, slave: int) -> None:
-    flags = os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+def open_pts(root: int) -> int:
+    """The container's own devpts, if what it shows at /dev/pts is one; LaunchError if not."""
+    try:
+        found = syscalls.openat2(
+            root,
+            "dev/pts",
+            os.O_PATH | os.O_DIRECTORY,
+            syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS,
+        )
+    except OSError as error:
+        raise LaunchError("cannot give a terminal", f"/dev/pts: {syscalls.reason(error)}") from error
+    if mount.file_system(found) != mount.DEVPTS_MAGIC:
+        raise LaunchError("cannot give a terminal", "/dev/pts in the container is no devpts")
+    return found
+
+
+def _console(directory: int, slave: int, *, ours: bool) -> None:
+    """Show the terminal as *directory*'s console; a /dev that is not *ours* keeps the files that it has."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags |= os.O_CREAT | os.O_EXCL if ours else os.O_PATH
     console = os.open("console", flags, 0o600, dir_fd=directory)
     tree = mount.clone_tree(slave)
     try:
@@ -142,34 +243,30 @@ def execute(program: Program, user: users.User, stdio: Stdio) -> NoReturn:
     environment = dict(program.env)
     environment.setdefault("HOME", user.home)
     streams = [descriptor for descriptor in stdio[:3] if descriptor is not None]
-    _standard_streams(streams, user)
+    _standard_streams(streams, user, program.preserved)
     os.umask(program.umask)
-    _limits(program)
+    for name, soft, hard in program.limits:
+        process.set_limit(name, soft, hard)
+    if program.scheduler or program.io_priority or program.apparmor or program.selinux:
+        from engine.containers import confinement
+
+        confinement.apply(program)
     _enter(program.cwd)
     process.reset_signals(IGNORED)
     _become_user(program, user)
     _exec(program.args, environment)
 
 
-def _standard_streams(streams: Sequence[int], user: users.User) -> None:
-    """Put *streams* at 0, 1 and 2, the user's own where it is not root, and let nothing else through exec."""
+def _standard_streams(streams: Sequence[int], user: users.User, preserved: int) -> None:
+    """Put *streams* at 0, 1 and 2, the user's own unless that is root; *preserved* more go through exec."""
     high = [os.dup(descriptor) if descriptor < 3 else descriptor for descriptor in streams]
     for number, descriptor in enumerate(high):
         os.dup2(descriptor, number)
         if user.uid:
             with contextlib.suppress(OSError):  # what was handed to us may be on a read-only file system
-                if os.fstat(number).st_rdev != rootfs.NULL:
+                if os.fstat(number).st_rdev != nodes.NULL:
                     os.fchown(number, user.uid, -1)
-    syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
-
-
-def _limits(program: Program) -> None:
-    for name, soft, hard in program.limits:
-        process.set_limit(name, soft, hard)
-    if program.oom_score_adj is not None:
-        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-        os.write(descriptor, b"%d" % program.oom_score_adj)
-        os.close(descriptor)
+    syscalls.close_range(3 + preserved, flags=syscalls.CLOSE_RANGE_CLOEXEC)
 
 
 def _enter(path: str) -> None:
@@ -205,15 +302,14 @@ def _become_user(program: Program, user: users.User) -> None:
     groups = tuple(dict.fromkeys((*user.groups, *program.groups)))
     os.setgroups(groups)
     os.setresgid(user.gid, user.gid, user.gid)
-    # setresuid from 0 empties the permitted and effective sets, just as docker has it for such users.
-    sets = (0, 0, 0) if user.uid else (program.effective, program.permitted, program.inheritable)
+    # Whoever is not root keeps them until exec, where those that are ambient stay (capabilities(7)).
     held = capabilities.SYS_ADMIN if program.filter.program and not program.no_new_privileges else 0
-    if held and user.uid:
+    if user.uid:
         process.keep_capabilities()
     os.setresuid(user.uid, user.uid, user.uid)
-    effective, permitted, inheritable = sets
+    effective, permitted, inheritable = program.effective, program.permitted, program.inheritable
     capabilities.set_sets(effective | held, permitted | held, inheritable)
-    if program.ambient and not user.uid:
+    if program.ambient:
         capabilities.raise_ambient(program.ambient)
     if program.no_new_privileges:
         process.forbid_new_privileges()
@@ -223,15 +319,26 @@ def _become_user(program: Program, user: users.User) -> None:
         capabilities.set_sets(effective, permitted, inheritable)
 
 
+def find_program(program: Program) -> None:
+    """Raise what `execute` will when the file that is to be executed is not there, or cannot be."""
+    found = [place for place in _places(program.args[0], program.env) if os.path.isfile(place)]
+    if not found:
+        raise _not_found(program.args[0])
+    if not any(os.stat(place).st_mode & 0o111 for place in found):
+        raise NotExecutableError(f"cannot execute {found[0]}", os.strerror(errno.EACCES), "look at its mode")
+
+
+def _places(name: str, environment: Mapping[str, str]) -> list[str]:
+    if "/" in name:
+        return [name]
+    path = environment.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return [f"{directory or '.'}/{name}" for directory in path.split(":")]
+
+
 def _exec(args: Sequence[str], environment: dict[str, str]) -> NoReturn:
     name = args[0]
-    if "/" in name:
-        places = [name]
-    else:
-        path = environment.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        places = [f"{directory or '.'}/{name}" for directory in path.split(":")]
     denied: OSError | None = None
-    for place in places:
+    for place in _places(name, environment):
         try:
             os.execve(place, list(args), environment)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -249,5 +356,9 @@ def _exec(args: Sequence[str], environment: dict[str, str]) -> NoReturn:
             syscalls.reason(denied),
             "look at its mode and whether it is a directory",
         )
+    raise _not_found(name)
+
+
+def _not_found(name: str) -> CommandNotFoundError:
     hint = "look at PATH and at what the image has" if "/" not in name else "look at what the image has"
-    raise CommandNotFoundError(f"command not found: {name}", "the container has no such file", hint)
+    return CommandNotFoundError(f"command not found: {name}", "the container has no such file", hint)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from engine.containers import init, request, rootfs, users
+from engine.containers import init, nodes, request, users
 from engine.containers.isolation import CONTROL, isolate
 from engine.containers.plan import Program, program_of
 from engine.containers.request import Join
@@ -28,8 +29,6 @@ _ALL = (
     | namespaces.CLONE_NEWUTS
     | namespaces.CLONE_NEWCGROUP
 )
-_DEVPTS = 0x1CD1
-"""statfs(2)'s magic number of a devpts."""
 _INSIDE = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 
 
@@ -76,7 +75,7 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _become(join, program, entries, streams, theirs, control)
+        become(program, entries, streams, Size(join.rows, join.columns), theirs, control)
     theirs.close()
     for descriptor in (*streams, *entries, pidfd):
         os.close(descriptor)
@@ -94,21 +93,27 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
         control.send(request.EXITED + json.dumps(ended).encode())
 
 
-def _become(
-    join: Join,
+def become(
     program: Program,
-    entries: list[int],
-    streams: list[int],
+    entries: Iterable[int],
+    streams: Sequence[int],
+    size: Size,
     channel: Channel,
     control: Channel,
 ) -> NoReturn:
+    """Be *program* in the namespaces that this process is in; never returns.
+
+    Failures go over *channel*, the master of a terminal over *control*.
+    """
     try:
         for entry in entries:
             os.write(entry, b"0")
         os.setsid()
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if program.terminal:
-            slave = init.attach_terminal(_pts(root), Size(join.rows, join.columns), control)
+            slave = init.attach_terminal(
+                init.open_pts(root), Size(*program.size) if program.size else size, control
+            )
             stdio = init.Stdio(slave, slave, slave)
         else:
             stdin = streams[0] if len(streams) > 2 else _null(root)
@@ -121,21 +126,8 @@ def _become(
         os._exit(125)
 
 
-def _pts(root: int) -> int:
-    """The container's own devpts, if what it shows at /dev/pts still is one."""
-    from engine.kernel import mount
-
-    try:
-        found = syscalls.openat2(root, "dev/pts", os.O_PATH | os.O_DIRECTORY, _INSIDE)
-    except OSError as error:
-        raise LaunchError("cannot give a terminal", f"/dev/pts: {syscalls.reason(error)}") from error
-    if mount.file_system(found) != _DEVPTS:
-        raise LaunchError("cannot give a terminal", "/dev/pts in the container is no devpts")
-    return found
-
-
 def _null(root: int) -> int:
     found = syscalls.openat2(root, "dev/null", os.O_RDWR | os.O_NOCTTY, _INSIDE)
-    if os.fstat(found).st_rdev != rootfs.NULL:
+    if os.fstat(found).st_rdev != nodes.NULL:
         raise LaunchError("cannot exec in the container", "its /dev/null is not the null device")
     return found

@@ -16,9 +16,31 @@ from collections.abc import Iterable, Sequence
 from engine.containers.plan import Plan
 from engine.errors import LaunchError
 from engine.kernel import syscalls
+from engine.record import Record
 
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _MAX_LINKS = 40
+
+
+class Ground(Record):
+    """A rootfs to mount in."""
+
+    root: int
+    """A descriptor of its root."""
+    ours: bool
+    """Whether what it lacks may be made in it; if not, it is the init layer where that belongs."""
+
+
+def target(ground: Ground, path: str, *, directory: bool) -> int:
+    """What *path* is in the container, to be mounted on; made when it may be.
+
+    Raises FileNotFoundError when it is missing in a rootfs that is not to be changed.
+    """
+    try:
+        return inside(ground.root, path)
+    except FileNotFoundError:
+        make_inside(ground, path, directory)
+    return inside(ground.root, path)
 
 
 def inside(root: int, path: str) -> int:
@@ -139,21 +161,21 @@ def _copy_metadata(root: int, path: str, to: str) -> None:
         os.close(descriptor)
 
 
-def make_inside(root: int, path: str, directory: bool) -> None:
-    """Make *path* in a mount of the container's own: in a volume, on a tmpfs, in /dev.
+def make_inside(ground: Ground, path: str, directory: bool) -> None:
+    """Make *path* in a mount of the container's own, be it a volume or a tmpfs, or in a rootfs of ours.
 
-    Raises FileNotFoundError when it would lie in the rootfs itself.
+    Raises FileNotFoundError when it would lie in a rootfs that is not.
     """
     parent, _, name = path.rpartition("/")
     if not name:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     try:
-        place = syscalls.openat2(root, parent or "/", os.O_PATH | os.O_DIRECTORY, _INSIDE)
+        place = syscalls.openat2(ground.root, parent or "/", os.O_PATH | os.O_DIRECTORY, _INSIDE)
     except FileNotFoundError:
-        make_inside(root, parent, directory=True)
-        place = syscalls.openat2(root, parent, os.O_PATH | os.O_DIRECTORY, _INSIDE)
+        make_inside(ground, parent, directory=True)
+        place = syscalls.openat2(ground.root, parent, os.O_PATH | os.O_DIRECTORY, _INSIDE)
     try:
-        if os.fstat(place).st_dev == os.fstat(root).st_dev:
+        if not ground.ours and os.fstat(place).st_dev == os.fstat(ground.root).st_dev:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if directory:
             os.mkdir(name, 0o755, dir_fd=place)

@@ -6,67 +6,24 @@ without a trace.
 
 from __future__ import annotations
 
-import posixpath
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from engine.containers.filters import filter_of
+from engine.containers.steps import PROPAGATION, Mappings, Step, absolute, mappings_of, step_of
 from engine.errors import LaunchError
 from engine.kernel import capabilities, mount, namespaces, process, seccomp
 from engine.model import JSON
 from engine.oci.runtime import USER_ANNOTATION
 from engine.record import Record
 
-_SET = {
-    "ro": mount.MS_RDONLY,
-    "nosuid": mount.MS_NOSUID,
-    "nodev": mount.MS_NODEV,
-    "noexec": mount.MS_NOEXEC,
-    "sync": mount.MS_SYNCHRONOUS,
-    "dirsync": mount.MS_DIRSYNC,
-    "noatime": mount.MS_NOATIME,
-    "nodiratime": mount.MS_NODIRATIME,
-    "relatime": mount.MS_RELATIME,
-    "strictatime": mount.MS_STRICTATIME,
-    "nosymfollow": mount.MS_NOSYMFOLLOW,
-    "bind": mount.MS_BIND,
-    "rbind": mount.MS_BIND | mount.MS_REC,
-}
-_CLEAR = {
-    "rw": mount.MS_RDONLY,
-    "suid": mount.MS_NOSUID,
-    "dev": mount.MS_NODEV,
-    "exec": mount.MS_NOEXEC,
-    "async": mount.MS_SYNCHRONOUS,
-    "atime": mount.MS_NOATIME,
-    "diratime": mount.MS_NODIRATIME,
-    "norelatime": mount.MS_RELATIME,
-    "nostrictatime": mount.MS_STRICTATIME,
-    "defaults": 0,
-}
-_PROPAGATION = {
-    "private": mount.MS_PRIVATE,
-    "rprivate": mount.MS_PRIVATE | mount.MS_REC,
-    "slave": mount.MS_SLAVE,
-    "rslave": mount.MS_SLAVE | mount.MS_REC,
-    "shared": mount.MS_SHARED,
-    "rshared": mount.MS_SHARED | mount.MS_REC,
-    "unbindable": mount.MS_UNBINDABLE,
-    "runbindable": mount.MS_UNBINDABLE | mount.MS_REC,
-}
-_JOINED_BY_THE_CHILD = (namespaces.CLONE_NEWNET, namespaces.CLONE_NEWIPC, namespaces.CLONE_NEWUTS)
+if TYPE_CHECKING:
+    from engine.containers.hooks import Hook
 
-
-class Step(Record):
-    """One mount."""
-
-    destination: str
-    """Absolute and normal."""
-    kind: str
-    """A file system's name, or ``bind``."""
-    source: str
-    flags: int
-    propagation: int
-    data: str
+_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+_OF_IPC = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
+_FROM_THE_HOST = mount.MS_SLAVE | mount.MS_REC
+"""How mounts are shared where a document does not say: the host's appear, the container's do not leave it."""
 
 
 class Device(Record):
@@ -102,6 +59,16 @@ class Program(Record):
     oom_score_adj: int | None
     filter: seccomp.Filter = seccomp.NONE
     """What its system calls are held to; installed last of all, by `init.execute`."""
+    size: tuple[int, int] | None = None
+    """Rows and columns of its terminal."""
+    preserved: int = 0
+    """How many descriptors after the first three are its too."""
+    scheduler: bytes = b""
+    """``struct sched_attr``; empty to leave it."""
+    io_priority: tuple[int, int] | None = None
+    """Class and level."""
+    apparmor: str = ""
+    selinux: str = ""
 
 
 class Plan(Record):
@@ -124,6 +91,16 @@ class Plan(Record):
     """Whether device nodes of the rootfs must not work."""
     joined: tuple[tuple[int, str], ...] = ()
     """Namespaces that exist already: their CLONE_NEW… bit, and the path of a file that is one (nsfs)."""
+    mappings: Mappings = Mappings()
+    """Of a new user namespace."""
+    time_offsets: str = ""
+    """As /proc/self/timens_offsets takes them."""
+    hooks: dict[str, tuple[Hook, ...]] = {}  # noqa: RUF012  # nobody changes it
+    propagation: int = mount.MS_PRIVATE | mount.MS_REC
+    """How its root and the mounts of the host below it are shared: one of MS_PRIVATE and its like."""
+    personality: int | None = None
+    warnings: tuple[str, ...] = ()
+    """What was asked for, cannot be had, and may be missing (capabilities, says config.md)."""
 
 
 def without_devices(plan: Plan) -> Plan:
@@ -131,91 +108,206 @@ def without_devices(plan: Plan) -> Plan:
 
     The container's own /dev keeps the harmless ones that are made before the capability goes.
     """
-    forbidden = ~capabilities.mask(["CAP_MKNOD"])
-    program = plan.program._replace(
-        bounding=plan.program.bounding & forbidden,
-        effective=plan.program.effective & forbidden,
-        permitted=plan.program.permitted & forbidden,
-        ambient=plan.program.ambient & forbidden,
-    )
     steps = tuple(
-        step._replace(flags=step.flags | mount.MS_NODEV) if step.kind == "bind" else step
+        step._replace(own=step.own.also((mount.ATTR_NODEV, mount.ATTR_NODEV)))
+        if step.kind == "bind"
+        else step
         for step in plan.steps
     )
-    return plan._replace(program=program, steps=steps, no_devices=True)
+    return plan._replace(program=without_mknod(plan.program), steps=steps, no_devices=True)
 
 
-def plan_of(spec: JSON, filters: str | None = None) -> Plan:
+def without_mknod(program: Program) -> Program:
+    """*program* without the capability to make device nodes."""
+    kept = ~capabilities.mask(["CAP_MKNOD"])
+    return program._replace(
+        bounding=program.bounding & kept,
+        effective=program.effective & kept,
+        permitted=program.permitted & kept,
+        ambient=program.ambient & kept,
+    )
+
+
+def plan_of(spec: JSON, filters: str | None = None, bundle: str = "", available: int | None = None) -> Plan:
     """What *spec* asks for. Raises LaunchError for what is malformed or not supported.
 
-    *filters* is a directory in which compiled seccomp filters are kept for the next time.
+    *filters* is how the files begin in which compiled seccomp filters are kept for the next time, *bundle* where
+    relative paths begin, *available* the mask of capabilities that can be given, if those may be others.
     """
     try:
-        return _plan(spec, filters)
+        return _plan(spec, filters, bundle, available)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LaunchError("config.json is malformed", f"{type(error).__name__}: {error}") from error
 
 
-def _plan(spec: JSON, filters: str | None) -> Plan:
-    linux = spec["linux"]
+def _plan(spec: JSON, filters: str | None, bundle: str, available: int | None) -> Plan:
+    linux = spec.get("linux") or {}
+    flags, joined = _namespaces(linux.get("namespaces") or ())
+    entered = flags | sum(kind for kind, _ in joined)
+    if not entered & namespaces.CLONE_NEWNS:
+        raise LaunchError("cannot run in the host's mount namespace", "the container would change its mounts")
+    mappings = mappings_of(linux)
+    if flags & namespaces.CLONE_NEWUSER and not (mappings.uids and mappings.gids):
+        raise LaunchError("cannot make a user namespace", "config.json says no uidMappings or no gidMappings")
+    document = spec.get("process") or {"cwd": "/", "args": ()}
+    if "process" in spec and not document.get("args"):
+        raise ValueError("process.args is empty")
+    warnings: list[str] = []
+    annotations = spec.get("annotations") or {}
+    program = program_of(
+        document,
+        annotations.get(USER_ANNOTATION),
+        filter_of(linux.get("seccomp"), filters),
+        available,
+        warnings,
+    )
+    propagation = linux.get("rootfsPropagation") or ""
+    plan = Plan(
+        namespaces=flags,
+        hostname=spec.get("hostname") or "",
+        domainname=spec.get("domainname") or "",
+        read_only=bool(spec["root"].get("readonly")),
+        steps=tuple(
+            step_of(entry, bundle, linux.get("mountLabel") or "") for entry in spec.get("mounts") or ()
+        ),
+        devices=tuple(_device(entry) for entry in linux.get("devices") or ()),
+        masked=tuple(map(absolute, linux.get("maskedPaths") or ())),
+        read_only_paths=tuple(map(absolute, linux.get("readonlyPaths") or ())),
+        sysctls=_sysctls(linux.get("sysctl") or {}, entered),
+        program=program,
+        cgroup_path=linux["cgroupsPath"],
+        resources=linux.get("resources") or {},
+        joined=joined,
+        mappings=mappings,
+        propagation=PROPAGATION[propagation] | mount.MS_REC if propagation else _FROM_THE_HOST,
+        warnings=tuple(warnings),
+    )
+    if not spec.keys() & _RARE and not linux.keys() & _RARE:
+        return plan
+    return _rare(plan, spec, linux, entered)
+
+
+_RARE = {"hooks", "timeOffsets", "personality", "intelRdt", "netDevices"}
+
+
+def _rare(plan: Plan, spec: JSON, linux: JSON, entered: int) -> Plan:
+    """What few documents have."""
+    if spec.get("hooks"):
+        from engine.containers.hooks import hooks_of
+
+        plan = plan._replace(hooks=hooks_of(spec["hooks"]))
+    if offsets := linux.get("timeOffsets"):
+        if not plan.namespaces & namespaces.CLONE_NEWTIME:
+            raise LaunchError("cannot set timeOffsets", "config.json asks for no new time namespace")
+        lines = (
+            f"{clock} {int(entry.get('secs', 0))} {int(entry.get('nanosecs', 0))}\n"
+            for clock, entry in offsets.items()
+        )
+        plan = plan._replace(time_offsets="".join(lines))
+    if personality := linux.get("personality"):
+        from engine.kernel.scheduling import PERSONALITIES
+
+        if personality.get("flags"):
+            raise ValueError("no flags of a personality are known")
+        plan = plan._replace(personality=PERSONALITIES[personality["domain"]])
+    for name in ("intelRdt", "netDevices"):
+        if linux.get(name):
+            raise LaunchError(f"cannot apply linux.{name}", "cowl does not support it", "leave it out")
+    return plan
+
+
+def _namespaces(entries: Sequence[JSON]) -> tuple[int, tuple[tuple[int, str], ...]]:
+    """The bits of those to be made, and those to be entered."""
     flags = 0
     joined: list[tuple[int, str]] = []
-    for entry in linux["namespaces"]:
+    for entry in entries:
         kind = namespaces.BY_TYPE[entry["type"]]
         if flags & kind or any(kind == other for other, _ in joined):
-            raise LaunchError("config.json is malformed", f"the {entry['type']} namespace is named twice")
+            raise ValueError(f"the {entry['type']} namespace is named twice")
         if entry.get("path"):
-            if kind not in _JOINED_BY_THE_CHILD:
-                raise LaunchError(f"cannot join the {entry['type']} namespace {entry['path']}")
-            joined.append((kind, entry["path"]))
+            joined.append((kind, absolute(entry["path"])))
         else:
             flags |= kind
-    if not flags & namespaces.CLONE_NEWNS:
-        raise LaunchError("config.json is malformed", "it has no mount namespace")
-    return Plan(
-        namespaces=flags,
-        hostname=spec.get("hostname", ""),
-        domainname=spec.get("domainname", ""),
-        read_only=bool(spec["root"].get("readonly")),
-        steps=tuple(_step(entry) for entry in spec.get("mounts", ())),
-        devices=tuple(_device(entry) for entry in linux.get("devices", ())),
-        masked=tuple(linux.get("maskedPaths", ())),
-        read_only_paths=tuple(linux.get("readonlyPaths", ())),
-        sysctls=tuple(linux.get("sysctl", {}).items()),
-        program=program_of(
-            spec["process"],
-            spec.get("annotations", {}).get(USER_ANNOTATION, ""),
-            filter_of(linux.get("seccomp"), filters),
-        ),
-        cgroup_path=linux["cgroupsPath"],
-        resources=linux.get("resources", {}),
-        joined=tuple(joined),
-    )
+    return flags, tuple(joined)
 
 
-def program_of(document: JSON, user: str = "", filter_: seccomp.Filter = seccomp.NONE) -> Program:
-    """The process object of a document; *user* overrides its numbers with a name of the container's."""
-    given = document.get("capabilities", {})
-    masks = {
-        kind: capabilities.mask(given.get(kind, ()))
-        for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")
-    }
-    numbers = document.get("user", {})
-    uid, gid = numbers.get("uid", 0), numbers.get("gid", 0)
-    return Program(
+def _sysctls(values: JSON, entered: int) -> tuple[tuple[str, str], ...]:
+    """Those of a document, all of which must be of the container's own namespaces: *entered* says which."""
+    for name in values:
+        dotted = name.replace("/", ".")
+        if dotted.startswith("net."):
+            kind = namespaces.CLONE_NEWNET
+        elif dotted.startswith(_OF_IPC):
+            kind = namespaces.CLONE_NEWIPC
+        elif dotted in ("kernel.hostname", "kernel.domainname"):
+            kind = namespaces.CLONE_NEWUTS
+        else:
+            raise LaunchError(
+                f"cannot set the sysctl {name}", "it is not one of a namespace: it is the host's"
+            )
+        if not entered & kind:
+            raise LaunchError(
+                f"cannot set the sysctl {name}", "the container shares that namespace with the host"
+            )
+    return tuple(values.items())
+
+
+def program_of(
+    document: JSON,
+    user: str | None = None,
+    filter_: seccomp.Filter = seccomp.NONE,
+    available: int | None = None,
+    warnings: list[str] | None = None,
+) -> Program:
+    """The process object of a document; *user* overrides its numbers with a name of the container's.
+
+    Capabilities that are not known, or not in *available*, are left out; *warnings* gets a line for each.
+    """
+    given = document.get("capabilities") or {}
+    masks = {kind: _mask(given.get(kind) or (), available, warnings) for kind in _SETS}
+    numbers = document.get("user") or {}
+    program = Program(
         args=tuple(document["args"]),
-        env=dict(_variable(entry) for entry in document.get("env", ())),
-        cwd=_normal(document["cwd"]),
-        user=user or (f"{uid}:{gid}" if uid or gid else ""),
-        groups=tuple(numbers.get("additionalGids", ())),
+        env=dict(_variable(entry) for entry in document.get("env") or ()),
+        cwd=absolute(document["cwd"]),
+        user=f"{numbers.get('uid', 0)}:{numbers.get('gid', 0)}" if user is None else user,
+        groups=tuple(numbers.get("additionalGids") or ()),
         terminal=bool(document.get("terminal")),
         no_new_privileges=bool(document.get("noNewPrivileges")),
-        limits=tuple(_limit(entry) for entry in document.get("rlimits", ())),
+        limits=_limits(document.get("rlimits") or ()),
         umask=numbers.get("umask", 0o022),
         oom_score_adj=document.get("oomScoreAdj"),
+        bounding=masks["bounding"],
+        effective=masks["effective"],
+        permitted=masks["permitted"],
+        inheritable=masks["inheritable"],
+        ambient=masks["ambient"],
         filter=filter_,
-        **masks,
     )
+    size = document.get("consoleSize")
+    if size and program.terminal:
+        program = program._replace(size=(int(size["height"]), int(size["width"])))
+    for key in ("scheduler", "ioPriority", "apparmorProfile", "selinuxLabel"):
+        if document.get(key):
+            from engine.containers.confinement import confined
+
+            return confined(program, document)
+    return program
+
+
+def _mask(names: Sequence[str], available: int | None, warnings: list[str] | None) -> int:
+    if warnings is None:
+        return capabilities.mask(names)
+    known = [name for name in names if name in capabilities.NUMBERS]
+    found = capabilities.mask(known)
+    if available is not None:
+        known = [name for name in known if available >> capabilities.NUMBERS[name] & 1]
+        found &= available
+    for name in names:
+        text = f"the capability {name} cannot be given"
+        if name not in known and text not in warnings:
+            warnings.append(text)
+    return found
 
 
 def _variable(entry: str) -> tuple[str, str]:
@@ -225,42 +317,16 @@ def _variable(entry: str) -> tuple[str, str]:
     return name, value
 
 
-def _limit(entry: JSON) -> tuple[str, int, int]:
-    if entry["type"] not in process.RLIMITS:
-        raise ValueError(f"unknown limit {entry['type']}")
-    return entry["type"], int(entry["soft"]), int(entry["hard"])
-
-
-def _normal(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError(f"{path!r} is not absolute")
-    return posixpath.normpath("/" + path.lstrip("/"))
-
-
-def _step(entry: dict[str, Any]) -> Step:
-    flags = propagation = 0
-    data = []
-    for option in entry.get("options", ()):
-        if option in _SET:
-            flags |= _SET[option]
-        elif option in _CLEAR:
-            flags &= ~_CLEAR[option]
-        elif option in _PROPAGATION:
-            propagation |= _PROPAGATION[option]
-        elif option != "newinstance":  # since Linux 4.7 every devpts mount is a new instance
-            data.append(option)
-    bound = bool(flags & mount.MS_BIND)
-    kind = "bind" if bound else entry["type"]
-    if kind == "bind" and not bound:
-        flags |= mount.MS_BIND
-    return Step(
-        destination=_normal(entry["destination"]),
-        kind=kind,
-        source=entry.get("source", kind),
-        flags=flags,
-        propagation=propagation,
-        data=",".join(data),
-    )
+def _limits(entries: Sequence[JSON]) -> tuple[tuple[str, int, int], ...]:
+    found: dict[str, tuple[str, int, int]] = {}
+    for entry in entries:
+        name = entry["type"]
+        if name not in process.RLIMITS:
+            raise ValueError(f"unknown limit {name}")
+        if name in found:
+            raise ValueError(f"the limit {name} is named twice")
+        found[name] = (name, int(entry["soft"]), int(entry["hard"]))
+    return tuple(found.values())
 
 
 def _device(entry: JSON) -> Device:
@@ -269,9 +335,9 @@ def _device(entry: JSON) -> Device:
 
     kinds = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
     return Device(
-        path=_normal(entry["path"]),
-        mode=kinds[entry["type"]] | entry.get("fileMode", 0o666),
+        path=absolute(entry["path"]),
+        mode=kinds[entry["type"]] | (entry.get("fileMode") or 0o666) & 0o7777,
         number=os.makedev(entry.get("major", 0), entry.get("minor", 0)),
-        uid=entry.get("uid", 0),
-        gid=entry.get("gid", 0),
+        uid=entry.get("uid") or 0,
+        gid=entry.get("gid") or 0,
     )

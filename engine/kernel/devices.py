@@ -82,6 +82,11 @@ def restrict(cgroup: Cgroup, rules: Sequence[dict[str, Any]]) -> bool:
     return _enforce(cgroup, [parse(rule) for rule in rules])
 
 
+def restrict_to_usual(cgroup: Cgroup, rules: Sequence[dict[str, Any]]) -> bool:
+    """`restrict`, with the devices that every container has allowed after *rules*, whatever those say."""
+    return _enforce(cgroup, [*(parse(rule) for rule in rules), *DEFAULT_RULES[1:]])
+
+
 def parse(rule: dict[str, Any]) -> Rule:
     """One entry of `linux.resources.devices`."""
     major, minor = (None if rule.get(key) in (None, -1) else int(rule[key]) for key in ("major", "minor"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 MS_SYNCHRONOUS = 0x10
 MS_REMOUNT = 0x20
+MS_MANDLOCK = 0x40
 MS_DIRSYNC = 0x80
 MS_NOSYMFOLLOW = 0x100
 MS_NOATIME = 0x400
@@ -24,12 +26,27 @@ MS_NODIRATIME = 0x800
 MS_BIND = 0x1000
 MS_MOVE = 0x2000
 MS_REC = 0x4000
+MS_SILENT = 0x8000
 MS_UNBINDABLE = 0x20000
 MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 MS_SHARED = 0x100000
 MS_RELATIME = 0x200000
+MS_I_VERSION = 0x800000
 MS_STRICTATIME = 0x1000000
+MS_LAZYTIME = 0x2000000
+
+ATTR_RDONLY = 0x1
+ATTR_NOSUID = 0x2
+ATTR_NODEV = 0x4
+ATTR_NOEXEC = 0x8
+ATTR_NOATIME = 0x10
+ATTR_STRICTATIME = 0x20
+ATTR_TIMES = 0x70
+"""One field of three bits; 0 is relatime."""
+ATTR_NODIRATIME = 0x80
+ATTR_IDMAP = 0x100000
+ATTR_NOSYMFOLLOW = 0x200000
 
 MNT_DETACH = 0x2
 
@@ -48,6 +65,7 @@ PROC_SUPER_MAGIC = 0x9FA0
 SYSFS_MAGIC = 0x62656572
 TMPFS_MAGIC = 0x01021994
 RAMFS_MAGIC = 0x858458F6
+DEVPTS_MAGIC = 0x1CD1
 OVERLAYFS_MAGIC = 0x794C7630
 
 PAGE = 4096
@@ -105,6 +123,19 @@ def move_mount(tree: int, target: int) -> None:
     """Attach the detached mount *tree* at what *target* is open on (move_mount(2), Linux 5.2)."""
     flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
     call("attach a mount", syscalls.NR_MOVE_MOUNT, tree, b"", target, b"", flags)
+
+
+def set_attributes(
+    tree: int, add: int, remove: int = 0, recursive: bool = False, user_namespace: int = 0
+) -> None:
+    """Set and clear ATTR_… of the mount *tree*, with *recursive* of all below (mount_setattr(2), Linux 5.12).
+
+    ATTR_IDMAP takes the descriptor of a *user_namespace*. Raises OSError: ENOSYS on older kernels, EPERM for
+    what is locked, EINVAL for a file system that cannot have it.
+    """
+    how = struct.pack("=4Q", add, remove, 0, user_namespace)
+    at = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    call("change a mount", syscalls.NR_MOUNT_SETATTR, tree, b"", at, how, len(how))
 
 
 def clone_tree(directory: int, path: str = "", recursive: bool = False) -> int:

@@ -8,11 +8,13 @@ import fcntl
 import os
 import signal
 import struct
+from collections.abc import Iterable
 
 from engine.kernel import mount, syscalls
 from engine.kernel.channel import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, Channel
 
 CLONE_NEWTIME = 0x80
+CLONE_PARENT = 0x8000
 CLONE_NEWNS = 0x20000
 CLONE_NEWCGROUP = 0x2000000
 CLONE_NEWUTS = 0x4000000
@@ -29,6 +31,8 @@ BY_TYPE = {
     "ipc": CLONE_NEWIPC,
     "uts": CLONE_NEWUTS,
     "cgroup": CLONE_NEWCGROUP,
+    "user": CLONE_NEWUSER,
+    "time": CLONE_NEWTIME,
 }
 """The runtime-spec's names of namespaces (config-linux.md, Namespaces)."""
 
@@ -42,12 +46,13 @@ def clone(flags: int, cgroup: int | None = None) -> int:
 
     *cgroup* is a descriptor of the cgroup2 directory in which the child is born (Linux 5.7). Python's own
     fork hooks do not run, so the caller must have one thread and the child must end in exec or `os._exit`.
+    With CLONE_PARENT it is no child of this process but of this one's parent.
     """
+    # Whose parent is another's has that one's signal.
+    ends_with = 0 if flags & CLONE_PARENT else int(signal.SIGCHLD)
     if cgroup is not None:
         flags |= CLONE_INTO_CGROUP
-    arguments = struct.pack(
-        "=11Q", flags, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, 0 if cgroup is None else cgroup
-    )
+    arguments = struct.pack("=11Q", flags, 0, 0, 0, ends_with, 0, 0, 0, 0, 0, 0 if cgroup is None else cgroup)
     buffer = ctypes.create_string_buffer(arguments, len(arguments))
     try:
         return syscalls.call("make namespaces", syscalls.NR_CLONE3, buffer, len(arguments))
@@ -55,7 +60,7 @@ def clone(flags: int, cgroup: int | None = None) -> int:
         if error.errno != errno.ENOSYS or cgroup is not None:
             raise
     # Sandboxes whose filter cannot look into clone3's structure answer ENOSYS; the older call does the rest.
-    return syscalls.call("make namespaces", syscalls.number("clone"), flags | signal.SIGCHLD, 0, 0, 0, 0)
+    return syscalls.call("make namespaces", syscalls.number("clone"), flags | ends_with, 0, 0, 0, 0)
 
 
 def unshare(flags: int) -> None:
@@ -80,21 +85,73 @@ def enter(path: str, kind: int) -> None:
         os.close(descriptor)
 
 
-def pivot_root(descriptor: int) -> None:
+def pivot_root(descriptor: int, shared: bool = False) -> None:
     """Make the mount that *descriptor* is open on the root, and let go of the old one (pivot_root(2)).
 
     The old root is stacked under the new one in the same directory and then detached, so that no directory
-    for it is needed in the container.
+    for it is needed in the container. *shared*: what is below the old root may still be shared with others,
+    who must not lose it.
     """
     old = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fchdir(descriptor)
         syscalls.call("pivot into the container's root", syscalls.number("pivot_root"), b".", b".")
         os.fchdir(old)
+        if shared:
+            mount.mount(None, ".", None, mount.MS_SLAVE | mount.MS_REC)
         mount.unmount(".", mount.MNT_DETACH)
     finally:
         os.close(old)
     os.chdir("/")
+
+
+def change_root(descriptor: int) -> None:
+    """Make the directory that *descriptor* is open on the root of this process alone (chroot(2))."""
+    os.fchdir(descriptor)
+    os.chroot(".")
+
+
+def map_ids(pid: int, uids: Iterable[tuple[int, int, int]], gids: Iterable[tuple[int, int, int]]) -> None:
+    """Give the new user namespace of *pid* its IDs: first inside, first outside, count (user_namespaces(7)).
+
+    Raises OSError: EINVAL for mappings that overlap or are too many.
+    """
+    for name, entries in (("uid_map", uids), ("gid_map", gids)):
+        text = "".join(f"{inside} {outside} {count}\n" for inside, outside, count in entries)
+        try:
+            _write(f"/proc/{pid}/{name}", text)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot set {name}: {os.strerror(error.errno or 0)}") from error
+
+
+def user_namespace(uids: Iterable[tuple[int, int, int]], gids: Iterable[tuple[int, int, int]]) -> int:
+    """A descriptor of a new user namespace with these IDs, which nobody is in."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = clone(CLONE_NEWUSER)
+    if pid == 0:
+        os.close(writer)
+        os.read(reader, 1)  # until our parent is done with us, or has ended
+        os._exit(0)
+    try:
+        os.close(reader)
+        map_ids(pid, uids, gids)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(writer)
+        os.waitpid(pid, 0)
+
+
+def set_time_offsets(text: str) -> None:
+    """Set the clocks of the time namespace that this process's children will be in (time_namespaces(7))."""
+    _write("/proc/self/timens_offsets", text)
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
 
 
 def bring_up_loopback() -> None:

@@ -120,14 +120,14 @@ _prlimit = syscalls.libc().prlimit
 _prlimit.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
 
 
-def set_limit(name: str, soft: int, hard: int) -> None:
-    """Set one resource limit of this process (prlimit(2)); KeyError for an unknown name, -1 is no limit."""
+def set_limit(name: str, soft: int, hard: int, pid: int = 0) -> None:
+    """Set one resource limit of *pid* or this process (prlimit(2)); KeyError if unknown, -1 is no limit."""
     try:
         resource = RLIMITS.index(name)
     except ValueError:
         raise KeyError(name) from None
     values = [RLIM_INFINITY if value < 0 else value for value in (soft, hard)]
-    if _prlimit(0, resource, struct.pack("=2Q", *values), None):
+    if _prlimit(pid, resource, struct.pack("=2Q", *values), None):
         syscalls.failed(f"set the limit {name}")
 
 

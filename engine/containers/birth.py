@@ -1,0 +1,205 @@
+"""From the fork to a first process that is ready to run: what its parent, on the host's side, does for it.
+
+Most containers take one fork. Where a namespace can only be entered by a process in between, that process
+makes the first one a child of ours, says who that is, and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from engine.containers import init, mounting, request, rootfs
+from engine.containers.mounting import Tree
+from engine.containers.plan import Plan
+from engine.errors import CowlError, LaunchError
+from engine.kernel import mount, namespaces, process, syscalls
+from engine.kernel.channel import Channel, pair
+from engine.model import JSON
+from engine.record import Record
+
+_KILLED = "its first process was killed while being set up"
+
+
+class Born(Record):
+    """A first process, and the parent's end of the channel to it."""
+
+    pid: int
+    pidfd: int
+    channel: Channel
+
+
+def bear(plan: Plan, place: init.Place, into: int | None, kept: Iterable[int] = ()) -> Born:
+    """Fork the first process of *plan*; it has its IDs and its OOM score, and makes its root.
+
+    *into* is the cgroup2 directory to be born in; the descriptors *kept* stay open in it, besides those that
+    *place* names. Raises LaunchError or OSError with nothing left running.
+    """
+    if in_user_namespace(plan):
+        place = _with_trees(plan, place)
+    ours, theirs = pair()
+    open_in_child = {theirs.fileno(), *place.cgroup.entries, *kept}
+    open_in_child |= {descriptor for descriptor in place.stdio[:3] if isinstance(descriptor, int)}
+    open_in_child |= {tree.descriptor for tree in place.trees.values()}
+    if place.gate is not None:
+        open_in_child.add(place.gate.fileno())
+    if isinstance(place.source, rootfs.Directory) and place.source.tree is not None:
+        open_in_child.add(place.source.tree)
+    flags = plan.namespaces & ~namespaces.CLONE_NEWCGROUP
+
+    def be_born() -> NoReturn:
+        syscalls.close_all_but(open_in_child)
+        init.become(plan, place, theirs)
+
+    if init.staged(plan):
+        pid = stage(lambda: _enter_all(plan), flags, into, be_born)
+    else:
+        pid = namespaces.clone(flags, into)
+        if pid == 0:
+            be_born()
+    pidfd = os.pidfd_open(pid)
+    theirs.close()
+    born = Born(pid, pidfd, ours)
+    try:
+        _outfit(plan, born)
+    except BaseException:
+        end(born)
+        raise
+    finally:
+        for tree in place.trees.values():
+            os.close(tree.descriptor)
+    return born
+
+
+def in_user_namespace(plan: Plan) -> bool:
+    """Whether the container's root is not the host's."""
+    joined = any(kind == namespaces.CLONE_NEWUSER for kind, _ in plan.joined)
+    return joined or bool(plan.namespaces & namespaces.CLONE_NEWUSER)
+
+
+def _with_trees(plan: Plan, place: init.Place) -> init.Place:
+    """Open what the container's root could not: paths that lead through directories of others."""
+    trees: dict[int, Tree] = {}
+    source = place.source
+    for number, step in enumerate(plan.steps):
+        if step.kind == "bind" and not step.flags & mount.MS_REMOUNT:
+            trees[number] = mounting.tree_of(step, plan.mappings)
+    if isinstance(source, rootfs.Directory):
+        source = source._replace(tree=mount.clone_tree(-100, source.path, recursive=True))
+    return place._replace(trees=trees, source=source)
+
+
+def _outfit(plan: Plan, born: Born) -> None:
+    """What the host's root alone can give a process."""
+    if plan.program.oom_score_adj is not None:
+        set_oom_score(born.pid, plan.program.oom_score_adj)
+    if plan.namespaces & namespaces.CLONE_NEWUSER:
+        namespaces.map_ids(born.pid, plan.mappings.uids, plan.mappings.gids)
+        born.channel.send(init.MAPPED)
+
+
+def set_oom_score(pid: int | str, score: int) -> None:
+    """How soon *pid* is ended when memory runs out, -1000 to 1000 (proc_pid_oom_score_adj(5))."""
+    with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(str(score))
+
+
+def stage(enter: Callable[[], None], flags: int, into: int | None, be_born: Callable[[], NoReturn]) -> int:
+    """Fork through a process that calls *enter* first; the pid of what it made in there, our own child."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    between = os.fork()
+    if between == 0:
+        try:
+            os.close(reader)
+            enter()
+            pid = namespaces.clone(flags & ~namespaces.CLONE_NEWTIME | namespaces.CLONE_PARENT, into)
+            if pid == 0:
+                be_born()
+            os.write(writer, b"%d" % pid)
+        except (CowlError, OSError) as error:
+            os.write(writer, request.FAILED + request.failure(error))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        answer = os.read(reader, request.MAX_PACKET)
+    finally:
+        os.close(reader)
+        os.waitpid(between, 0)
+    if answer[:1] == request.FAILED:
+        raise request.raise_failure(answer[1:])
+    if not answer:
+        raise LaunchError("cannot start the container", _KILLED)
+    return int(answer)
+
+
+def _enter_all(plan: Plan) -> None:
+    """Enter namespaces: those that our own privileges reach, the user namespace, those that it owns."""
+    opened = [(kind, path, os.open(path, os.O_RDONLY | os.O_CLOEXEC)) for kind, path in plan.joined]
+    users = [entry for entry in opened if entry[0] == namespaces.CLONE_NEWUSER]
+    left = [entry for entry in opened if entry not in users]
+    if users:
+        left = [entry for entry in left if not _try_enter(entry)]
+        _enter(users[0])
+        init.become_root()
+    for entry in left:
+        _enter(entry)
+    if plan.namespaces & namespaces.CLONE_NEWTIME:
+        namespaces.unshare(namespaces.CLONE_NEWTIME)
+        if plan.time_offsets:
+            namespaces.set_time_offsets(plan.time_offsets)
+
+
+def _try_enter(entry: tuple[int, str, int]) -> bool:
+    try:
+        _enter(entry)
+    except PermissionError:
+        return False
+    return True
+
+
+def _enter(entry: tuple[int, str, int]) -> None:
+    kind, path, descriptor = entry
+    try:
+        namespaces.setns(descriptor, kind)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise LaunchError(f"cannot enter the namespace {path}", syscalls.reason(error)) from error
+
+
+def await_ready(born: Born, plan: Plan, state: Callable[[], JSON], terminal: Callable[[int], None]) -> None:
+    """Serve *born* until it is ready: its hooks on the host's side, and the master of its terminal.
+
+    Raises what stopped it; then it has ended or is about to.
+    """
+    while packet := request.receive_descriptors(born.channel):
+        data, descriptors = packet
+        if descriptors:
+            terminal(descriptors[0])
+        elif data == init.HOOKS:
+            from engine.containers import hooks
+
+            hooks.run("prestart", plan.hooks, state)
+            hooks.run("createRuntime", plan.hooks, state)
+            born.channel.send(init.HOOKED)
+        elif data == init.READY:
+            if in_user_namespace(plan):
+                for name, soft, hard in plan.program.limits:
+                    process.set_limit(name, soft, hard, born.pid)
+            return
+        elif data[:1] == request.FAILED:
+            raise request.raise_failure(data[1:])
+        else:
+            raise LaunchError("cannot start the container", _KILLED)
+
+
+def end(born: Born) -> None:
+    """Kill and reap it."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(born.pidfd, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(born.pid, 0)

@@ -1,0 +1,1 @@
+"""cowl as an OCI runtime: what others call to have a bundle's container made, started and removed."""

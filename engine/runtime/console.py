@@ -1,0 +1,128 @@
+"""Terminals: handed to whoever asked for them over a socket, or shown on our own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import struct
+from collections.abc import Callable, Iterator
+
+from engine.errors import LaunchError, UsageError
+from engine.kernel import terminal
+from engine.kernel.channel import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, Channel
+from engine.record import Record
+
+_READ = 32 << 10
+FORWARDED = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2),
+    *(signal.SIGCONT, signal.SIGALRM),
+)
+"""Signals that a foreground passes on to what it watches."""
+
+
+class Terminal(Record):
+    """What becomes of the master of a container's terminal."""
+
+    take: Callable[[int], None]
+    kept: list[int]
+    """The master, where nobody else takes it."""
+
+
+def for_program(wants: bool, socket: str, detached: bool) -> Terminal:
+    """Where the terminal goes of a program that *wants* one; UsageError when that leads nowhere."""
+    if socket and not wants:
+        raise UsageError("cannot use a console socket", "the process has no terminal")
+    if wants and not socket and detached:
+        raise UsageError("cannot give a terminal", "nobody would hold it", "name a --console-socket")
+    kept: list[int] = []
+    if not socket:
+        return Terminal(kept.append, kept)
+
+    def send(master: int) -> None:
+        _send(socket, master)
+        os.close(master)
+
+    return Terminal(send, kept)
+
+
+def _send(path: str, master: int) -> None:
+    """Pass *master* over the listening socket *path*, with its name as payload, as the others do."""
+    rights = [(SOL_SOCKET, SCM_RIGHTS, struct.pack("i", master))]
+    try:
+        with Channel(AF_UNIX, SOCK_STREAM) as channel:
+            channel.connect(path)
+            channel.sendmsg([b"/dev/ptmx"], rights)
+    except OSError as error:
+        raise LaunchError(f"cannot send the terminal to {path}", error.strerror or str(error)) from error
+
+
+def watch(pidfd: int, forward: Callable[[int], None], master: int | None) -> None:
+    """Until the process of *pidfd* has ended: pass signals on, and carry a terminal if there is one."""
+    size = terminal.size_of(0)
+    if master is not None and size is not None:
+        terminal.set_size(master, size)
+    with contextlib.ExitStack() as stack:
+        received = stack.enter_context(_signals())
+        if master is not None and size is not None:
+            stack.enter_context(terminal.raw(0))
+        _carry(pidfd, received, forward, master)
+    if master is not None:
+        os.close(master)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[int]:
+    """A descriptor from which signals are read, a byte each."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    caught = (*FORWARDED, signal.SIGWINCH)
+    before = {number: signal.signal(number, lambda *_: None) for number in caught}
+    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(woken)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(reader)
+        os.close(writer)
+
+
+def _carry(pidfd: int, received: int, forward: Callable[[int], None], master: int | None) -> None:
+    poller = select.poll()
+    sources = [pidfd, received] if master is None else [pidfd, received, 0, master]
+    for source in sources:
+        poller.register(source, select.POLLIN)
+    while True:
+        ready = [descriptor for descriptor, _ in poller.poll()]
+        if received in ready:
+            for number in os.read(received, 64):
+                if number != signal.SIGWINCH:
+                    forward(number)
+                elif master is not None and (size := terminal.size_of(0)) is not None:
+                    terminal.set_size(master, size)
+        if master is not None and master in ready and not _pass(master, 1):
+            poller.unregister(master)
+        if master is not None and 0 in ready and not _pass(0, master):
+            poller.unregister(0)
+        if pidfd in ready:
+            if master is not None:
+                os.set_blocking(master, False)
+                while _pass(master, 1):
+                    continue
+            return
+
+
+def _pass(source: int, target: int) -> bool:
+    """Carry what there is; False at the end, and when there is nothing."""
+    try:
+        data = os.read(source, _READ)
+    except OSError:  # EIO from a terminal that nobody has open any more
+        return False
+    while data:
+        written = os.write(target, data)
+        if written == len(data):
+            return True
+        data = data[written:]
+    return False

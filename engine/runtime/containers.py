@@ -1,0 +1,172 @@
+"""What a runtime knows of its containers: a directory each, and a state that is derived, never guessed.
+
+No process of ours watches a container. Its directory has state.json, its document as it was when it was made,
+and, until it is started, the socket that its first process waits at.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from typing import Literal
+
+from engine.containers.plan import Plan, plan_of
+from engine.containers.state import read_document, write_document
+from engine.errors import ConflictError, LaunchError, NotFoundError, StoreError, UsageError
+from engine.kernel import cgroup, process
+from engine.kernel.cgroup import Cgroup
+from engine.model import JSON
+from engine.oci.runtime import VERSION
+from engine.record import Record
+
+DEFAULT_ROOT = "/run/cowl-runtime"
+FILTERS = ".filters"
+_ID = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_+.-]{0,1023}")
+
+Status = Literal["creating", "created", "running", "paused", "stopped"]
+
+
+class Container(Record):
+    """One container, as its state.json has it."""
+
+    id: str
+    directory: str
+    bundle: str
+    rootfs: str
+    annotations: dict[str, str]
+    created: str
+    pid: int = 0
+    """0 while it is being made."""
+    pid_start: int = 0
+    cgroup: JSON | None = None
+    no_devices: bool = False
+    """Whether its cgroup could not be held to its devices: what joins must not make nodes either."""
+    owner: str = ""
+
+    @property
+    def who(self) -> process.Identity:
+        """Its first process."""
+        return process.Identity(self.pid, self.pid_start)
+
+    @property
+    def group(self) -> Cgroup:
+        """Its cgroup; LaunchError while it has none."""
+        if self.cgroup is None:
+            raise LaunchError(f"container {self.id} is being created", "it has no cgroup yet")
+        return Cgroup.from_json(self.cgroup)
+
+    @property
+    def gate(self) -> str:
+        """The socket that its first process waits at until it is started."""
+        return f"{self.directory}/start"
+
+    def status(self) -> Status:
+        """What it is doing now."""
+        if not self.pid:
+            return "creating"
+        if not process.alive(self.who):
+            return "stopped"
+        if cgroup.frozen(self.group):
+            return "paused"
+        return "created" if os.path.exists(self.gate) else "running"
+
+    def state(self, status: Status | None = None) -> JSON:
+        """The state object of runtime.md, with what other runtimes add to it."""
+        status = status or self.status()
+        found = {
+            "ociVersion": VERSION,
+            "id": self.id,
+            "pid": 0 if status == "stopped" else self.pid,
+            "status": status,
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "created": self.created,
+            "owner": self.owner,
+        }
+        if self.annotations:
+            found["annotations"] = self.annotations
+        return found
+
+    def document(self) -> JSON:
+        """Its config.json as it was when the container was made."""
+        found = read_document(f"{self.directory}/config.json")
+        if found is None:
+            raise StoreError(f"container {self.id} has lost its configuration", self.directory)
+        return found
+
+    def plan(self) -> Plan:
+        """What its document asks for."""
+        filters = os.path.join(os.path.dirname(self.directory), FILTERS)
+        return plan_of(self.document(), filters, self.bundle)
+
+    def save(self) -> None:
+        """Write state.json."""
+        write_document(f"{self.directory}/state.json", self._asdict())
+
+
+def reserve(root: str, container: str) -> str:
+    """Make the directory of a new *container*. Raises UsageError for no ID, ConflictError for a used one."""
+    if not _ID.fullmatch(container):
+        raise UsageError(f"invalid container ID {container!r}", "letters, digits, _ + - and . make one")
+    os.makedirs(root, mode=0o711, exist_ok=True)
+    directory = f"{root}/{container}"
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        raise ConflictError(f"container with id {container} already exists", f"see {root}") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise UsageError(f"invalid container ID {container[:40]}…", "it is too long") from None
+    return directory
+
+
+def find(root: str, container: str) -> Container:
+    """The container of that ID; NotFoundError for none."""
+    found = read_document(f"{root}/{container}/state.json") if _ID.fullmatch(container) else None
+    if found is None:
+        raise NotFoundError(f"container {container} does not exist", f"{root} has none of that ID")
+    return Container(**found)
+
+
+def every(root: str) -> list[Container]:
+    """All containers, by ID."""
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    found = (read_document(f"{root}/{name}/state.json") for name in names if _ID.fullmatch(name))
+    return [Container(**document) for document in found if document is not None]
+
+
+def forget(container: Container) -> None:
+    """Remove its directory."""
+    clear(container.directory)
+
+
+def clear(directory: str) -> None:
+    """Remove a container's *directory*, which has files alone."""
+    for name in os.listdir(directory):
+        os.unlink(f"{directory}/{name}")
+    os.rmdir(directory)
+
+
+def read_config(bundle: str) -> JSON:
+    """The config.json of *bundle*; LaunchError when there is none, or what is no document of this version."""
+    try:
+        with open(f"{bundle}/config.json", "rb") as file:
+            found = json.load(file)
+    except OSError as error:
+        raise LaunchError(f"cannot read config.json of {bundle}", error.strerror or str(error)) from error
+    except ValueError as error:
+        raise LaunchError("config.json is malformed", str(error)) from error
+    if not isinstance(found, dict):
+        raise LaunchError("config.json is malformed", "it is no object")
+    version = found.get("ociVersion")
+    if not isinstance(version, str) or not re.fullmatch(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]*)?", version):
+        raise LaunchError("config.json is malformed", f"its ociVersion is {version!r}")
+    if version.split(".")[0] != "1":
+        raise LaunchError(f"cannot run a bundle of version {version}", f"this is a runtime of {VERSION}")
+    return found

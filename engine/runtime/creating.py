@@ -1,0 +1,212 @@
+"""``create`` and ``start``: a first process that is ready, waits, and then becomes the program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from collections.abc import Callable
+
+from engine.containers import birth, init, request, rootfs
+from engine.containers.cgroupviews import views_of
+from engine.containers.plan import Plan, plan_of, without_devices
+from engine.containers.state import write_document
+from engine.errors import ConflictError, CowlError, LaunchError, UnsupportedError
+from engine.kernel import capabilities, cgroup, devices, mount, process
+from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
+from engine.model import JSON
+from engine.record import Record
+from engine.runtime import containers
+from engine.runtime.containers import Container
+from engine.runtime.report import Report
+from engine.store import clock
+
+CGROUP_PARENT = "COWL_CGROUP_PARENT"
+
+
+class Wanted(Record):
+    """What ``create`` and ``run`` were asked for."""
+
+    root: str
+    """Where containers are known."""
+    id: str
+    bundle: str
+    pid_file: str
+    preserved: int
+    """How many descriptors after the first three are the program's too."""
+    terminal: Callable[[int], None]
+    """Takes the master of the container's terminal."""
+
+
+def create(wanted: Wanted, report: Report) -> Container:
+    """Make the container of a bundle; its program does not run yet. Undone when anything fails."""
+    spec = containers.read_config(wanted.bundle)
+    linux = spec.setdefault("linux", {}) or {}
+    if not linux.get("cgroupsPath"):
+        linux["cgroupsPath"] = f"{os.environ.get(CGROUP_PARENT, 'cowl-runtime')}/{wanted.id}"
+    plan = _plan(spec, wanted, report)
+    directory = containers.reserve(wanted.root, wanted.id)
+    with contextlib.ExitStack() as undo:
+        undo.callback(containers.clear, directory)
+        write_document(f"{directory}/config.json", spec)
+        group, plan = _cgroup(plan, report)
+        undo.callback(_end_cgroup, group)
+        container = Container(
+            id=wanted.id,
+            directory=directory,
+            bundle=wanted.bundle,
+            rootfs=_rootfs(spec, wanted.bundle),
+            annotations=spec.get("annotations") or {},
+            created=clock.now(),
+            cgroup=group.to_json(),
+            no_devices=plan.no_devices,
+            owner=_owner(),
+        )
+        container.save()
+        container = _bear(plan, container, wanted, undo)
+        if wanted.pid_file:
+            write_pid(wanted.pid_file, container.pid)
+        undo.pop_all()
+    return container
+
+
+def _plan(spec: JSON, wanted: Wanted, report: Report) -> Plan:
+    filters = f"{wanted.root}/{containers.FILTERS}"
+    plan = plan_of(spec, filters, wanted.bundle, available=capabilities.own().bounding)
+    for warning in plan.warnings:
+        report.warn(warning)
+    listening = int(os.environ.get("LISTEN_FDS", "0") or 0)
+    environment = plan.program.env
+    if listening:
+        environment = {**environment, "LISTEN_FDS": str(listening), "LISTEN_PID": "1"}
+    return plan._replace(
+        program=plan.program._replace(preserved=wanted.preserved + listening, env=environment)
+    )
+
+
+def _rootfs(spec: JSON, bundle: str) -> str:
+    path = os.path.join(bundle, spec["root"]["path"])
+    if not os.path.isdir(path):
+        raise LaunchError(f"cannot use the rootfs {path}", "no such directory")
+    return os.path.realpath(path)
+
+
+def _owner() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
+
+
+def _cgroup(plan: Plan, report: Report) -> tuple[cgroup.Cgroup, Plan]:
+    """The container's cgroup, held to its limits and devices."""
+    group = cgroup.create(plan.cgroup_path)
+    try:
+        if left_out := cgroup.apply(group, plan.resources):
+            raise UnsupportedError("a limit cannot be set", "; ".join(left_out), "leave it out")
+        rules = plan.resources.get("devices") or ()
+        if rules and not devices.restrict_to_usual(group, rules):
+            plan = without_devices(plan)
+            report.warn("this kernel cannot hold a cgroup to its devices: none can be made, or used")
+    except BaseException:
+        cgroup.remove(group)
+        raise
+    return group, plan
+
+
+def _end_cgroup(group: cgroup.Cgroup) -> None:
+    cgroup.kill_all(group)
+    cgroup.remove(group)
+
+
+def _bear(plan: Plan, container: Container, wanted: Wanted, undo: contextlib.ExitStack) -> Container:
+    """Its first process, waiting to be started."""
+    group = container.group
+    gate = _listen(container)
+    into = cgroup.into_cgroup(group)
+    entries = cgroup.entrances(group, born_inside=into is not None)
+    place = init.Place(
+        source=rootfs.Directory(container.rootfs),
+        cgroup=init.Joinable(entries, views_of(group)),
+        stdio=init.Stdio(0, 1, 2),
+        state=container.state("creating"),
+        gate=gate,
+    )
+    preserved = range(3, 3 + plan.program.preserved)
+    born = birth.bear(plan, place, into, preserved)
+    undo.callback(birth.end, born)
+    gate.close()
+    who = process.identify(born.pid)
+    container = container._replace(pid=born.pid, pid_start=who.start if who else 0)
+    undo.callback(run_poststop, plan, container, [])
+    birth.await_ready(born, plan, lambda: container.state("creating"), wanted.terminal)
+    container.save()
+    return container
+
+
+def _listen(container: Container) -> Channel:
+    """The socket to wait at; its name goes by the directory's descriptor, as sun_path ends at 108 bytes."""
+    listener = Channel(AF_UNIX, SOCK_SEQPACKET)
+    directory = os.open(container.directory, os.O_PATH | os.O_CLOEXEC)
+    try:
+        listener.bind(f"{mount.by_descriptor(directory)}/{os.path.basename(container.gate)}")
+    finally:
+        os.close(directory)
+    listener.listen(1)
+    return listener
+
+
+def write_pid(path: str, pid: int) -> None:
+    """Write *pid* to the file *path*, whole or not at all."""
+    unfinished = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}")
+    with open(unfinished, "w", encoding="ascii") as file:
+        file.write(str(pid))
+    os.rename(unfinished, path)
+
+
+def start(container: Container, report: Report) -> None:
+    """Let its program run; returns when it does. ConflictError for one that does not wait for that."""
+    status = container.status()
+    if status != "created":
+        raise ConflictError(f"cannot start container {container.id}", f"it is {status}")
+    with Channel(AF_UNIX, SOCK_SEQPACKET) as channel:
+        _connect(container, channel)
+        os.unlink(container.gate)
+        try:
+            channel.send(init.GO)
+            answer = channel.recv(request.MAX_PACKET)
+        except OSError as error:
+            raise LaunchError(f"cannot start container {container.id}", "it has ended") from error
+    if answer:
+        raise request.raise_failure(answer[1:])
+    spec = container.document()
+    if (spec.get("hooks") or {}).get("poststart"):
+        from engine.containers import hooks
+
+        wanted = hooks.hooks_of(spec["hooks"])
+        for failure in hooks.run_all("poststart", wanted, lambda: container.state("running")):
+            report.warn(failure)
+
+
+def _connect(container: Container, channel: Channel) -> None:
+    directory = os.open(container.directory, os.O_PATH | os.O_CLOEXEC)
+    try:
+        channel.connect(f"{mount.by_descriptor(directory)}/{os.path.basename(container.gate)}")
+    except OSError as error:
+        raise LaunchError(f"cannot start container {container.id}", error.strerror or "") from error
+    finally:
+        os.close(directory)
+
+
+def run_poststop(plan: Plan, container: Container, warnings: list[str]) -> None:
+    """The hooks that follow a container's end; those that fail add to *warnings*."""
+    if "poststop" in plan.hooks:
+        from engine.containers import hooks
+
+        warnings += hooks.run_all("poststop", plan.hooks, lambda: container.state("stopped"))
+
+
+def undo_start(container: Container, error: CowlError) -> CowlError:
+    """End a container whose program did not start; *error*, to be raised."""
+    cgroup.kill_all(container.group)
+    return error

@@ -1,0 +1,217 @@
+"""``exec``: a further process in a container, and ``run``, which watches its first one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import NoReturn
+
+from engine.containers import birth, init, joining, request
+from engine.containers.filters import filter_of
+from engine.containers.plan import Program, program_of, without_mknod
+from engine.errors import ConflictError, LaunchError, UsageError
+from engine.kernel import cgroup, namespaces, process, syscalls
+from engine.kernel.channel import Channel, pair
+from engine.kernel.terminal import DEFAULT_SIZE
+from engine.model import JSON
+from engine.record import Record
+from engine.runtime import console, containers
+from engine.runtime.containers import Container
+from engine.runtime.creating import write_pid
+from engine.runtime.report import Report
+
+_NAMES = {
+    "mnt": namespaces.CLONE_NEWNS,
+    "pid": namespaces.CLONE_NEWPID,
+    "net": namespaces.CLONE_NEWNET,
+    "ipc": namespaces.CLONE_NEWIPC,
+    "uts": namespaces.CLONE_NEWUTS,
+    "cgroup": namespaces.CLONE_NEWCGROUP,
+    "user": namespaces.CLONE_NEWUSER,
+    "time": namespaces.CLONE_NEWTIME,
+}
+"""Files of /proc/<pid>/ns."""
+
+
+class Execution(Record):
+    """What ``exec`` was asked for."""
+
+    process: JSON
+    """The process object."""
+    detach: bool
+    pid_file: str
+    console_socket: str
+    preserved: int
+
+
+def execute(container: Container, wanted: Execution, report: Report) -> int:
+    """Run it; its exit code, or 0 at once when it is detached. Raises LaunchError when it does not start."""
+    status = container.status()
+    if status not in ("created", "running"):
+        raise ConflictError(f"cannot exec in container {container.id}", f"it is {status}")
+    program = _program(container, wanted, report)
+    terminal = console.for_program(program.terminal, wanted.console_socket, wanted.detach)
+    ours, theirs = pair()
+    pid = _enter(container, program, wanted, theirs)
+    theirs.close()
+    pidfd = os.pidfd_open(pid)
+    while packet := request.receive_descriptors(ours):
+        data, descriptors = packet
+        if descriptors:
+            terminal.take(descriptors[0])
+            continue
+        if data:
+            os.waitpid(pid, 0)
+            raise request.raise_failure(data[1:])
+        break
+    if wanted.pid_file:
+        write_pid(wanted.pid_file, pid)
+    if wanted.detach:
+        return 0
+    return watch(pid, pidfd, terminal)
+
+
+def watch(pid: int, pidfd: int, terminal: console.Terminal) -> int:
+    """Stay until our child *pid* has ended; its exit code."""
+
+    def forward(number: int) -> None:
+        signal.pidfd_send_signal(pidfd, number)
+
+    console.watch(pidfd, forward, terminal.kept[0] if terminal.kept else None)
+    _, status = os.waitpid(pid, 0)
+    return process.exit_code(status)
+
+
+def _program(container: Container, wanted: Execution, report: Report) -> Program:
+    linux = container.document().get("linux") or {}
+    kept = os.path.join(os.path.dirname(container.directory), containers.FILTERS)
+    warnings: list[str] = []
+    try:
+        program = program_of(
+            wanted.process, None, filter_of(linux.get("seccomp"), kept), None, warnings
+        )._replace(preserved=wanted.preserved)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError("the process to execute is malformed", f"{type(error).__name__}: {error}") from error
+    if not program.args:
+        raise UsageError("no command to execute", hint="name one after the container")
+    for warning in warnings:
+        report.warn(warning)
+    return without_mknod(program) if container.no_devices else program
+
+
+def _enter(container: Container, program: Program, wanted: Execution, channel: Channel) -> int:
+    """Fork into the container's namespaces and cgroup; the pid of what becomes the program."""
+    pidfd = process.open_pidfd(container.who)
+    if pidfd is None:
+        raise ConflictError(f"cannot exec in container {container.id}", "it has ended")
+    kinds = _differing(container.pid)
+    into = cgroup.into_cgroup(container.group)
+    entries = cgroup.entrances(container.group, born_inside=into is not None)
+    initial, final = _affinity(wanted.process)
+
+    def enter() -> None:
+        process.hide()
+        if program.oom_score_adj is not None:
+            birth.set_oom_score("self", program.oom_score_adj)
+        if initial:
+            os.sched_setaffinity(0, initial)
+        namespaces.setns(pidfd, kinds)
+        if kinds & namespaces.CLONE_NEWUSER:
+            init.become_root()
+
+    def be_born() -> NoReturn:
+        kept = (channel.fileno(), *entries, *range(3, 3 + program.preserved))
+        syscalls.close_all_but(kept)
+        for entry in entries:
+            os.write(entry, b"0")
+        if final:
+            os.sched_setaffinity(0, final)
+        joining.become(program, (), (0, 1, 2), DEFAULT_SIZE, channel, channel)
+
+    try:
+        return birth.stage(enter, 0, into, be_born)
+    finally:
+        cgroup.close(entries)
+        os.close(pidfd)
+
+
+def _differing(pid: int) -> int:
+    """The CLONE_NEW… bits of namespaces that *pid* does not share with us: others need no entering."""
+    return sum(
+        kind
+        for name, kind in _NAMES.items()
+        if os.path.exists(f"/proc/self/ns/{name}")
+        and os.stat(f"/proc/{pid}/ns/{name}").st_ino != os.stat(f"/proc/self/ns/{name}").st_ino
+    )
+
+
+def _affinity(document: JSON) -> tuple[set[int], set[int]]:
+    """The processors before and after the move to the container's cgroup; empty to leave them."""
+    wanted = document.get("execCPUAffinity") or {}
+    return _processors(wanted.get("initial") or ""), _processors(wanted.get("final") or "")
+
+
+def _processors(text: str) -> set[int]:
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        try:
+            found |= set(range(int(first), int(last or first) + 1))
+        except ValueError:
+            raise UsageError(f"{text!r} is no list of processors", hint="write it as 0-3,7") from None
+    return found
+
+
+def process_of(container: Container, options: ProcessOptions) -> JSON:
+    """The process object of a command line: the container's own, with what *options* change."""
+    base = container.document().get("process") or {"cwd": "/", "user": {}}
+    document = {**base, "args": list(options.args), "terminal": options.terminal}
+    document.pop("consoleSize", None)
+    document["env"] = [*(base.get("env") or ()), *options.env]
+    if options.cwd:
+        document["cwd"] = options.cwd
+    user = dict(base.get("user") or {})
+    if options.user:
+        uid, _, gid = options.user.partition(":")
+        try:
+            user = {"uid": int(uid), "gid": int(gid or 0)}
+        except ValueError:
+            raise UsageError(f"{options.user!r} is no user", hint="give numbers, UID or UID:GID") from None
+    if options.groups:
+        user["additionalGids"] = [*(user.get("additionalGids") or ()), *options.groups]
+    document["user"] = user
+    if options.no_new_privileges:
+        document["noNewPrivileges"] = True
+    if options.capabilities:
+        given = {kind: list(names or ()) for kind, names in (base.get("capabilities") or {}).items()}
+        for kind in ("bounding", "effective", "permitted"):
+            given[kind] = [*given.get(kind, ()), *options.capabilities]
+        document["capabilities"] = given
+    if options.apparmor:
+        document["apparmorProfile"] = options.apparmor
+    if options.label:
+        document["selinuxLabel"] = options.label
+    return document
+
+
+class ProcessOptions(Record):
+    """What a command line says about a process."""
+
+    args: tuple[str, ...]
+    terminal: bool
+    env: tuple[str, ...]
+    cwd: str
+    user: str
+    groups: tuple[int, ...]
+    capabilities: tuple[str, ...]
+    no_new_privileges: bool
+    apparmor: str
+    label: str
+
+
+def first_of(container: Container) -> tuple[int, int]:
+    """Number and pidfd of a container's first process; LaunchError when it has ended."""
+    pidfd = process.open_pidfd(container.who)
+    if pidfd is None:
+        raise LaunchError(f"container {container.id} has ended")
+    return container.pid, pidfd

@@ -1,0 +1,398 @@
+"""The command ``cowl-runtime``: the calls that OCI runtimes take from podman, containerd and people.
+
+What each needs is loaded when it is asked for: a start-up is part of every container's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from engine.errors import CommandNotFoundError, CowlError, NotExecutableError, UnsupportedError, UsageError
+from engine.runtime import words
+from engine.runtime.report import Report
+from engine.runtime.words import FLAG, VALUE, VALUES, Kinds, Words
+
+if TYPE_CHECKING:
+    from engine.runtime.console import Terminal
+    from engine.runtime.creating import Wanted
+
+_GLOBAL: Kinds = {
+    "root": VALUE,
+    "log": VALUE,
+    "log-format": VALUE,
+    "debug": FLAG,
+    "systemd-cgroup": FLAG,
+    "rootless": VALUE,
+    "cgroup-manager": VALUE,
+    "criu": VALUE,
+    "help|h": FLAG,
+    "version|v": FLAG,
+}
+_CREATE: Kinds = {
+    "bundle|b": VALUE,
+    "pid-file": VALUE,
+    "console-socket": VALUE,
+    "preserve-fds": VALUE,
+    "no-pivot": FLAG,
+    "no-new-keyring": FLAG,
+}
+_PROCESS: Kinds = {
+    "process|p": VALUE,
+    "tty|t": FLAG,
+    "detach|d": FLAG,
+    "pid-file": VALUE,
+    "console-socket": VALUE,
+    "preserve-fds": VALUE,
+    "cwd": VALUE,
+    "env|e": VALUES,
+    "user|u": VALUE,
+    "additional-gids|g": VALUES,
+    "cap|c": VALUES,
+    "no-new-privs": FLAG,
+    "apparmor": VALUE,
+    "process-label": VALUE,
+    "ignore-paused": FLAG,
+    "cgroup": VALUE,
+}
+_USAGE = """\
+usage: cowl-runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND …
+
+  create --bundle DIR [--pid-file FILE] [--console-socket SOCKET] [--preserve-fds N] CONTAINER
+  start CONTAINER
+  run [--detach] [--keep] (what create takes) CONTAINER
+  exec [--tty] [--detach] [--user UID[:GID]] [--cwd DIR] [--env NAME=VALUE]… CONTAINER COMMAND …
+  exec [--detach] --process FILE CONTAINER
+  state CONTAINER
+  list [--format table|json] [--quiet]
+  ps [--format table|json] CONTAINER [options of ps]
+  kill [--all] CONTAINER [SIGNAL]
+  delete [--force] CONTAINER
+  pause, resume CONTAINER
+  update [--resources FILE] [--memory BYTES] [--pids-limit N] … CONTAINER
+  events --stats CONTAINER
+  features
+  spec [--bundle DIR]
+"""
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(command(sys.argv[1:]))
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Carry out one call; its exit code. Everything that goes wrong on purpose is said here."""
+    report = Report("", "text", debug=False, warnings=[])
+    try:
+        given = words.parse(arguments, _GLOBAL, interspersed=False)
+        report = Report(given.one("log"), given.one("log-format", "text"), given.on("debug"), [])
+        code = _dispatch(given, report)
+    except CowlError as error:
+        report.fail(_text(error))
+        return 1
+    except OSError as error:
+        report.fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        return 1
+    report.finish()
+    return code
+
+
+def _text(error: CowlError) -> str:
+    """The error in one line, with the words by which callers tell what is missing in the container."""
+    if isinstance(error, CommandNotFoundError):
+        return f"{error}: executable file not found in $PATH: no such file or directory"
+    if isinstance(error, NotExecutableError):
+        return f"{error}: permission denied"
+    return str(error)
+
+
+def _dispatch(given: Words, report: Report) -> int:
+    from engine.runtime.containers import DEFAULT_ROOT
+
+    if given.on("version"):
+        from engine.oci.runtime import VERSION as SPECIFICATION
+        from engine.version import VERSION
+
+        print(f"cowl-runtime version {VERSION}\nspec: {SPECIFICATION}")
+        return 0
+    if given.on("help") or not given.rest:
+        print(_USAGE, end="")
+        return 0 if given.rest or given.on("help") else 1
+    if report.style not in ("text", "json"):
+        raise UsageError(f"unknown log format {report.style!r}", hint="text or json")
+    if given.on("systemd-cgroup") or given.one("cgroup-manager", "cgroupfs") != "cgroupfs":
+        raise UnsupportedError(
+            "cowl-runtime makes its cgroups itself",
+            "systemd is not asked to",
+            "use cgroupfs as cgroup manager",
+        )
+    if os.geteuid() != 0 or given.one("rootless") == "true":
+        raise UnsupportedError("cowl-runtime needs root", "containers without root are not supported")
+    name, *rest = given.rest
+    if name not in _COMMANDS:
+        raise UsageError(f"unknown command {name!r}", hint="see --help")
+    kinds, interspersed, run = _COMMANDS[name]
+    return run(
+        os.path.abspath(given.one("root", DEFAULT_ROOT)),
+        words.parse(rest, kinds, interspersed=interspersed),
+        report,
+    )
+
+
+def _create(root: str, given: Words, report: Report) -> int:
+    from engine.runtime import creating
+
+    creating.create(_wanted(root, given, detached=True)[0], report)
+    return 0
+
+
+def _wanted(root: str, given: Words, *, detached: bool) -> tuple[Wanted, Terminal]:
+    from engine.runtime import console, containers, creating
+
+    bundle = os.path.abspath(given.one("bundle", "."))
+    document = containers.read_config(bundle).get("process") or {}
+    terminal = console.for_program(bool(document.get("terminal")), given.one("console-socket"), detached)
+    wanted = creating.Wanted(
+        root=root,
+        id=words.container(given),
+        bundle=bundle,
+        pid_file=_absolute(given.one("pid-file")),
+        preserved=_count(given, "preserve-fds"),
+        terminal=terminal.take,
+    )
+    return wanted, terminal
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if path else ""
+
+
+def _count(given: Words, name: str) -> int:
+    text = given.one(name, "0")
+    if not text.isdigit():
+        raise UsageError(f"--{name} takes a number, not {text!r}")
+    return int(text)
+
+
+def _start(root: str, given: Words, report: Report) -> int:
+    from engine.runtime import containers, creating
+
+    creating.start(containers.find(root, words.container(given)), report)
+    return 0
+
+
+def _run(root: str, given: Words, report: Report) -> int:
+    from engine.runtime import creating, ending, executing
+
+    detach = given.on("detach")
+    wanted, terminal = _wanted(root, given, detached=detach)
+    container = creating.create(wanted, report)
+    try:
+        creating.start(container, report)
+        if detach:
+            return 0
+        code = executing.watch(*executing.first_of(container), terminal)
+    except BaseException:
+        ending.delete(container, True, report)
+        raise
+    if not given.on("keep"):
+        ending.delete(container, True, report)
+    return code
+
+
+def _exec(root: str, given: Words, report: Report) -> int:
+    from engine.runtime import containers, executing
+
+    if not given.rest:
+        raise UsageError("no container is named")
+    container = containers.find(root, given.rest[0])
+    if path := given.one("process"):
+        with open(path, "rb") as file:
+            document = json.load(file)
+    else:
+        options = executing.ProcessOptions(
+            args=tuple(given.rest[1:]),
+            terminal=given.on("tty"),
+            env=tuple(given.all("env")),
+            cwd=given.one("cwd"),
+            user=given.one("user"),
+            groups=tuple(int(group) for group in given.all("additional-gids")),
+            capabilities=tuple(given.all("cap")),
+            no_new_privileges=given.on("no-new-privs"),
+            apparmor=given.one("apparmor"),
+            label=given.one("process-label"),
+        )
+        document = executing.process_of(container, options)
+    wanted = executing.Execution(
+        process=document,
+        detach=given.on("detach"),
+        pid_file=_absolute(given.one("pid-file")),
+        console_socket=given.one("console-socket"),
+        preserved=_count(given, "preserve-fds"),
+    )
+    return executing.execute(container, wanted, report)
+
+
+def _state(root: str, given: Words, _: Report) -> int:
+    from engine.runtime import containers
+
+    print(json.dumps(containers.find(root, words.container(given)).state(), indent=2))
+    return 0
+
+
+def _list(root: str, given: Words, _: Report) -> int:
+    from engine.runtime import containers
+
+    states = [container.state() for container in containers.every(root)]
+    if given.on("quiet"):
+        print("".join(f"{state['id']}\n" for state in states), end="")
+    elif given.one("format") == "json":
+        print(json.dumps(states))
+    else:
+        columns = ("id", "pid", "status", "bundle", "created", "owner")
+        rows = [
+            [name.upper() for name in columns],
+            *([str(state[name]) for name in columns] for state in states),
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _ps(root: str, given: Words, _: Report) -> int:
+    from engine.runtime import containers, limiting
+
+    if not given.rest:
+        raise UsageError("no container is named")
+    found = limiting.processes(containers.find(root, given.rest[0]))
+    if given.one("format", "table") == "json":
+        print(json.dumps(found))
+        return 0
+    import subprocess
+
+    table = subprocess.run(
+        ["ps", *(given.rest[1:] or ["-ef"])], capture_output=True, text=True, check=True
+    ).stdout
+    head, *lines = table.splitlines()
+    column = head.split().index("PID")
+    print(head)
+    for line in lines:
+        if int(line.split()[column]) in found:
+            print(line)
+    return 0
+
+
+def _kill(root: str, given: Words, _: Report) -> int:
+    from engine.runtime import containers, ending
+
+    if not 1 <= len(given.rest) <= 2:
+        raise UsageError("kill takes a container and a signal")
+    name = given.rest[1] if len(given.rest) == 2 else given.one("signal", "TERM")
+    number = ending.signal_number(name)
+    ending.kill(containers.find(root, given.rest[0]), number, given.on("all"))
+    return 0
+
+
+def _delete(root: str, given: Words, report: Report) -> int:
+    from engine.errors import NotFoundError
+    from engine.runtime import containers, ending
+
+    name = words.container(given)
+    force = given.on("force")
+    try:
+        container = containers.find(root, name)
+    except NotFoundError:
+        if force:
+            return 0
+        raise
+    ending.delete(container, force, report)
+    return 0
+
+
+def _limit(operation: str) -> Callable[[str, Words, Report], int]:
+    def run(root: str, given: Words, _: Report) -> int:
+        from engine.runtime import containers, limiting
+
+        container = containers.find(root, words.container(given))
+        if operation == "update":
+            limiting.update(container, limiting.resources_of(given))
+        elif operation == "pause":
+            limiting.pause(container)
+        else:
+            limiting.resume(container)
+        return 0
+
+    return run
+
+
+def _events(root: str, given: Words, _: Report) -> int:
+    from engine.runtime import containers, events
+
+    if not given.on("stats"):
+        raise UnsupportedError(
+            "events are not followed", "no process of ours watches a container", "use --stats"
+        )
+    print(json.dumps(events.stats(containers.find(root, words.container(given)))))
+    return 0
+
+
+def _features(_: str, __: Words, ___: Report) -> int:
+    from engine.runtime.features import features
+
+    print(json.dumps(features(), indent=2))
+    return 0
+
+
+def _spec(_: str, given: Words, __: Report) -> int:
+    from engine.runtime.features import example
+
+    path = f"{given.one('bundle', '.')}/config.json"
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(json.dumps(example(), indent=2) + "\n")
+    except FileExistsError:
+        raise UsageError(f"{path} exists", hint="remove it first") from None
+    return 0
+
+
+def _refused(_: str, __: Words, ___: Report) -> int:
+    raise UnsupportedError("cowl-runtime makes no checkpoints", "it does not use CRIU")
+
+
+_Run = Callable[[str, Words, Report], int]
+_UPDATE: Kinds = dict.fromkeys(
+    (
+        *("resources|r", "cpu-period", "cpu-quota", "cpu-burst", "cpu-share", "cpu-rt-period"),
+        *("cpu-rt-runtime", "cpu-idle", "cpuset-cpus", "cpuset-mems", "memory", "memory-reservation"),
+        *("memory-swap", "blkio-weight", "pids-limit"),
+    ),
+    VALUE,
+)
+_COMMANDS: dict[str, tuple[Kinds, bool, _Run]] = {
+    "create": (_CREATE, True, _create),
+    "start": ({}, True, _start),
+    "run": ({**_CREATE, "detach|d": FLAG, "keep": FLAG, "no-subreaper": FLAG}, True, _run),
+    "exec": (_PROCESS, False, _exec),
+    "state": ({}, True, _state),
+    "list": ({"format|f": VALUE, "quiet|q": FLAG}, True, _list),
+    "ps": ({"format|f": VALUE}, False, _ps),
+    "kill": ({"all|a": FLAG, "signal|s": VALUE}, True, _kill),
+    "delete": ({"force|f": FLAG}, True, _delete),
+    "pause": ({}, True, _limit("pause")),
+    "resume": ({}, True, _limit("resume")),
+    "update": (_UPDATE, True, _limit("update")),
+    "events": ({"stats": FLAG, "interval": VALUE}, True, _events),
+    "features": ({}, True, _features),
+    "spec": ({"bundle|b": VALUE, "rootless": FLAG}, True, _spec),
+    "checkpoint": ({}, False, _refused),
+    "restore": ({}, False, _refused),
+}
+"""Flags, whether they may follow the container, and what is done."""
+
+if __name__ == "__main__":
+    main()

@@ -254,7 +254,8 @@ def _volume(volume: Volume) -> JSON:
         volume.destination,
         "bind",
         volume.source,
-        ["rbind", "rprivate", "ro" if volume.read_only else "rw"],
+        # What is mounted below it must not be written either; kernels before 5.12 know ro alone.
+        ["rbind", "rprivate", *(("ro", "rro") if volume.read_only else ("rw",))],
     )
 
 

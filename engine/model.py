@@ -266,6 +266,16 @@ class LogLine(Record):
     text: str
 
 
+class RemovalItem(Record):
+    """One thing that goes, and what comes free by that alone."""
+
+    kind: Literal["tag", "image", "manifest", "blob", "download", "container"]
+    name: str
+    size: int
+    """Bytes; 0 for what is in the records only."""
+    note: str = ""
+
+
 class Removal(Record):
     """What removing something would take away: shown before it is done."""
 
@@ -277,6 +287,8 @@ class Removal(Record):
     """Bytes that come free."""
     blocked_by: tuple[str, ...]
     """Why it cannot be done; empty when it can."""
+    items: tuple[RemovalItem, ...] = ()
+    """All that goes, one by one; their sizes add up to `size`."""
 
 
 class Progress(Record):

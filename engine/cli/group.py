@@ -34,14 +34,15 @@ MODULES = {
     ),
     "watching": ("ps", "logs", "top", "stats", "events"),
     "changes": ("diff", "commit"),
-    "upkeep": ("check",),
-    "system": ("inspect", "df", "version", "completion"),
+    "upkeep": ("prune", "df", "check"),
+    "transfer": ("import", "export"),
+    "system": ("inspect", "version", "completion"),
 }
 SECTIONS = {
-    "Images": (*MODULES["images"], *MODULES["registry"]),
+    "Images": (*MODULES["images"], *MODULES["registry"], *MODULES["transfer"]),
     "Containers": (*COMMANDS, *MODULES["containers"], *MODULES["watching"]),
     "Changes": MODULES["changes"],
-    "Everything": (*MODULES["system"], *MODULES["upkeep"]),
+    "Everything": (*MODULES["upkeep"], *MODULES["system"]),
 }
 ALIASES = {"tree": "forest"}
 

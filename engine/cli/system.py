@@ -1,4 +1,4 @@
-"""Commands on everything at once: `inspect`, `df`, `check`, and cowl's own `version` and `completion`."""
+"""Commands on everything at once: `inspect`, and cowl's own `version` and `completion`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 
 from engine.cli import output
 from engine.cli.group import complete_containers, complete_images
-from engine.cli.output import Column, json_option
+from engine.cli.output import json_option
 from engine.cli.session import Session
 from engine.engine import Engine
 from engine.errors import NotFoundError, UsageError
@@ -52,31 +52,6 @@ def _inspect(engine: Engine, name: str, kind: str | None) -> JSON:
         raise NotFoundError(
             f"{NOT_FOUND} {name}", "no name, ID or tag matches", "look at cowl ps -a and cowl images"
         ) from error
-
-
-@click.command("df")
-@json_option
-@click.pass_obj
-def df_command(session: Session, as_json: bool) -> None:
-    """Show how many bytes layers and changes take."""
-    with session.open() as engine:
-        nodes = engine.images.forest()
-        containers = engine.containers.list()
-        layers = sum(node.size for node in nodes)
-        changes = sum(engine.containers.removal_effect(each.id).size for each in containers)
-    if as_json:
-        output.emit(
-            {
-                "nodes": {"count": len(nodes), "size": layers},
-                "containers": {"count": len(containers), "size": changes},
-            }
-        )
-        return
-    rows = [
-        ["Layers", str(len(nodes)), output.size_text(layers)],
-        ["Changes of containers", str(len(containers)), output.size_text(changes)],
-    ]
-    output.write_table([Column("WHAT"), Column("COUNT", True), Column("SIZE", True)], rows)
 
 
 @click.command("version")

@@ -1,18 +1,230 @@
-"""Commands on the store itself: looking whether it is whole, and mending it."""
+"""Commands on the store itself: what it holds, what of that can go, whether it is whole."""
 
 from __future__ import annotations
 
+import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
-from engine.cli import output
-from engine.cli.output import Piece, json_option, quiet_option
+from engine.cli import output, report
+from engine.cli.output import Column, Piece, json_option, quiet_option
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
+from engine.engine import Engine
+from engine.errors import ConflictError, CowlError
 from engine.images.damage import CheckReport, Damage, Mended
-from engine.model import JSON
+from engine.images.usage import Usage
+from engine.model import JSON, Container, Removal, RemovalItem
+
+AT_REST = ("created", "exited", "dead")
+"""States of a container that `prune --containers` removes."""
+
+
+@click.command("prune")
+@click.option("-a", "--all", "everything", is_flag=True, help="Images with a name, too, if no container is.")
+@click.option("--containers", "with_containers", is_flag=True, help="Containers that do not run, first.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@quiet_option
+@json_option
+@click.pass_obj
+def prune_command(
+    session: Session,
+    everything: bool,
+    with_containers: bool,
+    dry_run: bool,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Remove what nothing needs; shows what that is first.
+
+    That is images without a name and without a container, and downloads that did not come to their end.
+    """
+    code = 0
+    with session.open() as engine:
+        going = [each for each in engine.containers.list() if with_containers and each.state in AT_REST]
+        removal = _preview(engine, going, everything)
+        if not (as_json or quiet):
+            output.write_lines(_removal_lines(removal, dry_run))
+        if removal.items and not dry_run and _is_agreed(force):
+            code = _remove_containers(engine, going)
+            done = engine.images.prune(everything)
+            if not (as_json or quiet):
+                freed = done.size + sum(item.size for item in removal.items if item.kind == "container")
+                print(f"{output.size_text(freed)} came free")
+    if as_json:
+        output.emit({"dry_run": dry_run, "size": removal.size, "items": removal.items})
+    elif quiet:
+        for item in removal.items:
+            print(item.name)
+    return code
+
+
+def _preview(engine: Engine, going: Sequence[Container], everything: bool) -> Removal:
+    """What goes: the containers, and the images that nothing needs when they have gone."""
+    images = engine.images.prunable(everything, [each.id for each in going])
+    effects = [engine.containers.removal_effect(each.id) for each in going]
+    items = [item for effect in effects for item in effect.items]
+    size = sum(item.size for item in items)
+    return images._replace(items=(*items, *images.items), size=images.size + size)
+
+
+def _removal_lines(removal: Removal, dry_run: bool) -> Iterator[list[Piece]]:
+    if not removal.items:
+        yield [Piece("nothing to remove")]
+        return
+    sized = sorted(removal.items, key=lambda item: -item.size)
+    yield [Piece("   SIZE  WHAT", "bold")]
+    for item in sized:
+        yield [
+            Piece(f"{output.size_text(item.size):>7}  " if item.size else "      -  "),
+            Piece(f"{item.kind:<10}"),
+            Piece(_item_name(item), "cyan"),
+            Piece(f"  {item.note}" if item.note else "", "dim"),
+        ]
+    verb = "would come free" if dry_run else "in all"
+    yield [Piece(f"{output.size_text(removal.size):>7}  {verb}", "bold")]
+
+
+def _item_name(item: RemovalItem) -> str:
+    return output.short(item.name) if item.name.startswith("sha256:") else item.name
+
+
+def _is_agreed(force: bool) -> bool:
+    """Whether the one at the terminal wants it. Raises ConflictError where nobody can be asked."""
+    if force:
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConflictError("nothing was removed", "nobody can be asked here", "add -f, or --dry-run to look")
+    return click.confirm("Remove all of this?", err=True)
+
+
+def _remove_containers(engine: Engine, going: Sequence[Container]) -> int:
+    """Remove them, but those that were started meanwhile: these are told."""
+    code = 0
+    for each in going:
+        try:
+            engine.containers.remove(each.id)
+        except CowlError as error:
+            code = report.fail(error)
+    return code
+
+
+@click.command("df")
+@click.option("-v", "--verbose", is_flag=True, help="Each image and container.")
+@json_option
+@click.pass_obj
+def df_command(session: Session, verbose: bool, as_json: bool) -> None:
+    """Show who takes how many bytes, and how many could come free."""
+    with session.open() as engine:
+        usage = engine.images.usage()
+        containers = [
+            (each, engine.containers.removal_effect(each.id).size) for each in engine.containers.list()
+        ]
+    if as_json:
+        output.emit(_usage_document(usage, containers))
+        return
+    _write_totals(usage, containers)
+    if verbose:
+        _write_images(usage)
+        _write_containers(containers)
+
+
+def _usage_document(usage: Usage, containers: Sequence[tuple[Container, int]]) -> JSON:
+    resting = sum(size for each, size in containers if each.state in AT_REST)
+    return {
+        "nodes": {"count": usage.nodes, "size": usage.nodes_size},
+        "blobs": {"count": usage.blobs, "size": usage.blobs_size},
+        "downloads": {"count": usage.downloads, "size": usage.downloads_size},
+        "containers": {
+            "count": len(containers),
+            "size": sum(size for _, size in containers),
+            "reclaimable": resting,
+        },
+        "reclaimable": usage.reclaimable,
+        "reclaimable_all": usage.reclaimable_all,
+        "images": usage.images,
+        "each_container": [
+            {"id": each.id, "name": each.name, "image": each.image, "state": each.state, "size": size}
+            for each, size in containers
+        ],
+    }
+
+
+def _write_totals(usage: Usage, containers: Sequence[tuple[Container, int]]) -> None:
+    in_use = sum(bool(image.containers) for image in usage.images)
+    running = [size for each, size in containers if each.state not in AT_REST]
+    size = sum(size for _, size in containers)
+    images = usage.nodes_size + usage.blobs_size
+    rows = [
+        ["Images", str(len(usage.images)), str(in_use), images, usage.reclaimable_all - usage.downloads_size],
+        ["  layers", str(usage.nodes), "", usage.nodes_size, None],
+        ["  blobs", str(usage.blobs), "", usage.blobs_size, None],
+        ["Downloads", str(usage.downloads), "0", usage.downloads_size, usage.downloads_size],
+        ["Containers", str(len(containers)), str(len(running)), size, size - sum(running)],
+    ]
+    output.write_table(
+        [
+            Column("TYPE"),
+            Column("TOTAL", True),
+            Column("ACTIVE", True),
+            Column("SIZE", True),
+            Column("RECLAIMABLE", True),
+        ],
+        [
+            [*row[:3], output.size_text(row[3]), "" if row[4] is None else _share(row[4], row[3])]
+            for row in rows
+            if row[0] != "Downloads" or usage.downloads
+        ],
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{output.size_text(part)} {f'({100 * part // whole}%)' if whole else '':>6}"
+
+
+def _write_images(usage: Usage) -> None:
+    rows: list[list[Piece | str]] = [
+        [
+            Piece(", ".join(image.names) or "<none>", "red" if image.names else "dim"),
+            Piece(output.short(image.chain_id), "cyan"),
+            output.size_text(image.size),
+            output.size_text(image.shared),
+            output.size_text(image.exclusive),
+            str(image.containers),
+        ]
+        for image in usage.images
+    ]
+    if rows:
+        print()
+        output.write_table(
+            [
+                Column("IMAGE"),
+                Column("CHAIN ID"),
+                *(Column(title, True) for title in ("SIZE", "SHARED", "EXCLUSIVE", "CONTAINERS")),
+            ],
+            rows,
+        )
+
+
+def _write_containers(containers: Sequence[tuple[Container, int]]) -> None:
+    rows: list[list[Piece | str]] = [
+        [
+            each.name,
+            Piece(output.short(each.id), "cyan"),
+            each.image,
+            each.state,
+            output.size_text(size),
+        ]
+        for each, size in sorted(containers, key=lambda pair: -pair[1])
+    ]
+    if rows:
+        print()
+        columns = [Column("CONTAINER"), Column("ID"), Column("IMAGE"), Column("STATE"), Column("SIZE", True)]
+        output.write_table(columns, rows)
 
 
 @click.command("check")
@@ -27,19 +239,15 @@ def check_command(session: Session, repair: bool, quiet: bool, as_json: bool) ->
     removed. Others may work on the store meanwhile.
     """
     with session.open() as engine, ProgressLine("check", quiet=quiet or as_json) as progress:
-        report = engine.check(repair, progress)
+        found = engine.check(repair, progress)
     if as_json:
-        output.emit(_document(report))
+        output.emit({"clean": found.is_clean, **found._asdict()})
     elif quiet:
-        for damage in report.damage:
+        for damage in found.damage:
             print(damage.subject)
     else:
-        output.write_lines(_lines(report), whole=True)
-    return 0 if report.is_clean else 1
-
-
-def _document(report: CheckReport) -> JSON:
-    return {"clean": report.is_clean, **report._asdict()}
+        output.write_lines(_lines(found), whole=True)
+    return 0 if found.is_clean else 1
 
 
 def _lines(report: CheckReport) -> Iterator[list[Piece]]:

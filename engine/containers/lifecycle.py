@@ -16,7 +16,7 @@ from engine.containers.networking import NetworkSettings
 from engine.containers.request import ProcessExit
 from engine.errors import ConflictError, LaunchError
 from engine.kernel import capabilities, cgroup, process
-from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, PublishedPort, Removal
+from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, PublishedPort, Removal, RemovalItem
 from engine.store import events, records
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
@@ -299,6 +299,7 @@ class Containers:
             containers=(row.name,),
             size=size,
             blocked_by=(),
+            items=(RemovalItem("container", row.name, size, f"{facts.state}, with its changes"),),
         )
 
     def rename(self, reference: str, name: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from engine.images import removal
 from engine.images.removal import Plan
-from engine.model import Removal
+from engine.model import Removal, RemovalItem
 from engine.store import partials
 from engine.store.faults import point
 from engine.store.store import Store
@@ -47,11 +47,14 @@ def _removal(store: Store, connection: sqlite3.Connection, plan: Plan) -> Remova
     what += [f"blob {digest[7:19]} ({size} bytes)" for digest, size in plan.blobs.items()]
     unfinished = partials.unfinished(store.layout)
     what += [f"unfinished download {digest[7:19]} ({size} bytes)" for digest, size in unfinished]
-    nameless = len(plan.manifests) - len({*plan.manifests} & _tagged(connection))
+    nameless = [digest for digest in plan.manifests if digest not in _tagged(connection)]
     if not what and nameless:
-        what.append(f"{nameless} image configurations without a name")
+        what.append(f"{len(nameless)} image configurations without a name")
     size = plan.size + sum(size for _, size in unfinished)
-    return Removal(tuple(what), plan.nodes, (), size, ())
+    items = [RemovalItem("manifest", digest, 0, "an image without a name") for digest in nameless]
+    items += removal.items(connection, plan)
+    items += [RemovalItem("download", digest, size, "unfinished") for digest, size in unfinished]
+    return Removal(tuple(what), plan.nodes, (), size, (), tuple(items))
 
 
 def _tagged(connection: sqlite3.Connection) -> set[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.errors import InUseError, UsageError
-from engine.model import Removal
+from engine.model import Removal, RemovalItem
 from engine.oci.reference import normalise, resolve_image
 from engine.store import records
 from engine.store.deletion import delete_tree
@@ -38,7 +38,8 @@ def preview(store: Store, names: Sequence[str]) -> Removal:
     with store.read() as connection:
         plan = _plan(connection, names)
         what = describe(connection, plan)
-    return Removal(what, plan.nodes, (), plan.size, plan.blocked_by)
+        listed = items(connection, plan)
+    return Removal(what, plan.nodes, (), plan.size, plan.blocked_by, listed)
 
 
 def describe(connection: sqlite3.Connection, plan: Plan) -> tuple[str, ...]:
@@ -49,6 +50,17 @@ def describe(connection: sqlite3.Connection, plan: Plan) -> tuple[str, ...]:
         assert row is not None
         what.append(f"image {chain_id[7:19]} ({row.size} bytes in {row.file_count} files)")
     return tuple(what)
+
+
+def items(connection: sqlite3.Connection, plan: Plan) -> tuple[RemovalItem, ...]:
+    """Each name, node and blob of *plan*."""
+    found = [RemovalItem("tag", tag, 0) for tag in plan.tags]
+    for chain_id in plan.nodes:
+        row = records.node_row(connection, chain_id)
+        assert row is not None
+        found.append(RemovalItem("image", chain_id, row.size, f"{row.file_count} files"))
+    found += [RemovalItem("blob", digest, size) for digest, size in plan.blobs.items()]
+    return tuple(found)
 
 
 def remove(store: Store, names: Sequence[str]) -> Removal:
@@ -64,11 +76,12 @@ def remove(store: Store, names: Sequence[str]) -> Removal:
             raise InUseError(
                 f"cannot remove {' '.join(names)}", "; ".join(plan.blocked_by), _hint(plan.blocked_by)
             )
+        listed = items(connection, plan)
         forget(connection, plan)
         point("remove.before-commit")
     point("remove.after-commit")
     delete(store, plan, "remove")
-    return effect._replace(nodes=plan.nodes, size=plan.size)
+    return effect._replace(nodes=plan.nodes, size=plan.size, items=listed)
 
 
 def forget(connection: sqlite3.Connection, plan: Plan) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 from typing import NamedTuple
 
 from engine.images import prune
+from engine.store import partials
 from engine.store.store import Store
 
 
@@ -36,6 +37,9 @@ class Usage(NamedTuple):
     """Bytes that `prune` would free."""
     reclaimable_all: int
     """Bytes that `prune --all` would free."""
+    downloads: int
+    """Downloads that did not come to their end; a pull goes on with them, `prune` takes them away."""
+    downloads_size: int
 
 
 def usage(store: Store) -> Usage:
@@ -52,7 +56,10 @@ def usage(store: Store) -> Usage:
         images = sorted(
             _images(connection), key=lambda each: (-each.exclusive, each.names, each.manifest_digest)
         )
-    return Usage(tuple(images), nodes, nodes_size, blobs, blobs_size, dangling, unused)
+    parts = [size for _, size in partials.unfinished(store.layout)]
+    return Usage(
+        tuple(images), nodes, nodes_size, blobs, blobs_size, dangling, unused, len(parts), sum(parts)
+    )
 
 
 def _images(connection: sqlite3.Connection) -> list[ImageUsage]:

@@ -36,10 +36,11 @@ MODULES = {
     "changes": ("diff", "commit"),
     "upkeep": ("prune", "df", "check"),
     "transfer": ("import", "export"),
+    "waste": ("waste",),
     "system": ("inspect", "version", "completion"),
 }
 SECTIONS = {
-    "Images": (*MODULES["images"], *MODULES["registry"], *MODULES["transfer"]),
+    "Images": (*MODULES["images"], *MODULES["registry"], *MODULES["transfer"], *MODULES["waste"]),
     "Containers": (*COMMANDS, *MODULES["containers"], *MODULES["watching"]),
     "Changes": MODULES["changes"],
     "Everything": (*MODULES["upkeep"], *MODULES["system"]),

@@ -234,12 +234,14 @@ class Images:
         Raises NotFoundError, AmbiguousError, UsageError, StoreError.
         """
         from engine.images import waste
+        from engine.oci.configuration import configuration
         from engine.store import records
 
         with self._store.read() as connection:
-            chain_id, _ = reference.resolve_image(connection, name)
+            chain_id, manifest = reference.resolve_image(connection, name)
+            config = configuration(connection, chain_id, manifest)
             chain = records.lineage(connection, chain_id)[::-1]
-        return waste.waste([(each, self._store.layout.tree(each)) for each in chain])
+        return waste.waste([(each, self._store.layout.tree(each)) for each in chain], config)
 
     def import_tree(
         self,

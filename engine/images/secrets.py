@@ -114,11 +114,23 @@ def looks_like(path: bytes, source: bytes, size: int) -> str:
     data = _read(source)
     if known and known[1].search(data):
         return known[0]
+    return _kind_of(data) or ("environment file" if is_env and _has_assignment(data) else "")
+
+
+def kind_of_text(text: str) -> str:
+    """Which kind of secret is somewhere in *text*, if it is one that shows by its form; empty for none."""
+    return _kind_of(text.encode(errors="replace"))
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a value is there to be filled in."""
+    return _PLACEHOLDER.match(value.encode(errors="replace")) is not None
+
+
+def _kind_of(data: bytes) -> str:
     if _PRIVATE_KEY.search(data):
         return "private key"
-    if _TOKEN.search(data):
-        return "token"
-    return "environment file" if is_env and _has_assignment(data) else ""
+    return "token" if _TOKEN.search(data) else ""
 
 
 def _known_tail(path: bytes, name: bytes) -> tuple[str, re.Pattern[bytes]] | None:

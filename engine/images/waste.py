@@ -15,9 +15,11 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple, Union
 
-from engine.images import secrets
+from engine.images import configsecrets, secrets
+from engine.images.configsecrets import ConfigSecret
 from engine.layers.failures import reporting
 from engine.layers.overlayfs import is_opaque, is_whiteout
+from engine.model import JSON
 
 
 class LayerWaste(NamedTuple):
@@ -87,6 +89,8 @@ class Waste(NamedTuple):
     secrets: tuple[Secret, ...]
     """Deleted ones first, then replaced, then visible ones."""
     exposures: tuple[Exposure, ...]
+    settings: tuple[ConfigSecret, ...]
+    """Secrets in the configuration."""
 
 
 class _File:
@@ -119,13 +123,25 @@ class _Directory(dict[bytes, _Node]):
         self.own: _File | None = None
 
 
-def waste(layers: Sequence[tuple[str, str]]) -> Waste:
-    """The waste of *layers*: chain ID and tree of each, bottom first. Raises StoreError."""
+class _Seen(NamedTuple):
+    """One entry of one layer."""
+
+    layer: int
+    path: bytes
+    entry: os.DirEntry[bytes]
+    status: os.stat_result
+
+
+def waste(layers: Sequence[tuple[str, str]], config: JSON | None = None) -> Waste:
+    """The waste of *layers*: chain ID and tree of each, bottom first; of an image with the configuration
+    *config*. Raises StoreError.
+    """
     with reporting("cannot read the layers"):
         walk = _Walk()
         for index, (_, tree) in enumerate(layers):
             walk.layer(index, os.fsencode(tree))
-    return _Report(walk, [chain_id for chain_id, _ in layers]).make()
+    report = _Report(walk, [chain_id for chain_id, _ in layers])
+    return report.make(configsecrets.find(config or {}))
 
 
 class _Walk:
@@ -147,33 +163,24 @@ class _Walk:
             directory, path, merged = pending.pop()
             with os.scandir(directory) as entries:
                 for entry in entries:
-                    where = path + b"/" + entry.name
-                    status = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode):
-                        inner = self._enter(index, merged, entry.name, entry.path, where, status)
-                        pending.append((entry.path, where, inner))
+                    seen = _Seen(index, path + b"/" + entry.name, entry, entry.stat(follow_symlinks=False))
+                    if stat.S_ISDIR(seen.status.st_mode):
+                        pending.append((entry.path, seen.path, self._enter(merged, seen)))
                     else:
-                        self._put(index, merged, entry.name, entry.path, where, status)
+                        self._put(merged, seen)
 
-    def _enter(
-        self,
-        index: int,
-        merged: _Directory,
-        name: bytes,
-        source: bytes,
-        path: bytes,
-        status: os.stat_result,
-    ) -> _Directory:
-        below = merged.get(name)
+    def _enter(self, merged: _Directory, seen: _Seen) -> _Directory:
+        index, path, entry, status = seen
+        below = merged.get(entry.name)
         if isinstance(below, _Directory):
-            if is_opaque(source):
+            if is_opaque(entry.path):
                 self._hide_children(below, index, path)
             if below.own is not None:
                 self._hide_file(below.own, index, path)
             inner = below
         else:
             self._hide(below, index, path)
-            inner = merged[name] = _Directory()
+            inner = merged[entry.name] = _Directory()
         inner.own = None
         if status.st_mode & 0o1002 == 0o0002:
             inner.own = _File(path, index, 0, status)
@@ -181,24 +188,15 @@ class _Walk:
             self.noted.append(inner.own)
         return inner
 
-    def _put(
-        self,
-        index: int,
-        merged: _Directory,
-        name: bytes,
-        source: bytes,
-        path: bytes,
-        status: os.stat_result,
-    ) -> None:
+    def _put(self, merged: _Directory, seen: _Seen) -> None:
+        name = seen.entry.name
         if name in merged:
-            self._hide(merged.pop(name), index, path)
-        if is_whiteout(status):
-            return
-        merged[name] = self._file(index, name, source, path, status) if stat.S_ISREG(status.st_mode) else None
+            self._hide(merged.pop(name), seen.layer, seen.path)
+        if not is_whiteout(seen.status):
+            merged[name] = self._file(seen) if stat.S_ISREG(seen.status.st_mode) else None
 
-    def _file(
-        self, index: int, name: bytes, source: bytes, path: bytes, status: os.stat_result
-    ) -> _File | None:
+    def _file(self, seen: _Seen) -> _File:
+        index, path, entry, status = seen
         known = self._inodes.get(status.st_ino) if status.st_nlink > 1 else None
         file = known or _File(path, index, status.st_size, status)
         if known is not None:
@@ -211,7 +209,7 @@ class _Walk:
             file.kinds = _kinds(status.st_mode)
         was_noted = known is not None and bool(file.kinds or file.secret)
         if not file.secret:
-            file.secret = secrets.looks_like(path, source, status.st_size)
+            file.secret = secrets.looks_like(path, entry.path, status.st_size)
         if not was_noted and (file.kinds or file.secret):
             self.noted.append(file)
         return file
@@ -264,7 +262,7 @@ class _Report:
         self._walk = walk
         self._chain = chain
 
-    def make(self) -> Waste:
+    def make(self, settings: tuple[ConfigSecret, ...]) -> Waste:
         """All of it."""
         size = sum(file.size for file in self._walk.files)
         hidden = sum(file.size for file in self._walk.files if file.hidden_by is not None)
@@ -278,6 +276,7 @@ class _Report:
             tuple(self._paths()),
             tuple(self._secrets()),
             tuple(self._exposures()),
+            settings,
         )
 
     def _layers(self) -> list[LayerWaste]:

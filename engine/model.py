@@ -12,6 +12,7 @@ from engine.record import Record
 
 JSON: TypeAlias = dict[str, Any]
 State = Literal["created", "running", "paused", "restarting", "exited", "dead"]
+HealthStatus = Literal["starting", "healthy", "unhealthy"]
 ChangeKind = Literal["added", "modified", "deleted"]
 FileType = Literal["file", "directory", "symlink", "fifo", "char", "block", "socket"]
 Aspect = Literal["content", "mode", "owner", "xattr", "type", "mtime"]
@@ -79,6 +80,21 @@ class PublishedPort(Record):
     protocol: str = "tcp"
 
 
+class Health(Record):
+    """How it is found out whether a container does its work."""
+
+    argv: tuple[str, ...]
+    """What to run in it: 0 is healthy."""
+    interval_s: float = 30.0
+    timeout_s: float = 30.0
+    retries: int = 3
+    """How many failures in a row make it unhealthy."""
+    start_period_s: float = 0.0
+    """Seconds from its start in which failures do not count, until the first success."""
+    start_interval_s: float = 5.0
+    """Seconds between two checks in that time."""
+
+
 class LaunchOptions(Record):
     """Everything that `create` and `run` take; the image's configuration fills what is None or empty."""
 
@@ -134,6 +150,10 @@ class LaunchOptions(Record):
     stop_signal: str | None = None
     stop_timeout: float = 10.0
     """Seconds between the stop signal and SIGKILL."""
+    health: Health | None = None
+    """None: as the image says."""
+    no_health: bool = False
+    """Whether nothing is checked, whatever the image says."""
     restart: str = "no"
     """docker's policy: no, always, unless-stopped, on-failure[:times]."""
     log_max_size: int | None = 20 << 20
@@ -172,6 +192,8 @@ class Container(Record):
     options: LaunchOptions
     restarts: int = 0
     """How often its restart policy has started it again since it was last started."""
+    health: HealthStatus | None = None
+    """None where nothing is checked, or it does not run."""
     ports: tuple[PublishedPort, ...] = ()
     """Those of this machine that lead to it now."""
 

@@ -167,7 +167,7 @@ def attach_command(session: Session, no_stdin: bool, container: str) -> int:
 @several
 @click.pass_obj
 def update_command(
-    session: Session, restart: str | None, containers: tuple[str, ...], **limits: str | None
+    session: Session, /, restart: str | None, containers: tuple[str, ...], **limits: str | None
 ) -> int:
     """Change limits of containers, at once where they run."""
     changed = updates(limits)

@@ -18,6 +18,7 @@ STATES: Mapping[str, tuple[str, str]] = {
     "dead": ("✗", "red"),
 }
 """Each state's mark and style; the word stands beside it."""
+HEALTH_WORDS = {"starting": "health: starting", "healthy": "healthy", "unhealthy": "unhealthy"}
 MAX_GUIDE = 60
 """Columns that guides may take: what lies deeper says its depth instead."""
 MAX_CREATED_BY = 60
@@ -81,7 +82,8 @@ def state_text(container: Container) -> str:
     if container.state in ("running", "paused"):
         paused = " (Paused)" if container.state == "paused" else ""
         lost = "" if container.monitored else " (monitor lost)"
-        return f"Up {age_text(container.started)}{paused}{lost}"
+        health = "" if container.health is None else f" ({HEALTH_WORDS[container.health]})"
+        return f"Up {age_text(container.started)}{health}{paused}{lost}"
     if container.state == "created":
         return "Created"
     if container.state == "restarting":

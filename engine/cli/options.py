@@ -99,6 +99,13 @@ _CONTAINER = (
     Option(("--sysctl",), "sysctl", "Set a sysctl of its namespaces.", "NAME=VALUE", True),
     Option(("-l", "--label"), "label", "Attach a label.", "NAME=VALUE", True),
     Option(("--stop-signal",), "stop_signal", "What asks it to end; otherwise SIGTERM.", "SIGNAL"),
+    Option(("--health-cmd",), "health_cmd", "Run this in it now and then: 0 is healthy.", "COMMAND"),
+    Option(("--health-interval",), "health_interval", "Between two checks; otherwise 30s.", "TIME"),
+    Option(("--health-timeout",), "health_timeout", "A check may take so long; otherwise 30s.", "TIME"),
+    Option(("--health-retries",), "health_retries", "So many failures make it unhealthy; 3.", "NUMBER"),
+    Option(("--health-start-period",), "health_start_period", "Failures do not count for so long.", "TIME"),
+    Option(("--health-start-interval",), "health_start_interval", "Between checks in that time; 5s.", "TIME"),
+    Option(("--no-healthcheck",), "no_healthcheck", "Check nothing, whatever the image says."),
     Option(
         ("--restart",),
         "restart",

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from engine.cli.options import Values
 from engine.errors import UnsupportedError, UsageError
-from engine.model import LaunchOptions, Limits, Volume
+from engine.model import Health, LaunchOptions, Limits, Volume
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 MIN_LOG_SIZE = 4096
 """Bytes: a smaller file would be renamed at every line."""
 _MODES = {"": False, "rw": False, "ro": True}
@@ -60,11 +61,46 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         labels=values["label"],
         stop_signal=values["stop_signal"] or None,
         stop_timeout=10.0 if values["stop_timeout"] is None else seconds(values["stop_timeout"]),
+        health=health(values),
+        no_health=values["no_healthcheck"],
         restart=values["restart"] or "no",
         log_max_size=log_max_size,
         log_max_files=log_max_files,
         limits=limits(values),
     )
+
+
+def health(values: Values) -> Health | None:
+    """What is to be checked, if that is said."""
+    command = values["health_cmd"]
+    given = {
+        name: values[f"health_{name}"] for name in ("interval", "timeout", "start_period", "start_interval")
+    }
+    if not command or command == "none":
+        if any(given.values()) or values["health_retries"]:
+            raise UsageError(
+                "nothing to check", "how often is said, but not what", "name a command with --health-cmd"
+            )
+        return None
+    times: dict[str, Any] = {f"{name}_s": duration(text) for name, text in given.items() if text}
+    retries = integer(values["health_retries"], "--health-retries")
+    checks = Health(("/bin/sh", "-c", command))._replace(**times)
+    return checks if retries is None or retries < 1 else checks._replace(retries=retries)
+
+
+def duration(text: str) -> float:
+    """Seconds: ``1m30s``, ``500ms``, ``2``, as docker has them."""
+    import re
+
+    parts = re.findall(r"([0-9]*\.?[0-9]+)(h|ms|us|µs|ns|m|s)", text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    try:
+        return float(positive(text, "a time") or 0.0)
+    except UsageError:
+        raise UsageError(
+            f"bad time {text!r}", "it is no duration", "write it like 30s, 1m30s or 500ms"
+        ) from None
 
 
 def log_options(entries: Sequence[str]) -> tuple[int | None, int]:

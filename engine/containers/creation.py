@@ -66,7 +66,9 @@ def create(
         device_rules=devices.rules,
     )
     confining.confine(spec, options)
-    settled = options._replace(stop_signal=runtime.stop_signal_of(options, image))
+    settled = options._replace(
+        stop_signal=runtime.stop_signal_of(options, image), health=runtime.health_of(options, image)
+    )
     row = records.ContainerRow(
         id=container_id,
         name=options.name or "",

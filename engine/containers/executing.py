@@ -24,19 +24,21 @@ from engine.store.layout import ContainerPaths
 
 _READ = 32 << 10
 DETACHED = 0
+NO_SIZE = (24, 80)
+"""Rows and columns where there is no terminal to ask."""
 
 
 class ExecOptions(Record):
     """What `exec` was asked for."""
 
     argv: tuple[str, ...]
-    tty: bool
-    interactive: bool
-    detach: bool
-    env: tuple[str, ...]
-    user: str | None
-    workdir: str | None
-    privileged: bool
+    tty: bool = False
+    interactive: bool = False
+    detach: bool = False
+    env: tuple[str, ...] = ()
+    user: str | None = None
+    workdir: str | None = None
+    privileged: bool = False
 
 
 def execute(
@@ -48,28 +50,7 @@ def execute(
     pad: Launchpad,
 ) -> int:
     """Run the command; its exit code. Raises LaunchError with docker's codes when it does not start."""
-    if not options.argv or not options.argv[0]:
-        raise UsageError("no command to execute", hint="name one after the container")
-    spec = read_document(paths.config)
-    if spec is None or facts.who is None:
-        raise LaunchError("cannot exec in the container", "it is being removed")
-    rows, columns = _size(streams) if options.tty else (24, 80)
-    user = spec.get("annotations", {}).get(USER_ANNOTATION, "")
-    if options.user is not None:
-        user = ",".join((options.user, *user.split(",")[1:]))
-    held = filter_of(spec["linux"].get("seccomp"), paths.filters)
-    join = Join(
-        id=container_id,
-        pid=facts.who.pid,
-        pid_start=facts.who.start,
-        cgroup=facts.cgroup,
-        process=_process(spec, options, facts.no_devices),
-        user=user,
-        filter=held.program.hex(),
-        filter_flags=held.flags,
-        rows=rows,
-        columns=columns,
-    )
+    join = joining_of(paths, container_id, facts, options, _size(streams) if options.tty else NO_SIZE)
     flush_standard()
     with contextlib.ExitStack() as stack:
         relay = Relay() if options.tty else _relay(options, streams, stack)
@@ -78,6 +59,36 @@ def execute(
         session = _Session(control, streams, relay, options)
         session.wait_started()
         return DETACHED if options.detach else session.run()
+
+
+def joining_of(
+    paths: ContainerPaths, container_id: str, facts: Facts, options: ExecOptions, size: tuple[int, int]
+) -> Join:
+    """What is to be started in the container; *size* is rows and columns of its terminal, if it has one.
+
+    Raises UsageError, LaunchError.
+    """
+    if not options.argv or not options.argv[0]:
+        raise UsageError("no command to execute", hint="name one after the container")
+    spec = read_document(paths.config)
+    if spec is None or facts.who is None:
+        raise LaunchError("cannot exec in the container", "it is being removed")
+    user = spec.get("annotations", {}).get(USER_ANNOTATION, "")
+    if options.user is not None:
+        user = ",".join((options.user, *user.split(",")[1:]))
+    held = filter_of(spec["linux"].get("seccomp"), paths.filters)
+    return Join(
+        id=container_id,
+        pid=facts.who.pid,
+        pid_start=facts.who.start,
+        cgroup=facts.cgroup,
+        process=_process(spec, options, facts.no_devices),
+        user=user,
+        filter=held.program.hex(),
+        filter_flags=held.flags,
+        rows=size[0],
+        columns=size[1],
+    )
 
 
 def _process(spec: JSON, options: ExecOptions, no_devices: bool) -> JSON:

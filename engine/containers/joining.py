@@ -86,7 +86,7 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
             control.send(answer)
         return
     with contextlib.suppress(OSError):
-        control.send(request.STARTED)
+        control.send(request.STARTED + json.dumps({"pid": pid}).encode())
     _, status = os.waitpid(pid, 0)
     ended = {"exit_code": process.exit_code(status), "oom_killed": False}
     with contextlib.suppress(OSError):

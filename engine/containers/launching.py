@@ -152,6 +152,7 @@ class Launchpad:
             interactive=options.interactive,
             attached=attached,
             auto_remove=options.auto_remove,
+            health=options.health,
             restart=options.restart,
             log_max_size=options.log_max_size,
             log_max_files=options.log_max_files,

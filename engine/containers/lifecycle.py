@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from engine.containers import attach, creation, ending, logs, networking, removal, state
@@ -55,13 +55,11 @@ class Containers:
         """Every container, oldest first, with its state now."""
         rows = records.containers(self._store.connection)
         ports = networking.ports(self._store)
-        return [_container(row, state.derive(self._paths(row)), ports.get(row.id, ())) for row in rows]
+        return [self._container(row, ports) for row in rows]
 
     def get(self, reference: str) -> Container:
         """The container that *reference* means: its name, ID or a unique prefix of that."""
-        row = self._row(reference)
-        ports = networking.ports(self._store)
-        return _container(row, state.derive(self._paths(row)), ports.get(row.id, ()))
+        return self._container(self._row(reference), networking.ports(self._store))
 
     def inspect(self, reference: str) -> JSON:
         """Everything that is known of a container, as one document."""
@@ -69,6 +67,9 @@ class Containers:
         paths = self._paths(row)
         facts = state.derive(paths)
         found = _container(row, facts)._asdict()
+        found["health"] = None
+        if row.options.health is not None:
+            found["health"] = state.read_document(paths.health)
         found["network"] = networking.describe(self._store, row)
         found["ports"] = found["network"].get("ports", [])
         found["options"] = json.loads(records.encode_options(row.options))
@@ -331,6 +332,16 @@ class Containers:
         self._tell(row, "update")
 
     # Within
+
+    def _container(
+        self, row: records.ContainerRow, ports: Mapping[str, tuple[PublishedPort, ...]]
+    ) -> Container:
+        paths = self._paths(row)
+        found = _container(row, state.derive(paths), ports.get(row.id, ()))
+        if row.options.health is not None and found.state in ("running", "paused"):
+            findings = state.read_document(paths.health) or {}
+            return found._replace(health=findings.get("status"))
+        return found
 
     def _row(self, reference: str) -> records.ContainerRow:
         return records.container_row(self._store.connection, reference)

@@ -28,7 +28,7 @@ from engine.errors import ConflictError, CowlError, LaunchError
 from engine.kernel import cgroup, devices, mount, namespaces, process, syscalls
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel, pair
 from engine.kernel.terminal import Size
-from engine.model import JSON
+from engine.model import JSON, Health
 from engine.record import Record
 from engine.store import clock, events
 from engine.store.faults import point
@@ -49,6 +49,8 @@ class Run(Record):
     """How often its policy has started it."""
     connection: Connection | None
     """With its bridge."""
+    checker: int | None
+    """The process that checks its health."""
 
 
 class Child(Record):
@@ -142,7 +144,17 @@ def _start(launch: Launch, paths: ContainerPaths, listener: Channel | None = Non
     except (CowlError, OSError) as error:
         _give_up(paths, group, started, error, restarts)
         raise
-    return Run(group, child, pump, started, restarts, connection)
+    return Run(group, child, pump, started, restarts, connection, _look_after(launch, child))
+
+
+def _look_after(launch: Launch, child: Child) -> int | None:
+    """The process that checks the container's health, where that is wanted."""
+    if launch.health is None:
+        return None
+    from engine.containers import health
+
+    wanted = Health(tuple(launch.health[0]), *launch.health[1:])
+    return health.start(health.Subject(launch.id, launch.name, _layout(launch), wanted), child.pidfd)
 
 
 def _finish(launch: Launch, paths: ContainerPaths, run: Run) -> None:
@@ -188,8 +200,11 @@ def _call_off(launch: Launch, paths: ContainerPaths) -> None:
 def _tell(launch: Launch, action: str, **attributes: str) -> None:
     """Let whoever watches containers know."""
     state.touch(launch.revision)
-    layout = Layout(launch.root, os.path.dirname(launch.run))
-    events.record(layout, "container", action, launch.id, launch.name, **attributes)
+    events.record(_layout(launch), "container", action, launch.id, launch.name, **attributes)
+
+
+def _layout(launch: Launch) -> Layout:
+    return Layout(launch.root, os.path.dirname(launch.run))
 
 
 def _make_cgroup(plan: Plan) -> cgroup.Cgroup:
@@ -398,6 +413,9 @@ def _end(launch: Launch, paths: ContainerPaths, run: Run, policy: restarting.Pol
     """
     pump = run.pump
     _, status = os.waitpid(run.child.pid, 0)
+    if run.checker is not None:
+        os.kill(run.checker, signal.SIGKILL)
+        os.waitpid(run.checker, 0)
     code = process.exit_code(status)
     pump.drain()
     pump.close_log()

@@ -71,6 +71,8 @@ class Launch(Record):
     attached: bool
     """Whether the control socket's peer is a foreground client that takes the output."""
     auto_remove: bool
+    health: tuple[Any, ...] | None
+    """The fields of its Health, if that is checked."""
     restart: str
     """Its policy, see `engine.containers.restarting`."""
     log_max_size: int | None

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.errors import UsageError
 from engine.kernel import capabilities
-from engine.model import JSON, LaunchOptions, Limits, Volume
+from engine.model import JSON, Health, LaunchOptions, Limits, Volume
 from engine.oci import security
 
 VERSION = "1.2.0"
@@ -74,7 +74,8 @@ def build_spec(
 
     *image_config* is the OCI image configuration; *files* maps paths in the container to files of the host
     that are bound there (/etc/hosts and its like); *available* is the mask of capabilities that can be
-    given at all; *devices* are further device nodes, as linux.devices has them. Raises UsageError for what
+    given at all; *devices* are further device nodes, as linux.devices has them, and
+    *device_rules* what may be done with them. Raises UsageError for what
     has no meaning.
     """
     wanted = security.parse(options.security_opts)
@@ -87,13 +88,13 @@ def build_spec(
         "annotations": {USER_ANNOTATION: ",".join((user_of(options, image_config), *options.group_add))},
         "linux": _linux(options, cgroup_path, wanted),
     }
-
     if options.uts == "host":
         del spec["hostname"]  # that is the host's
     if devices:
         spec["linux"]["devices"] = list(devices)
     spec["linux"]["resources"]["devices"] += device_rules
     return spec
+
 
 def command_of(options: LaunchOptions, image_config: JSON) -> tuple[str, ...]:
     """What runs: entrypoint and command, an entrypoint of one's own setting the image's command aside."""
@@ -115,6 +116,25 @@ def command_of(options: LaunchOptions, image_config: JSON) -> tuple[str, ...]:
 def user_of(options: LaunchOptions, image_config: JSON) -> str:
     """``user[:group]`` as asked for or as the image says; empty for root."""
     return options.user or (image_config.get("config") or {}).get("User") or ""
+
+
+def health_of(options: LaunchOptions, image_config: JSON) -> Health | None:
+    """What is checked: as asked for, else as the image says (docker's image specification, Healthcheck)."""
+    if options.no_health or options.health is not None:
+        return None if options.no_health else options.health
+    said = (image_config.get("config") or {}).get("Healthcheck") or {}
+    kind, *words = said.get("Test") or ("NONE",)
+    if kind not in ("CMD", "CMD-SHELL") or not words:
+        return None
+    usual = Health(())
+    return Health(
+        argv=tuple(words) if kind == "CMD" else ("/bin/sh", "-c", words[0]),
+        interval_s=said.get("Interval", 0) / 1e9 or usual.interval_s,
+        timeout_s=said.get("Timeout", 0) / 1e9 or usual.timeout_s,
+        retries=said.get("Retries", 0) or usual.retries,
+        start_period_s=said.get("StartPeriod", 0) / 1e9,
+        start_interval_s=said.get("StartInterval", 0) / 1e9 or usual.start_interval_s,
+    )
 
 
 def stop_signal_of(options: LaunchOptions, image_config: JSON) -> str:
@@ -140,11 +160,17 @@ def _process(
         if wanted.no_new_privileges is None
         else wanted.no_new_privileges,
     }
-    if options.ulimits:
     if options.oom_score_adj is not None:
         process["oomScoreAdj"] = _oom_score_adj(options.oom_score_adj)
+    if options.ulimits:
         process["rlimits"] = [_ulimit(text) for text in options.ulimits]
     return process
+
+
+def _oom_score_adj(score: int) -> int:
+    if not -1000 <= score <= 1000:
+        raise UsageError(f"bad score {score} for running out of memory", hint="it goes from -1000 to 1000")
+    return score
 
 
 def environment(options: LaunchOptions, image_env: Sequence[str], hostname: str) -> list[str]:
@@ -228,13 +254,6 @@ def _mounts(options: LaunchOptions, files: Mapping[str, str]) -> list[JSON]:
     return mounts
 
 
-def _mount(destination: str, kind: str, source: str, options: list[str]) -> JSON:
-    return {"destination": destination, "type": kind, "source": source, "options": options}
-
-
-def _tmpfs(text: str) -> JSON:
-    destination, _, settings = text.partition(":")
-    _absolute(destination)
 def _shared_memory(options: LaunchOptions, safe: list[str]) -> list[JSON]:
     """Message queues and /dev/shm, which belong to the IPC namespace."""
     queues = _mount("/dev/mqueue", "mqueue", "mqueue", safe)
@@ -244,6 +263,13 @@ def _shared_memory(options: LaunchOptions, safe: list[str]) -> list[JSON]:
     return [queues, _mount("/dev/shm", "tmpfs", "shm", [*safe, "mode=1777", f"size={size}"])]
 
 
+def _mount(destination: str, kind: str, source: str, options: list[str]) -> JSON:
+    return {"destination": destination, "type": kind, "source": source, "options": options}
+
+
+def _tmpfs(text: str) -> JSON:
+    destination, _, settings = text.partition(":")
+    _absolute(destination)
     chosen = [option for option in settings.split(",") if option]
     return _mount(destination, "tmpfs", "tmpfs", ["nosuid", "nodev", "noexec", *chosen])
 

@@ -116,6 +116,11 @@ class ContainerPaths(Record):
         return f"{self.run}/policy"
 
     @property
+    def health(self) -> str:
+        """JSON that health checks leave, see `engine.containers.health`."""
+        return f"{self.run}/health.json"
+
+    @property
     def filters(self) -> str:
         """How the files with compiled seccomp filters begin, those of all containers of the root."""
         return f"{os.path.dirname(self.run)}/filter-"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.errors import AmbiguousError, ConflictError, NotFoundError
-from engine.model import JSON, LaunchOptions, Limits, PublishedPort, Volume
+from engine.model import JSON, Health, LaunchOptions, Limits, PublishedPort, Volume
 from engine.record import Record
 
 MIN_PREFIX = 4
@@ -316,6 +316,7 @@ def encode_options(options: LaunchOptions) -> str:
     document = options._asdict()
     document["limits"] = options.limits._asdict()
     document["volumes"] = [volume._asdict() for volume in options.volumes]
+    document["health"] = options.health and options.health._asdict()
     document["publish"] = [port._asdict() for port in options.publish]
     return json.dumps(document, separators=(",", ":"))
 
@@ -330,5 +331,7 @@ def decode_options(text: str) -> LaunchOptions:
     }
     fields["limits"] = Limits(**document.get("limits", {}))
     fields["volumes"] = tuple(Volume(**volume) for volume in document.get("volumes", ()))
+    if fields.get("health"):
+        fields["health"] = Health(**fields["health"] | {"argv": tuple(fields["health"]["argv"])})
     fields["publish"] = tuple(PublishedPort(**port) for port in document.get("publish", ()))
     return LaunchOptions(**fields)

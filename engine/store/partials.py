@@ -2,7 +2,7 @@
 
 A file of partial/ has the first bytes of the blob that it is called after. Whoever writes it holds its lock
 (flock), and the kernel lets go of that when the writer dies. A complete one stays until the blob is recorded,
-under a second name (a hard link) where it is worked with: a file with two names is never written to again.
+under a second name (a hard link) where it is worked with. What has become a blob is never written to again.
 
 Nothing here is trusted: bytes that a power cut lost show in the digest of the whole.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import FileIO
 
 from engine.store.layout import Layout
@@ -38,11 +38,11 @@ def take(layout: Layout, digest: str) -> FileIO | None:
         if is_locked(descriptor):
             file.close()
             return None
-        links = os.fstat(descriptor).st_nlink
-        if links == 1:
+        status = os.fstat(descriptor)
+        if status.st_nlink and not _is_blob(layout, path, status):
             return file
         file.close()
-        if links:  # the store has it under another name, too
+        if status.st_nlink:
             _unlink(path)
 
 
@@ -67,17 +67,21 @@ def sweep(layout: Layout, *, everything: bool = False) -> None:
     Those that somebody works on stay.
     """
     oldest = time.time() - KEPT_S
-    _delete(layout, lambda status: everything or status.st_mtime < oldest or status.st_nlink > 1)
-
-
-def _delete(layout: Layout, is_due: Callable[[os.stat_result], bool]) -> None:
     for path in _paths(layout):
         with contextlib.suppress(FileNotFoundError):
-            if not is_due(os.lstat(path)):
+            status = os.lstat(path)
+            if not (everything or status.st_mtime < oldest or _is_blob(layout, path, status)):
                 continue
-        with _alone(path) as status:
-            if status is not None and is_due(status):
+        with _alone(path) as held:
+            if held is not None:
                 _unlink(path)
+
+
+def _is_blob(layout: Layout, path: str, status: os.stat_result) -> bool:
+    """Whether the store has the part as a blob: a crash came before it was taken away."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(status, os.lstat(f"{layout.blobs}/{os.path.basename(path)}"))
+    return False
 
 
 @contextlib.contextmanager

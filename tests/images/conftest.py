@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.oci.registry import clients
 from engine.store.store import Store
-from tests.images import peers
+from tests.images import peers, registries
+from tests.images.registries import PLAIN, Proxy
 from tests.images.stores import Archives, NewStore
 from tests.layers.overlay import Overlay, overlay
 from tests.support import peers as installed
@@ -65,3 +67,35 @@ def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archives]:
         yield Archives(layout, oci, docker, peers.umoci_tree(f"{layout}:five", where))
     finally:
         shutil.rmtree(where)
+
+
+@pytest.fixture
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credentials of whoever runs the tests; no long pauses."""
+    (tmp_path / "auth.json").write_text("{}")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", f"{tmp_path}/auth.json")
+    monkeypatch.setattr(clients, "PATIENCE", clients.Patience(4, 0.01, 2))
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory, five: Archives) -> Iterator[str]:
+    """A registry with `five` in three forms: as umoci made it, with zstd layers, in docker's format."""
+    if reason := installed.missing(("docker-registry",)):
+        pytest.skip(reason)
+    home = f"{roots.place(str(tmp_path_factory.getbasetemp()))}/cowl-test-registry-{os.getpid()}"
+    with registries.docker_registry(home) as address:
+        copy = ("skopeo", "copy", "-q", *PLAIN)
+        plain, made = f"dir:{home}/plain", f"oci:{five.layout}:five"
+        peers.run("skopeo", "copy", "-q", "--dest-decompress", made, plain)
+        # zstd first: skopeo takes layers of any compression that the registry has already
+        zstd = ("--dest-compress-format", "zstd", "--format", "oci")
+        peers.run(*copy, *zstd, plain, f"docker://{address}/five:zstd")
+        peers.run(*copy, "--preserve-digests", made, f"docker://{address}/five:gzip")
+        peers.run(*copy, "--format", "v2s2", made, f"docker://{address}/five:docker")
+        yield address
+
+
+@pytest.fixture
+def proxy(registry: str) -> Iterator[Proxy]:
+    with registries.proxy(registry) as made:
+        yield made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import contextlib
 import http.client
 import json
@@ -16,12 +17,15 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
+from tests.images import peers
 from tests.support.authority import Issued
 from tests.support.tokens import TokenServer
 
 USER, PASSWORD = "anna", "geheim"
 HTPASSWD = f"{USER}:$2y$05$abcdefghijklmnopqrstuuVWu8RjbNovPZWAMRdd7iqaaG0mI53Uu\n"
 TOKEN = "a-token-of-theirs"
+PLAIN = ("--src-tls-verify=false", "--dest-tls-verify=false")
+"""What skopeo needs to hear."""
 _START_S = 20
 
 
@@ -109,7 +113,13 @@ class Cut(NamedTuple):
     after: int
 
 
-Misbehaviour = Callable[[Asked, Answer], Answer | Cut | None]
+class Raw(NamedTuple):
+    """Whatever *write* sends in place of an answer, then hang up."""
+
+    write: Callable[[socket.socket], None]
+
+
+Misbehaviour = Callable[[Asked, Answer], Answer | Cut | Raw | None]
 """Another answer, or None for the real one."""
 
 
@@ -123,7 +133,10 @@ class Proxy:
         self.cut_uploads_after: list[int] = []
         """Hang up after so many bytes of the next uploads."""
         self.wants_token = False
+        self.token = TOKEN
         self.tokens_for: list[str] = []
+        self.sent: collections.Counter[str] = collections.Counter()
+        """Bytes of bodies that were sent, by path."""
         self.lock = threading.Lock()
         self.address = ""
 
@@ -173,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/token"):
             self._give_token(asked)
             return
-        if served.wants_token and asked.headers.get("authorization") != f"Bearer {TOKEN}":
+        if served.wants_token and asked.headers.get("authorization") != f"Bearer {served.token}":
             self.rfile.read(int(asked.headers.get("content-length", 0)))
             where = f'Bearer realm="http://{served.address}/token",service="test",scope="repository:x:pull"'
             self._send(Answer(401, {"WWW-Authenticate": where}, b"{}"))
@@ -190,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         self.served.tokens_for.append(asked.path)
         if asked.headers.get("authorization") == f"Basic {pair}":
-            self._send(Answer(200, {}, json.dumps({"token": TOKEN}).encode()))
+            self._send(Answer(200, {}, json.dumps({"token": self.served.token}).encode()))
         else:
             self._send(Answer(401, {}, b"{}"))
 
@@ -219,7 +232,12 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             upstream.close()
 
-    def _send(self, answer: Answer | Cut, real: Answer | None = None) -> None:
+    def _send(self, answer: Answer | Cut | Raw, real: Answer | None = None) -> None:
+        if isinstance(answer, Raw):
+            self.close_connection = True
+            with contextlib.suppress(OSError):  # it may be had enough of
+                answer.write(self.connection)
+            return
         cut = answer.after if isinstance(answer, Cut) else None
         if isinstance(answer, Cut):
             assert real is not None
@@ -232,7 +250,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(answer.body[:cut])
+            body = answer.body[:cut]
+            self.wfile.write(body)
+            with self.served.lock:
+                self.served.sent[self.path] += len(body)
         if cut is not None:
             self.close_connection = True
 
@@ -247,3 +268,8 @@ def put(address: str, path: str, body: bytes, media_type: str) -> None:
         assert response.status == 201, said
     finally:
         connection.close()
+
+
+def raw(name: str) -> bytes:
+    """The manifest *name* as skopeo sees it."""
+    return peers.run("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}").encode()

@@ -4,62 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from engine.errors import ArchiveError, DeniedError, NotFoundError, RegistryError, UsageError
+from engine.errors import DeniedError, NotFoundError, RegistryError, UsageError
 from engine.images.images import Images
 from engine.model import Progress
 from engine.oci import documents
-from engine.oci.registry import clients, credentials
+from engine.oci.registry import credentials
 from engine.store.store import Store
 from tests.images import peers, registries, stores
-from tests.images.registries import Answer, Asked, Cut, Proxy
+from tests.images.registries import PLAIN, Answer, Proxy, raw
 from tests.images.stores import Archives, NewStore
 from tests.layers.overlay import Overlay
-from tests.support import peers as installed
 from tests.support import roots
 from tests.support.traces import Root
 
-pytestmark = [pytest.mark.kernel, pytest.mark.peers("docker-registry", "skopeo", "umoci")]
-
-PLAIN = ("--src-tls-verify=false", "--dest-tls-verify=false")
-
-
-@pytest.fixture(autouse=True)
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No credentials of whoever runs the tests; no long pauses."""
-    (tmp_path / "auth.json").write_text("{}")
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", f"{tmp_path}/auth.json")
-    monkeypatch.setattr(clients, "PATIENCE", clients.Patience(4, 0.01, 2))
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory, five: Archives) -> Iterator[str]:
-    """A registry with `five` in three forms: as umoci made it, with zstd layers, in docker's format."""
-    if reason := installed.missing(("docker-registry",)):
-        pytest.skip(reason)
-    home = f"{roots.place(str(tmp_path_factory.getbasetemp()))}/cowl-test-registry-{os.getpid()}"
-    with registries.docker_registry(home) as address:
-        copy = ("skopeo", "copy", "-q", *PLAIN)
-        plain, made = f"dir:{home}/plain", f"oci:{five.layout}:five"
-        peers.run("skopeo", "copy", "-q", "--dest-decompress", made, plain)
-        # zstd first: skopeo takes layers of any compression that the registry has already
-        zstd = ("--dest-compress-format", "zstd", "--format", "oci")
-        peers.run(*copy, *zstd, plain, f"docker://{address}/five:zstd")
-        peers.run(*copy, "--preserve-digests", made, f"docker://{address}/five:gzip")
-        peers.run(*copy, "--format", "v2s2", made, f"docker://{address}/five:docker")
-        yield address
-
-
-@pytest.fixture
-def proxy(registry: str) -> Iterator[Proxy]:
-    with registries.proxy(registry) as made:
-        yield made
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.peers("docker-registry", "skopeo", "umoci"),
+    pytest.mark.usefixtures("nobody"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +35,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = f"{roots.place(str(tmp_path_factory.getbasetemp()))}/cowl-test-guarded-{os.getpid()}"
     with registries.docker_registry(home, basic=True) as address:
         yield address
-
-
-def raw(name: str) -> bytes:
-    """The manifest *name* as skopeo sees it."""
-    return peers.run("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}").encode()
 
 
 @pytest.mark.parametrize("tag", ["gzip", "zstd", "docker"])
@@ -221,156 +183,6 @@ def test_bearer_tokens(store: Store, proxy: Proxy) -> None:
     assert any("pull%2Cpush" in path for path in proxy.tokens_for)
 
 
-# Registries that misbehave
-
-
-def big_blob(asked: Asked, answer: Answer) -> bool:
-    return asked.method == "GET" and "/blobs/" in asked.path and len(answer.body) > 1000
-
-
-def once(*answers: Answer | Cut, when: str = "/blobs/") -> registries.Misbehaviour:
-    """These *answers* to the first GETs of *when*, then the real ones."""
-    waiting = list(answers)
-
-    def misbehave(asked: Asked, answer: Answer) -> Answer | Cut | None:
-        return waiting.pop(0) if waiting and asked.method == "GET" and when in asked.path else None
-
-    return misbehave
-
-
-def test_busy_and_broken_answers_are_tried_again(store: Store, proxy: Proxy) -> None:
-    wait = {"Retry-After": "1"}
-    proxy.misbehave = once(Answer(429, wait, b"{}"), Answer(500, {}, b""), Answer(503, {}, b""))
-    began = time.monotonic()
-    Images(store).pull(f"{proxy.address}/five:gzip")
-    assert time.monotonic() - began >= 1
-    assert stores.problems(store) == []
-
-
-def test_a_registry_that_stays_broken_is_given_up(store: Store, proxy: Proxy) -> None:
-    proxy.misbehave = lambda asked, answer: Answer(500, {}, b"") if "/blobs/" in asked.path else None
-    with pytest.raises(RegistryError, match="out of order"):
-        Images(store).pull(f"{proxy.address}/five:gzip")
-    assert not Images(store).has_any()
-    assert stores.problems(store) == []
-
-
-def test_a_download_that_breaks_goes_on_where_it_was(store: Store, proxy: Proxy) -> None:
-    broken: set[str] = set()
-
-    def misbehave(asked: Asked, answer: Answer) -> Cut | None:
-        if not big_blob(asked, answer) or asked.path in broken:
-            return None
-        broken.add(asked.path)
-        return Cut(len(answer.body) // 2)
-
-    proxy.misbehave = misbehave
-    Images(store).pull(f"{proxy.address}/five:gzip")
-    assert broken
-    resumed = {asked.path for asked in proxy.asked if asked.headers.get("range", "").startswith("bytes=")}
-    assert resumed == broken
-    assert stores.problems(store) == []
-
-
-def test_a_registry_without_ranges_starts_again(store: Store, proxy: Proxy) -> None:
-    broken: set[str] = set()
-    whole: dict[str, Answer] = {}
-
-    def misbehave(asked: Asked, answer: Answer) -> Answer | Cut | None:
-        if "range" in asked.headers:
-            return whole[asked.path]
-        if not big_blob(asked, answer) or asked.path in broken:
-            return None
-        broken.add(asked.path)
-        whole[asked.path] = answer
-        return Cut(len(answer.body) // 2)
-
-    proxy.misbehave = misbehave
-    Images(store).pull(f"{proxy.address}/five:gzip")
-    assert broken
-
-
-@pytest.mark.parametrize("lie", ["digest", "longer", "shorter", "range"])
-def test_lies_about_a_blob_are_found(store: Store, proxy: Proxy, lie: str) -> None:
-    def misbehave(asked: Asked, answer: Answer) -> Answer | Cut | None:
-        if not big_blob(asked, answer):
-            return None
-        if lie == "digest":
-            return answer._replace(body=answer.body[:-1] + bytes([answer.body[-1] ^ 1]))
-        if lie == "range":
-            wrong = {**answer.headers, "Content-Range": "bytes 7-9/10"}
-            return answer._replace(headers=wrong) if answer.status == 206 else Cut(100)
-        body = answer.body + b"x" if lie == "longer" else answer.body[:-1]
-        kept = {name: text for name, text in answer.headers.items() if name != "Content-Length"}
-        return Answer(answer.status, kept, body)
-
-    proxy.misbehave = misbehave
-    with pytest.raises((ArchiveError, RegistryError)):
-        Images(store).pull(f"{proxy.address}/five:gzip")
-    assert not Images(store).has_any()
-    assert stores.problems(store) == []
-
-
-def test_a_document_that_could_be_two_things_is_refused(store: Store, proxy: Proxy) -> None:
-    def as_index(asked: Asked, answer: Answer) -> Answer | None:
-        kept = {name: text for name, text in answer.headers.items() if not name.startswith("Docker")}
-        return (
-            Answer(200, {**kept, "Content-Type": documents.OCI_INDEX}, answer.body)
-            if "/manifests/" in asked.path
-            else None
-        )
-
-    proxy.misbehave = as_index
-    with pytest.raises(ArchiveError, match="not valid"):
-        Images(store).pull(f"{proxy.address}/five:docker")
-
-    def both(asked: Asked, answer: Answer) -> Answer | None:
-        if "/manifests/" not in asked.path:
-            return None
-        body = documents.encode({**json.loads(answer.body), "manifests": []})
-        return Answer(200, {"Content-Type": answer.headers["Content-Type"]}, body)
-
-    proxy.misbehave = both
-    with pytest.raises(ArchiveError, match="not valid"):
-        Images(store).pull(f"{proxy.address}/five:docker")
-
-
-def test_a_manifest_with_another_digest_is_refused(store: Store, proxy: Proxy) -> None:
-    digest = documents.digest_of(raw(f"{proxy.address}/five:gzip"))
-    proxy.misbehave = lambda asked, answer: (
-        answer._replace(
-            body=answer.body.replace(b"2", b"2 ", 1), headers={"Content-Type": answer.headers["Content-Type"]}
-        )
-        if "/manifests/" in asked.path
-        else None
-    )
-    with pytest.raises(ArchiveError, match="digest"):
-        Images(store).pull(f"{proxy.address}/five@{digest}")
-
-
-def test_secrets_do_not_follow_redirects(store: Store, proxy: Proxy, registry: str) -> None:
-    proxy.wants_token = True
-    Images(store).login(proxy.address, registries.USER, registries.PASSWORD)
-    with registries.proxy(registry) as storage:
-        proxy.misbehave = lambda asked, answer: (
-            Answer(307, {"Location": f"http://{storage.address}{asked.path}"}, b"")
-            if "/blobs/" in asked.path
-            else None
-        )
-        Images(store).pull(f"{proxy.address}/five:gzip")
-        assert storage.count("GET", "/blobs/") == 6
-        assert not [asked for asked in storage.asked if "authorization" in asked.headers]
-
-
-def test_an_upload_that_breaks_goes_on_where_it_was(store: Store, proxy: Proxy, five: Archives) -> None:
-    Images(store).load(five.docker)
-    proxy.cut_uploads_after = [20_000]
-    name = f"{proxy.address}/broken-{os.urandom(4).hex()}:1"
-    _, digest = Images(store).push("five:docker", name)
-    assert proxy.cut_uploads_after == []
-    assert documents.digest_of(raw(name)) == digest
-
-
 def test_a_mirror_is_asked_first_and_may_fail(store: Store, registry: str, proxy: Proxy) -> None:
     with open(f"{store.layout.root}/registries.toml", "w", encoding="utf-8") as file:
         file.write(f'[registries."{registry}"]\nmirrors = ["http://127.0.0.1:1", "http://{proxy.address}"]\n')
@@ -386,56 +198,6 @@ def test_an_unknown_image_and_a_registry_that_is_not_there(store: Store, registr
         Images(store).pull(f"{registry}/nothing:here")
     with pytest.raises(RegistryError, match="cannot reach"):
         Images(store).pull("127.0.0.1:1/nothing")
-
-
-# Ends in the middle
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "pull.after-manifests",
-        "pull.after-download",
-        "load.worker",
-        "pull.after-unpack",
-        "pull.after-rename",
-        "pull.before-commit",
-    ],
-)
-def test_a_killed_pull_leaves_nothing_and_can_be_repeated(
-    new_store: NewStore, registry: str, fault: str
-) -> None:
-    store = new_store()
-    code = "images.pull(args[0])"
-    killed = stores.in_process(store, code, f"{registry}/five:gzip", fault=fault)
-    assert killed.returncode == (1 if fault == "load.worker" else -signal.SIGKILL)
-    store.sweep()
-    assert stores.problems(store) == []
-    assert not Images(store).has_any()
-    Images(store).pull(f"{registry}/five:gzip")
-    assert stores.problems(store) == []
-
-
-def test_ctrl_c_ends_a_pull_that_hangs(new_store: NewStore, proxy: Proxy) -> None:
-    store = new_store()
-    begun = time.monotonic()
-
-    def stall(asked: Asked, answer: Answer) -> None:
-        if big_blob(asked, answer) and time.monotonic() - begun < 60:
-            stalled.append(asked.path)
-            time.sleep(2)
-
-    stalled: list[str] = []
-    proxy.misbehave = stall
-    child = stores.in_process(store, "images.pull(args[0])", f"{proxy.address}/five:gzip", wait=False)
-    while not stalled and time.monotonic() - begun < 30:
-        time.sleep(0.02)
-    asked = time.monotonic()
-    child.send_signal(signal.SIGINT)
-    child.communicate(timeout=30)
-    assert child.returncode != 0
-    assert time.monotonic() - asked < 15
-    assert stores.problems(store) == []
 
 
 def test_progress_is_told_layer_by_layer(store: Store, registry: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from engine.errors import DeniedError, RegistryError, UsageError
 from engine.images.images import Images
-from engine.oci.registry import clients, credentials
+from engine.oci.registry import credentials
 from engine.oci.registry.credentials import Credentials
 from engine.store.store import Store
 from tests.images import registries, stores
@@ -25,17 +25,13 @@ from tests.support import roots
 from tests.support.authority import Authority
 from tests.support.tokens import TokenServer, token_server
 
-pytestmark = [pytest.mark.kernel, pytest.mark.peers("docker-registry", "openssl", "skopeo", "umoci")]
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.peers("docker-registry", "openssl", "skopeo", "umoci"),
+    pytest.mark.usefixtures("nobody"),
+]
 
 HOST = "IP:127.0.0.1"
-
-
-@pytest.fixture(autouse=True)
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No credentials of whoever runs the tests; no long pauses."""
-    (tmp_path / "auth.json").write_text("{}")
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", f"{tmp_path}/auth.json")
-    monkeypatch.setattr(clients, "PATIENCE", clients.Patience(4, 0.01, 2))
 
 
 class Trusted(NamedTuple):

@@ -83,7 +83,7 @@ def test_old_ones_go_at_an_opening_and_all_on_demand(store: Store) -> None:
 
 def test_what_has_become_a_blob_is_never_written_to(store: Store) -> None:
     path = leave(store, b"whole")
-    blob = f"{store.layout.root}/kept"
+    blob = store.layout.blob(DIGEST)
     os.link(path, blob)
     part = partials.take(store.layout, DIGEST)
     assert part is not None
@@ -92,6 +92,17 @@ def test_what_has_become_a_blob_is_never_written_to(store: Store) -> None:
     part.close()
     with open(blob, "rb") as file:
         assert file.read() == b"whole"
-    os.link(path, f"{blob}-2")
+    os.unlink(path)
+    os.link(blob, path)
     store.sweep()
     assert not os.path.exists(path)
+
+
+def test_a_whole_one_outlives_the_pull_that_worked_with_it(store: Store) -> None:
+    path = leave(store, b"whole")
+    os.link(path, f"{store.layout.root}/in-a-dead-area")
+    store.sweep()
+    part = partials.take(store.layout, DIGEST)
+    assert part is not None
+    assert part.read() == b"whole"
+    part.close()

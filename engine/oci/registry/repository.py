@@ -86,8 +86,9 @@ class Repository:
                 raise self._not_found(None)
             connection.check(response, 200)
             page = documents.decode(response.content, _TagList, "the list of tags").tags or []
-            if strange := next((tag for tag in page if not _TAG.fullmatch(tag)), None):
-                raise connection.wrong(f"{strange[:40]!r} is no tag")
+            for tag in page:
+                if not _TAG.fullmatch(tag):
+                    raise connection.wrong(f"{tag[:40]!r} is no tag")
             before = len(found)
             found.update(dict.fromkeys(page))
             following = response.links.get("next", {}).get("url")

@@ -34,6 +34,7 @@ from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYML
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WHITEOUT = (0, 0)
+_MAX_TOTAL = 1 << 56
 _UNUSUAL = (b"", b".")
 """How names begin that may be a directory, a whiteout or no name at all."""
 _SHORT = 3000
@@ -180,6 +181,7 @@ class _Extractor:
 
     def finish(self) -> None:
         """Set what directories only get at the end; those without an entry become root's, 0755, of 1970."""
+        self._check_size()
         for path in self.implicit:
             self._directories[path] = (0o755, 0, 0, 0)
         for path, (mode, uid, gid, mtime_ns) in sorted(self._directories.items(), reverse=True):
@@ -188,6 +190,11 @@ class _Extractor:
                 os.fchown(descriptor, uid, gid)
             os.fchmod(descriptor, mode)
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+
+    def _check_size(self) -> None:
+        """Refuse what adds up to more than any file system holds: files with holes cost nothing to make."""
+        if self.size > _MAX_TOTAL:
+            raise hostile(b".", "its files add up to more than any file system holds")
 
     def close(self) -> None:
         """Let go of all descriptors but the root's."""

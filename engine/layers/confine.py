@@ -72,6 +72,7 @@ class Confined:
         self._root = root
         self._make = make
         self._names: list[bytes] = []
+        self._length = 0  # of the path of all names
         self._open: list[int] = []  # of the first _MAX_OPEN names
         self._deep: int | None = None  # of the last name, when it lies deeper
         self._asked: bytes | None = b""
@@ -132,6 +133,8 @@ class Confined:
 
     def _step(self, name: bytes, path: bytes, may_make: bool) -> bool:
         """Go into *name*; False when it is a link."""
+        if self._length + len(name) > _MAX_PATH:  # links can lead deeper than any entry's own name
+            raise hostile(path[:80], "its path is longer than any system call takes")
         try:
             self._push(name, os.open(name, _OPEN, dir_fd=self._descriptor))
             return True
@@ -149,14 +152,12 @@ class Confined:
             raise InTheWayError(_refused(path), "a file stands where a directory is needed")
         if self._make is None or not may_make:
             raise hostile(path, "the way to it leads out of what the layer contains")
-        where = b"/".join([*self._names, name])
-        if len(where) > _MAX_PATH:
-            raise hostile(path[:80], "its path is longer than any system call takes")
-        self._make(self._descriptor, name, where)
+        self._make(self._descriptor, name, b"/".join([*self._names, name]))
         self._push(name, os.open(name, _OPEN, dir_fd=self._descriptor))
         return True
 
     def _push(self, name: bytes, descriptor: int) -> None:
+        self._length += len(name) + 1
         if len(self._names) < _MAX_OPEN:
             self._open.append(descriptor)
         else:
@@ -177,6 +178,7 @@ class Confined:
         while len(self._open) > depth:
             os.close(self._open.pop())
         del self._names[min(depth, _MAX_OPEN) :]
+        self._length = sum(map(len, self._names)) + len(self._names)
         self._descriptor = self._open[-1] if self._open else self._root
         for name in again:
             self._push(name, os.open(name, _OPEN, dir_fd=self._descriptor))

@@ -17,6 +17,8 @@ LIBARCHIVE_PREFIX = b"LIBARCHIVE.xattr."
 _DECIMAL = re.compile(rb"\d{1,20}")
 _TIME = re.compile(rb"(-?)(\d{1,18})(?:\.(\d*))?")
 _MAX_SEGMENTS = 1 << 20
+_MAX_NAMES = 1 << 16
+"""Bytes of the names of all extended attributes of a file, as far as they can be listed (XATTR_LIST_MAX)."""
 _MAX_GLOBAL = 64
 """Records that stand for all entries that follow: each of them is looked at again for each entry."""
 _WITHOUT_MEANING = (b"comment", b"charset", b"hdrcharset", b"atime", b"ctime", b"uname", b"gname")
@@ -110,6 +112,8 @@ def xattrs_of(records: Records) -> dict[str, bytes]:
             found[escaped.decode("utf-8", "surrogateescape")] = value
     if any(not name or "\0" in name for name in found):
         raise malformed("an extended attribute has no proper name")
+    if len(found) > 1 and sum(map(len, found)) + len(found) > _MAX_NAMES:
+        raise malformed("an entry has more extended attributes than a file can have")
     return found
 
 

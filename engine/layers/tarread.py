@@ -47,7 +47,9 @@ _HEADER = Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 _GNU_MAGIC = b"ustar  \0"
 _NO_XATTRS: dict[str, bytes] = {}
 _MAX_ID = (1 << 32) - 2
-_MAX_SIZE = (1 << 63) - 1
+_MAX_SIZE = 1 << 44
+"""What ext4 holds in one file; with holes, a tar of a kilobyte can ask for more than there is anywhere."""
+_MAX_MAJOR, _MAX_MINOR = (1 << 12) - 1, (1 << 20) - 1
 _MAX_TIME_NS = (1 << 40) * 1_000_000_000
 
 
@@ -303,6 +305,8 @@ class TarReader:
             kind = DIRECTORY if kind == _OLD_FILE and name.endswith(b"/") else FILE
         elif kind in (CHAR, BLOCK):
             device = number(major), number(minor)
+            if not (0 <= device[0] <= _MAX_MAJOR and 0 <= device[1] <= _MAX_MINOR):
+                raise malformed("a device has an impossible number")
         elif kind == _GNU_DUMPDIR:
             kind = DIRECTORY
         self._size = size = size if kind == FILE else 0

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from engine.changes import Changes
 from engine.errors import ArchiveError, UsageError
-from engine.images import secrets
+from engine.images import configsecrets, secrets
 from engine.images.images import Images
 from engine.images.load import load
 from engine.images.waste import waste
+from engine.model import JSON
 from engine.store.store import Store
 from tests.images import peers, stores
 from tests.images.archives import docker_archive, simple_layer
@@ -196,6 +197,44 @@ def test_every_byte_is_visible_or_hidden_once(
 def test_what_looks_like_a_secret(tmp_path: Path, path: bytes, data: bytes, kind: str) -> None:
     (tmp_path / "file").write_bytes(data)
     assert secrets.looks_like(path, os.fsencode(tmp_path / "file"), len(data)) == kind
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({"Env": ["DB_PASSWORD=hunter22"]}, [("environment", "DB_PASSWORD")]),
+        ({"Env": ["X=ghp_abcdefghijklmnopqrstuvwxyz0123456789"]}, [("environment", "X")]),
+        ({"Env": ["URL=postgres://me:hunter22@db/x"]}, [("environment", "URL")]),
+        ({"Env": ["PATH=/bin", "GPG_KEY=E3FF2839C048B25C084DEBE9B26995E310250568"]}, []),
+        ({"Env": ["DB_PASSWORD_FILE=/run/secrets/db", "TOKEN=", "API_KEY=changeme", "TOKEN_TTL=3600"]}, []),
+        ({"Env": ["PASSWORD=${FROM_OUTSIDE}", "TOKEN_URL=https://auth/token", "URL=http://me:$P@db"]}, []),
+        ({"Labels": {"deploy.token": "abcdef123456", "version": "1"}}, [("label", "deploy.token")]),
+        ({"Cmd": ["serve", "--password=hunter22"]}, [("command", "Cmd")]),
+        ({"Entrypoint": ["serve", "--db-password", "hunter22"]}, [("command", "Entrypoint")]),
+        ({"Cmd": ["serve", "--password-file", "/x", "--token", "-"]}, []),
+        ({"Healthcheck": {"Test": ["CMD-SHELL", "curl http://me:hunter22@x"]}}, [("command", "Healthcheck")]),
+        ({"Env": None, "Labels": None, "Cmd": None, "Healthcheck": None}, []),
+    ],
+)
+def test_secrets_in_a_configuration(config: JSON, found: list[tuple[str, str]]) -> None:
+    assert [each[:2] for each in configsecrets.find({"config": config})] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "is_secret"),
+    [
+        ("RUN |1 NPM_TOKEN=abcdef123456 /bin/sh -c npm install", True),
+        ("RUN /bin/sh -c export SECRET='a b c'; make", True),
+        ("RUN /bin/sh -c curl https://me:hunter22@example.org/x", True),
+        ("ARG NPM_TOKEN", False),
+        ("RUN /bin/sh -c TOKEN=$(cat /run/token) make", False),
+        ("RUN /bin/sh -c make --token=$TOKEN", False),
+        ("RUN /bin/sh -c apt-get install -y passwd", False),
+    ],
+)
+def test_secrets_in_a_history(text: str, is_secret: bool) -> None:
+    found = configsecrets.find({"history": [{"created_by": "FROM x"}, {"created_by": text}]})
+    assert [each[:2] for each in found] == ([("history", "step 2")] if is_secret else [])
 
 
 def test_exported_and_imported_it_is_the_same_tree(

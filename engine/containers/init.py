@@ -7,12 +7,11 @@ Nothing may be imported here once the process has left the host's root.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from engine.containers import nodes, request, rootfs, users
+from engine.containers import nodes, programfile, request, rootfs, users
 from engine.containers.isolation import IGNORED
 from engine.containers.mounting import CgroupView, Tree
 from engine.containers.plan import Plan, Program
@@ -85,7 +84,7 @@ def become(plan: Plan, place: Place, channel: Channel) -> NoReturn:
         if not plan.program.args:
             raise LaunchError("cannot start the container", "config.json has no process")
         _hook("startContainer", "created", plan, place)
-        execute(plan.program, prepared.user, prepared.stdio)
+        execute(plan.program, prepared.user, prepared.stdio, channel, first=True)
     except (CowlError, OSError) as error:
         tell(channel, error)
     finally:
@@ -125,7 +124,7 @@ def _prepare(plan: Plan, place: Place, channel: Channel) -> Prepared:
     rootfs.enter(plan, made)
     user = users.resolve(plan.program.user, made.root)
     if place.gate is not None and plan.program.args:
-        find_program(plan.program)
+        programfile.find(plan.program.args[0], plan.program.env)
     return Prepared(user, stdio)
 
 
@@ -235,10 +234,14 @@ def attach_terminal(pts: int, size: terminal.Size, channel: Channel) -> int:
     return slave
 
 
-def execute(program: Program, user: users.User, stdio: Stdio) -> NoReturn:
+def execute(
+    program: Program, user: users.User, stdio: Stdio, channel: Channel, *, first: bool = False
+) -> NoReturn:
     """Become *program*, in the container already: descriptors, limits, identity, capabilities, exec.
 
-    Raises LaunchError with docker's codes: 126 for what cannot be executed, 127 for what is not there.
+    What fails at the very end goes over *channel*. A working directory that is missing is made for the
+    *first* process alone. Raises LaunchError with docker's codes: 126 for what cannot be executed, 127 for
+    what is not there.
     """
     environment = dict(program.env)
     environment.setdefault("HOME", user.home)
@@ -251,10 +254,13 @@ def execute(program: Program, user: users.User, stdio: Stdio) -> NoReturn:
         from engine.containers import confinement
 
         confinement.apply(program)
-    _enter(program.cwd)
+    _enter(program.cwd, make=first)
     process.reset_signals(IGNORED)
-    _become_user(program, user)
-    _exec(program.args, environment)
+    held = _become_user(program, user)
+    path = programfile.find(program.args[0], environment)
+    step = programfile.prepare(path, channel.fileno())
+    _filter(program, held)
+    raise programfile.become(step, path, program.args, environment)
 
 
 def _standard_streams(streams: Sequence[int], user: users.User, preserved: int) -> None:
@@ -269,10 +275,14 @@ def _standard_streams(streams: Sequence[int], user: users.User, preserved: int) 
     syscalls.close_range(3 + preserved, flags=syscalls.CLOSE_RANGE_CLOEXEC)
 
 
-def _enter(path: str) -> None:
+def _enter(path: str, *, make: bool) -> None:
     try:
         os.chdir(path)
-    except FileNotFoundError:
+    except FileNotFoundError as missing:
+        if not make:
+            raise CommandNotFoundError(
+                f"cannot change to the directory {path}", syscalls.reason(missing), "choose another"
+            ) from missing
         # Only below a volume or tmpfs: what the image lacks is in the init layer by now.
         try:
             os.makedirs(path, exist_ok=True)
@@ -292,10 +302,10 @@ def _no_directory(path: str, error: OSError) -> NotExecutableError:
     )
 
 
-def _become_user(program: Program, user: users.User) -> None:
-    """The identity, the capabilities, and last the filter: nothing but exec need pass it.
+def _become_user(program: Program, user: users.User) -> int:
+    """The identity and the capabilities; those that are held until `_filter`, as installing one takes them.
 
-    Without no_new_privs a filter takes CAP_SYS_ADMIN, which is then held until it is installed.
+    That is CAP_SYS_ADMIN, if there is a filter and new privileges are not forbidden.
     """
     capabilities.drop_bounding(program.bounding)
     capabilities.clear_ambient()
@@ -313,52 +323,12 @@ def _become_user(program: Program, user: users.User) -> None:
         capabilities.raise_ambient(program.ambient)
     if program.no_new_privileges:
         process.forbid_new_privileges()
+    return held & ~permitted
+
+
+def _filter(program: Program, held: int) -> None:
+    """Install its filter, after which nothing but exec need pass it, and let go of what was *held*."""
     if program.filter.program:
         seccomp.install(program.filter)
-    if held and not permitted & held:
-        capabilities.set_sets(effective, permitted, inheritable)
-
-
-def find_program(program: Program) -> None:
-    """Raise what `execute` will when the file that is to be executed is not there, or cannot be."""
-    found = [place for place in _places(program.args[0], program.env) if os.path.isfile(place)]
-    if not found:
-        raise _not_found(program.args[0])
-    if not any(os.stat(place).st_mode & 0o111 for place in found):
-        raise NotExecutableError(f"cannot execute {found[0]}", os.strerror(errno.EACCES), "look at its mode")
-
-
-def _places(name: str, environment: Mapping[str, str]) -> list[str]:
-    if "/" in name:
-        return [name]
-    path = environment.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return [f"{directory or '.'}/{name}" for directory in path.split(":")]
-
-
-def _exec(args: Sequence[str], environment: dict[str, str]) -> NoReturn:
-    name = args[0]
-    denied: OSError | None = None
-    for place in _places(name, environment):
-        try:
-            os.execve(place, list(args), environment)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            if os.path.lexists(place) and os.path.isfile(place):
-                raise CommandNotFoundError(
-                    f"cannot execute {place}", "the interpreter that it names is not in the image"
-                ) from error
-        except PermissionError as error:
-            denied = error
-        except OSError as error:
-            raise NotExecutableError(f"cannot execute {place}", syscalls.reason(error)) from error
-    if denied is not None:
-        raise NotExecutableError(
-            f"cannot execute {name}",
-            syscalls.reason(denied),
-            "look at its mode and whether it is a directory",
-        )
-    raise _not_found(name)
-
-
-def _not_found(name: str) -> CommandNotFoundError:
-    hint = "look at PATH and at what the image has" if "/" not in name else "look at what the image has"
-    return CommandNotFoundError(f"command not found: {name}", "the container has no such file", hint)
+    if held:
+        capabilities.set_sets(program.effective, program.permitted, program.inheritable)

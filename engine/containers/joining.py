@@ -119,7 +119,7 @@ def become(
             stdin = streams[0] if len(streams) > 2 else _null(root)
             stdio = init.Stdio(stdin, streams[-2], streams[-1])
         user = users.resolve(program.user, root)
-        init.execute(program, user, stdio)
+        init.execute(program, user, stdio, channel)
     except (CowlError, OSError) as error:
         init.tell(channel, error)
     finally:

@@ -131,8 +131,8 @@ def without_mknod(program: Program) -> Program:
 def plan_of(spec: JSON, filters: str | None = None, bundle: str = "", available: int | None = None) -> Plan:
     """What *spec* asks for. Raises LaunchError for what is malformed or not supported.
 
-    *filters* is how the files begin in which compiled seccomp filters are kept for the next time, *bundle* where
-    relative paths begin, *available* the mask of capabilities that can be given, if those may be others.
+    *filters* is how the files begin in which compiled seccomp filters are kept for the next time, *bundle*
+    where relative paths begin, *available* the mask of capabilities that can be given, if not known to be.
     """
     try:
         return _plan(spec, filters, bundle, available)
@@ -144,8 +144,6 @@ def _plan(spec: JSON, filters: str | None, bundle: str, available: int | None) -
     linux = spec.get("linux") or {}
     flags, joined = _namespaces(linux.get("namespaces") or ())
     entered = flags | sum(kind for kind, _ in joined)
-    if not entered & namespaces.CLONE_NEWNS:
-        raise LaunchError("cannot run in the host's mount namespace", "the container would change its mounts")
     mappings = mappings_of(linux)
     if flags & namespaces.CLONE_NEWUSER and not (mappings.uids and mappings.gids):
         raise LaunchError("cannot make a user namespace", "config.json says no uidMappings or no gidMappings")
@@ -181,6 +179,7 @@ def _plan(spec: JSON, filters: str | None, bundle: str, available: int | None) -
         mappings=mappings,
         propagation=PROPAGATION[propagation] | mount.MS_REC if propagation else _FROM_THE_HOST,
         warnings=tuple(warnings),
+        on_host=not entered & namespaces.CLONE_NEWNS,
     )
     if not spec.keys() & _RARE and not linux.keys() & _RARE:
         return plan

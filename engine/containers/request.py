@@ -5,6 +5,7 @@ A packet is one message of a SOCK_SEQPACKET socket: a letter that says what it i
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -22,6 +23,7 @@ MAX_PACKET = 65536
 _INLINE = 32 << 10
 """Bytes of a request that go in the packet itself; longer ones go as an open file."""
 _IN_FILE = b"@"
+_NUMBER_FOLLOWS = b"\0"
 _DESCRIPTOR = struct.calcsize("i")
 
 # From the monitor.
@@ -198,8 +200,26 @@ def failure(error: BaseException) -> bytes:
     return json.dumps(fields).encode()
 
 
+def exec_failure(path: str) -> bytes:
+    """A FAILED packet about *path* behind which the number of the error comes as four bytes."""
+    return FAILED + json.dumps({"path": path}).encode() + _NUMBER_FOLLOWS
+
+
+def not_executed(path: str, number: int) -> LaunchError:
+    """The error for a program whose execution failed with the errno *number*."""
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return CommandNotFoundError(
+            f"cannot execute {path}", "the interpreter that it names is not in the image"
+        )
+    hint = "look at its mode and whether it is a directory" if number == errno.EACCES else ""
+    return NotExecutableError(f"cannot execute {path}", os.strerror(number), hint)
+
+
 def raise_failure(data: bytes) -> LaunchError:
-    """The typed error of a FAILED packet's JSON."""
+    """The typed error of a FAILED packet's body."""
+    data, _, number = data.partition(_NUMBER_FOLLOWS)
     fields = json.loads(data)
+    if number:
+        return not_executed(fields["path"], int.from_bytes(number, "little"))
     kinds: dict[int, type[LaunchError]] = {126: NotExecutableError, 127: CommandNotFoundError}
     return kinds.get(fields["exit_code"], LaunchError)(fields["what"], fields["why"], fields["hint"])

@@ -6,6 +6,7 @@ import os
 
 from engine.containers.mounting import CgroupView
 from engine.kernel import cgroup
+from engine.kernel.cgroupfs import ON_DEMAND
 
 
 def views_of(group: cgroup.Cgroup) -> tuple[CgroupView, ...]:
@@ -14,6 +15,6 @@ def views_of(group: cgroup.Cgroup) -> tuple[CgroupView, ...]:
         return (CgroupView("", group.places[0]),)
     names: dict[str, list[str]] = {}
     for controller, directory in group.directories.items():
-        if controller != "cpuset" or os.path.exists(directory):
+        if controller not in ON_DEMAND or os.path.exists(directory):
             names.setdefault(directory, []).append(controller)
     return tuple(CgroupView(",".join(found), directory) for directory, found in names.items())

@@ -99,6 +99,8 @@ class Plan(Record):
     propagation: int = mount.MS_PRIVATE | mount.MS_REC
     """How its root and the mounts of the host below it are shared: one of MS_PRIVATE and its like."""
     personality: int | None = None
+    on_host: bool = False
+    """Whether it has no mount namespace: what is mounted for it is then to be unmounted."""
     warnings: tuple[str, ...] = ()
     """What was asked for, cannot be had, and may be missing (capabilities, says config.md)."""
 
@@ -177,9 +179,9 @@ def _plan(spec: JSON, filters: str | None, bundle: str, available: int | None) -
         resources=linux.get("resources") or {},
         joined=joined,
         mappings=mappings,
+        on_host=not entered & namespaces.CLONE_NEWNS,
         propagation=PROPAGATION[propagation] | mount.MS_REC if propagation else _FROM_THE_HOST,
         warnings=tuple(warnings),
-        on_host=not entered & namespaces.CLONE_NEWNS,
     )
     if not spec.keys() & _RARE and not linux.keys() & _RARE:
         return plan

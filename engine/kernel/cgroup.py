@@ -66,7 +66,7 @@ def create(
     with contextlib.ExitStack() as unless_made:
         unless_made.callback(_unmake, cgroup, made)
         for controller, directory in cgroup.directories.items():
-            if directory not in made and not (controller == "cpuset" and cgroup.version == 1):
+            if directory not in made and controller not in cgroupfs.ON_DEMAND:
                 cgroup_tree.make_leaf(cgroup, directory)
                 made.append(directory)
         apply(cgroup, resources or {})
@@ -113,8 +113,9 @@ def entrances(cgroup: Cgroup, *, born_inside: bool = False) -> tuple[int, ...]:
             try:
                 opened.append(os.open(file, os.O_WRONLY | os.O_CLOEXEC))
             except FileNotFoundError:
-                # The cpuset that nobody asked for; anything else means that the cgroup has gone.
-                if f"{cgroup.directories.get('cpuset')}/" not in file:
+                # A controller that nobody asked for; anything else means that the cgroup has gone.
+                lazy = [cgroup.directories.get(name) for name in cgroupfs.ON_DEMAND]
+                if os.path.dirname(file) not in lazy:
                     raise
     except BaseException as error:
         close(opened)

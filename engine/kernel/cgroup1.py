@@ -63,24 +63,84 @@ def settings(resources: dict[str, Any]) -> list[Setting]:
         found.append(Setting("cpu", "cpu.cfs_burst_us", str(cpu["burst"]), optional=True))
     if cpu.get("idle") is not None:
         found.append(Setting("cpu", "cpu.idle", str(cpu["idle"]), optional=True))
+    if cpu.get("realtimePeriod"):
+        found.append(Setting("cpu", "cpu.rt_period_us", str(cpu["realtimePeriod"])))
+    if cpu.get("realtimeRuntime"):
+        found.append(Setting("cpu", "cpu.rt_runtime_us", str(cpu["realtimeRuntime"])))
     for key in ("cpus", "mems"):
         if cpu.get(key):
             found.append(Setting("cpuset", f"cpuset.{key}", cpu[key]))
-    memory = resources.get("memory") or {}
-    if memory.get("reservation"):
-        found.append(Setting("memory", "memory.soft_limit_in_bytes", str(memory["reservation"])))
-    if memory.get("swappiness") is not None:
-        found.append(Setting("memory", "memory.swappiness", str(memory["swappiness"])))
+    found += _memory(resources.get("memory") or {})
     limit = (resources.get("pids") or {}).get("limit")
     if limit is not None:
         found.append(Setting("pids", "pids.max", str(limit) if limit > 0 else "max"))
-    return found + _block(resources.get("blockIO") or {})
+    return [
+        *found,
+        *_block(resources.get("blockIO") or {}),
+        *_network(resources.get("network") or {}),
+        *(Setting("hugetlb", file, value) for file, value in huge_pages(resources, "limit_in_bytes")),
+        *(Setting("rdma", "rdma.max", value) for value in rdma(resources)),
+    ]
+
+
+def _memory(memory: dict[str, Any]) -> list[Setting]:
+    """All but the two limits of `apply_memory`."""
+    found: list[Setting] = []
+    for key, file in (
+        ("reservation", "soft_limit_in_bytes"),
+        ("kernelTCP", "kmem.tcp.limit_in_bytes"),
+    ):
+        if memory.get(key) and (key == "reservation" or memory[key] > 0):
+            found.append(Setting("memory", f"memory.{file}", str(memory[key])))
+    if memory.get("swappiness") is not None:
+        found.append(Setting("memory", "memory.swappiness", str(memory["swappiness"])))
+    if memory.get("useHierarchy") is not None:
+        found.append(Setting("memory", "memory.use_hierarchy", str(int(memory["useHierarchy"]))))
+    if memory.get("disableOOMKiller") is not None:
+        found.append(Setting("memory", "memory.oom_control", str(int(memory["disableOOMKiller"]))))
+    return found
+
+
+def _network(network: dict[str, Any]) -> list[Setting]:
+    found = [
+        Setting("net_prio", "net_prio.ifpriomap", f"{entry['name']} {entry['priority']}")
+        for entry in network.get("priorities") or ()
+    ]
+    if network.get("classID") is not None:
+        found.append(Setting("net_cls", "net_cls.classid", str(network["classID"])))
+    return found
+
+
+def huge_pages(resources: dict[str, Any], suffix: str) -> list[tuple[str, str]]:
+    """Files and values of limits on huge pages: of those used, and of those set aside."""
+    return [
+        (f"hugetlb.{entry['pageSize']}.{kind}{suffix}", str(entry["limit"]))
+        for entry in resources.get("hugepageLimits") or ()
+        for kind in ("", "rsvd.")
+    ]
+
+
+def rdma(resources: dict[str, Any]) -> list[str]:
+    """Lines for rdma.max."""
+    found = []
+    for device, limits in (resources.get("rdma") or {}).items():
+        names = (("hca_handle", "hcaHandles"), ("hca_object", "hcaObjects"))
+        given = [f"{name}={limits[key]}" for name, key in names if limits.get(key) is not None]
+        found.append(f"{device} {' '.join(given)}")
+    return found
 
 
 def _block(block: dict[str, Any]) -> list[Setting]:
     found: list[Setting] = []
     if block.get("weight"):
         found.append(Setting("blkio", "blkio.bfq.weight", str(block["weight"]), optional=True))
+    if block.get("leafWeight"):
+        found.append(Setting("blkio", "blkio.leaf_weight", str(block["leafWeight"]), optional=True))
+    for entry in block.get("weightDevice") or ():
+        device = f"{entry['major']}:{entry['minor']}"
+        for key, file in (("weight", "blkio.bfq.weight_device"), ("leafWeight", "blkio.leaf_weight_device")):
+            if entry.get(key):
+                found.append(Setting("blkio", file, f"{device} {entry[key]}", optional=True))
     for key, file in (
         ("throttleReadBpsDevice", "read_bps_device"),
         ("throttleWriteBpsDevice", "write_bps_device"),
@@ -169,9 +229,9 @@ def thaw(cgroup: Cgroup) -> None:
         cgroupfs.write(f"{cgroup.directories['freezer']}/freezer.state", "THAWED")
 
 
-def enter_cpuset(cgroup: Cgroup, sibling: str) -> None:
-    """Move every process of the directory *sibling* into the cpuset directory, made after they started."""
-    file = f"{cgroup.directories['cpuset']}/cgroup.procs"
+def enter(directory: str, sibling: str) -> None:
+    """Move every process of the directory *sibling* into *directory*, made after they started."""
+    file = f"{directory}/cgroup.procs"
     deadline = Deadline(1.0)
     inside: set[int] = set()
     while coming := set(cgroupfs.pids(sibling)) - inside:
@@ -180,7 +240,7 @@ def enter_cpuset(cgroup: Cgroup, sibling: str) -> None:
                 cgroupfs.write(file, str(pid))
         inside |= coming
         if not deadline.pause():
-            raise errors.ConflictError("not every process could be given its CPUs", "it forks too fast")
+            raise errors.ConflictError("not every process could be given its limits", "it forks too fast")
 
 
 def oom_kills(cgroup: Cgroup) -> int:

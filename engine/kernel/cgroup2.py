@@ -10,7 +10,7 @@ import os
 import select
 from typing import Any
 
-from engine.kernel import cgroupfs
+from engine.kernel import cgroup1, cgroupfs
 from engine.kernel.cgroupfs import UNIFIED, Cgroup, Deadline
 from engine.record import Record
 
@@ -83,7 +83,31 @@ def settings(resources: dict[str, Any]) -> list[Setting]:
     if limit is not None:
         found.append(Setting("pids.max", str(limit) if limit > 0 else "max"))
     found += _block(resources.get("blockIO") or {})
+    found += further(resources)
     return found + [Setting(file, str(value)) for file, value in (resources.get("unified") or {}).items()]
+
+
+def further(resources: dict[str, Any]) -> list[Setting]:
+    """Limits of huge pages and RDMA, which a hybrid machine may have in this hierarchy too."""
+    pages = [Setting(file, value) for file, value in cgroup1.huge_pages(resources, "max")]
+    return pages + [Setting("rdma.max", value) for value in cgroup1.rdma(resources)]
+
+
+def without_equal(resources: dict[str, Any]) -> list[str]:
+    """What *resources* ask for that version 2 has nothing for."""
+    memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
+    network, block = resources.get("network") or {}, resources.get("blockIO") or {}
+    asked = {
+        "memory.swappiness": memory.get("swappiness") is not None,
+        "memory.disableOOMKiller": bool(memory.get("disableOOMKiller")),
+        "memory.kernelTCP": (memory.get("kernelTCP") or 0) > 0,
+        "cpu.realtimeRuntime": bool(cpu.get("realtimeRuntime")),
+        "cpu.realtimePeriod": bool(cpu.get("realtimePeriod")),
+        "network.classID": network.get("classID") is not None,
+        "network.priorities": bool(network.get("priorities")),
+        "blockIO.leafWeight": bool(block.get("leafWeight")),
+    }
+    return [f"{name}: cgroup version 2 has no such limit" for name, wanted in asked.items() if wanted]
 
 
 def _block(block: dict[str, Any]) -> list[Setting]:
@@ -91,6 +115,10 @@ def _block(block: dict[str, Any]) -> list[Setting]:
     if block.get("weight"):
         # blkio.weight is 10..1000, io.weight 1..10000.
         found.append(Setting("io.weight", str(1 + (block["weight"] - 10) * 9999 // 990), optional=True))
+    for entry in block.get("weightDevice") or ():
+        if entry.get("weight"):
+            value = f"{entry['major']}:{entry['minor']} {1 + (entry['weight'] - 10) * 9999 // 990}"
+            found.append(Setting("io.weight", value, optional=True))
     for key, name in (
         ("throttleReadBpsDevice", "rbps"),
         ("throttleWriteBpsDevice", "wbps"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from engine import errors
 from engine.kernel import cgroup1, cgroup2, cgroup_tree, cgroupfs
 from engine.kernel.cgroupfs import UNIFIED, Cgroup
+
+KERNEL_MEMORY = "memory.kernel: kernels since 5.16 count it with the rest and limit it no more"
+"""The one limit that the runtime-spec advises against and that is left out without harm."""
 
 
 def apply(cgroup: Cgroup, resources: dict[str, Any]) -> list[str]:
@@ -20,14 +22,16 @@ def apply(cgroup: Cgroup, resources: dict[str, Any]) -> list[str]:
     controller is missing, `ConflictError` where more is in use than a new limit allows, `UsageError` for a
     value that the kernel does not take.
     """
-    settings: Sequence[cgroup1.Setting | cgroup2.Setting]
-    settings = cgroup1.settings(resources) if cgroup.version == 1 else cgroup2.settings(resources)
-    if any(setting.controller == "cpuset" for setting in settings):
-        _make_cpuset(cgroup)
-    left_out = _apply_memory(cgroup, resources.get("memory") or {})
+    settings, left_out = _settings(cgroup, resources)
+    if ((resources.get("memory") or {}).get("kernel") or 0) > 0:
+        left_out.append(KERNEL_MEMORY)
+    for controller in dict.fromkeys(setting.controller for setting in settings):
+        if controller in cgroupfs.ON_DEMAND:
+            _make(cgroup, controller)
+    left_out += _apply_memory(cgroup, resources.get("memory") or {})
     again: list[cgroup1.Setting | cgroup2.Setting] = []
     for setting in settings:
-        directory = cgroup.directories.get(UNIFIED if cgroup.version == 2 else setting.controller)
+        directory = _directory(cgroup, setting)
         if setting.optional and not (directory and os.path.exists(f"{directory}/{setting.file}")):
             left_out.append(f"{setting.file}: this kernel has no such file")
         elif not _set(cgroup, setting, final=setting.file != "cpu.cfs_period_us"):
@@ -38,9 +42,32 @@ def apply(cgroup: Cgroup, resources: dict[str, Any]) -> list[str]:
     return left_out
 
 
+def _settings(
+    cgroup: Cgroup, resources: dict[str, Any]
+) -> tuple[list[cgroup1.Setting | cgroup2.Setting], list[str]]:
+    """What to write, and what there is nothing for."""
+    if cgroup.version == 2:
+        return [*cgroup2.settings(resources)], cgroup2.without_equal(resources)
+    if resources.get("unified"):
+        raise errors.UnsupportedError(
+            "unified limits cannot be set", "this machine's controllers are those of version 1"
+        )
+    found: list[cgroup1.Setting | cgroup2.Setting] = [*cgroup1.settings(resources)]
+    for name in ("hugetlb", "rdma"):
+        # A hybrid machine has each controller in one of its hierarchies.
+        if name not in cgroup.directories and UNIFIED in cgroup.directories:
+            found = [setting for setting in found if setting.controller != name]
+            found += [setting for setting in cgroup2.further(resources) if setting.controller == name]
+    return found, []
+
+
+def _directory(cgroup: Cgroup, setting: cgroup1.Setting | cgroup2.Setting) -> str | None:
+    return cgroup.directories.get(UNIFIED if isinstance(setting, cgroup2.Setting) else setting.controller)
+
+
 def _set(cgroup: Cgroup, setting: cgroup1.Setting | cgroup2.Setting, final: bool) -> bool:
     """Write one setting; False when the kernel does not take it and it is not yet *final*."""
-    directory = cgroup.directories.get(UNIFIED if cgroup.version == 2 else setting.controller)
+    directory = _directory(cgroup, setting)
     if directory is None:
         raise _missing(setting.controller)
     try:
@@ -127,20 +154,19 @@ def _refused(file: str, value: str, error: OSError) -> errors.CowlError:
     return errors.UnsupportedError(f"{file} cannot be set to {value}", os.strerror(error.errno or 0))
 
 
-def _make_cpuset(cgroup: Cgroup) -> None:
-    """Make the cpuset, which costs more than all other directories together, once it is asked for."""
-    if cgroup.version == 2:
-        directory = cgroup.directories[UNIFIED]
-        places = [directory]
+def _make(cgroup: Cgroup, controller: str) -> None:
+    """Give the cgroup a *controller* that costs more than the usual ones together, once it is asked for."""
+    directory = cgroup.directories.get(controller, "")
+    if not directory:
+        if UNIFIED not in cgroup.directories:
+            raise _missing(controller)
+        places = [cgroup.directories[UNIFIED]]
         for _ in range(cgroup.path.strip("/").count("/") + 1):
             places.append(os.path.dirname(places[-1]))
         for place in reversed(places[1:]):
-            cgroup2.enable(place, ("cpuset",))
+            cgroup2.enable(place, (controller,))
         return
-    directory = cgroup.directories.get("cpuset", "")
-    if not directory:
-        raise _missing("cpuset")
     if os.path.exists(directory):
         return
-    cgroup_tree.make_leaf(cgroup._replace(directories={"cpuset": directory}), directory)
-    cgroup1.enter_cpuset(cgroup, cgroup_tree.main_directory(cgroup))
+    cgroup_tree.make_leaf(cgroup._replace(directories={controller: directory}), directory)
+    cgroup1.enter(directory, cgroup_tree.main_directory(cgroup))

@@ -19,7 +19,9 @@ from engine.record import Record
 UNIFIED = "unified"
 """The name under which the version 2 hierarchy stands beside version 1's controllers."""
 
-V1_CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "freezer", "devices", "blkio", "cpuset")
+ON_DEMAND = ("cpuset", "hugetlb", "net_cls", "net_prio", "rdma")
+"""Controllers that a cgroup gets once a limit asks for them."""
+V1_CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "freezer", "devices", "blkio", *ON_DEMAND)
 V2_CONTROLLERS = ("cpu", "io", "memory", "pids")
 
 _LONGEST = 1 << 16
@@ -42,7 +44,7 @@ class Cgroup(Record):
     path: str
     """As the runtime-spec's `cgroupsPath` has it: ``cowl/<id>``."""
     directories: dict[str, str]
-    """By controller; on version 2 `UNIFIED` alone. Co-mounted ones share one; `cpuset` may not exist."""
+    """By controller; on version 2 `UNIFIED` alone. Co-mounted ones share one, `ON_DEMAND` may not exist."""
 
     def to_json(self) -> dict[str, Any]:
         """A document that `from_json` reads back."""

@@ -162,8 +162,8 @@ def _decide(
             number = numbers.get(name)
             if number is not None and alternatives:
                 conditional.setdefault(number, []).extend(Rule(each, action) for each in alternatives)
-            elif number is not None and plain.setdefault(number, action) != action:
-                raise ValueError(f"two rules for {name} contradict each other")
+            elif number is not None:
+                plain.setdefault(number, action)  # as libseccomp has it: the first one stands
             if architecture is syscalls.X86 and not alternatives and name in syscalls.GATES:
                 gate = syscalls.GATES[name]
                 through = Condition(0, "MASKED_EQ", gate.mask, gate.value)

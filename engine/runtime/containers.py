@@ -98,7 +98,7 @@ class Container(Record):
 
     def plan(self) -> Plan:
         """What its document asks for."""
-        filters = os.path.join(os.path.dirname(self.directory), FILTERS)
+        filters = f"{os.path.dirname(self.directory)}/{FILTERS}/"
         return plan_of(self.document(), filters, self.bundle)
 
     def save(self) -> None:

@@ -13,6 +13,7 @@ from engine.containers.plan import Plan, plan_of, without_devices
 from engine.containers.state import write_document
 from engine.errors import ConflictError, CowlError, LaunchError, UnsupportedError
 from engine.kernel import capabilities, cgroup, devices, mount, process
+from engine.kernel.cgroup_limits import KERNEL_MEMORY
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
 from engine.model import JSON
 from engine.record import Record
@@ -71,7 +72,7 @@ def create(wanted: Wanted, report: Report) -> Container:
 
 
 def _plan(spec: JSON, wanted: Wanted, report: Report) -> Plan:
-    filters = f"{wanted.root}/{containers.FILTERS}"
+    filters = f"{wanted.root}/{containers.FILTERS}/"
     plan = plan_of(spec, filters, wanted.bundle, available=capabilities.own().bounding)
     for warning in plan.warnings:
         report.warn(warning)
@@ -102,8 +103,11 @@ def _cgroup(plan: Plan, report: Report) -> tuple[cgroup.Cgroup, Plan]:
     """The container's cgroup, held to its limits and devices."""
     group = cgroup.create(plan.cgroup_path)
     try:
-        if left_out := cgroup.apply(group, plan.resources):
-            raise UnsupportedError("a limit cannot be set", "; ".join(left_out), "leave it out")
+        left_out = cgroup.apply(group, plan.resources)
+        if refused := [text for text in left_out if text != KERNEL_MEMORY]:
+            raise UnsupportedError("a limit cannot be set", "; ".join(refused), "leave it out")
+        for text in left_out:
+            report.warn(text)
         rules = plan.resources.get("devices") or ()
         if rules and not devices.restrict_to_usual(group, rules):
             plan = without_devices(plan)
@@ -132,6 +136,8 @@ def _bear(plan: Plan, container: Container, wanted: Wanted, undo: contextlib.Exi
         state=container.state("creating"),
         gate=gate,
     )
+    if plan.on_host:
+        undo.callback(unmount_rootfs, container)
     preserved = range(3, 3 + plan.program.preserved)
     born = birth.bear(plan, place, into, preserved)
     undo.callback(birth.end, born)
@@ -142,6 +148,12 @@ def _bear(plan: Plan, container: Container, wanted: Wanted, undo: contextlib.Exi
     birth.await_ready(born, plan, lambda: container.state("creating"), wanted.terminal)
     container.save()
     return container
+
+
+def unmount_rootfs(container: Container) -> None:
+    """Take away what was mounted for a container without a mount namespace of its own."""
+    with contextlib.suppress(OSError):  # nothing is mounted there if it was not got to
+        mount.unmount(container.rootfs, mount.MNT_DETACH)
 
 
 def _listen(container: Container) -> Channel:

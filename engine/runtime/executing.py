@@ -84,7 +84,7 @@ def watch(pid: int, pidfd: int, terminal: console.Terminal) -> int:
 
 def _program(container: Container, wanted: Execution, report: Report) -> Program:
     linux = container.document().get("linux") or {}
-    kept = os.path.join(os.path.dirname(container.directory), containers.FILTERS)
+    kept = f"{os.path.dirname(container.directory)}/{containers.FILTERS}/"
     warnings: list[str] = []
     try:
         program = program_of(

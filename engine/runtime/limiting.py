@@ -7,6 +7,7 @@ import sys
 
 from engine.errors import ConflictError, UnsupportedError, UsageError
 from engine.kernel import cgroup
+from engine.kernel.cgroup_limits import KERNEL_MEMORY
 from engine.model import JSON
 from engine.runtime.containers import Container
 from engine.runtime.words import Words
@@ -65,8 +66,9 @@ def _number(text: str) -> int:
 def update(container: Container, resources: JSON) -> None:
     """Give it other limits; those that are not named stay."""
     _active(container, "update")
-    if left_out := cgroup.apply(container.group, {**resources, "devices": []}):
-        raise UnsupportedError("a limit cannot be set", "; ".join(left_out), "leave it out")
+    left_out = cgroup.apply(container.group, {**resources, "devices": []})
+    if refused := [text for text in left_out if text != KERNEL_MEMORY]:
+        raise UnsupportedError("a limit cannot be set", "; ".join(refused), "leave it out")
 
 
 def pause(container: Container) -> None:

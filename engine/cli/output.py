@@ -115,8 +115,12 @@ def _aligned(row: Sequence[Piece], columns: Sequence[Column], widths: Sequence[i
     line = []
     for index, (piece, column) in enumerate(zip(row, columns, strict=True)):
         space = " " * (widths[index] - width(piece.text))
-        gap = "" if index == len(columns) - 1 else "   "
-        line += [Piece(space), piece, Piece(gap)] if column.right else [piece, Piece(space + gap)]
+        is_last = index == len(columns) - 1
+        gap = "" if is_last else "   "
+        if column.right:
+            line += [Piece(space), piece, Piece(gap)]
+        else:
+            line += [piece] if is_last else [piece, Piece(space + gap)]
     return line
 
 

@@ -159,13 +159,15 @@ def _write_totals(usage: Usage, containers: Sequence[tuple[Container, int]]) -> 
     running = [size for each, size in containers if each.state not in AT_REST]
     size = sum(size for _, size in containers)
     images = usage.nodes_size + usage.blobs_size
-    rows = [
-        ["Images", str(len(usage.images)), str(in_use), images, usage.reclaimable_all - usage.downloads_size],
-        ["  layers", str(usage.nodes), "", usage.nodes_size, None],
-        ["  blobs", str(usage.blobs), "", usage.blobs_size, None],
-        ["Downloads", str(usage.downloads), "0", usage.downloads_size, usage.downloads_size],
-        ["Containers", str(len(containers)), str(len(running)), size, size - sum(running)],
-    ]
+    idle = usage.reclaimable_all - usage.downloads_size
+    rows = [_total("Images", len(usage.images), str(in_use), images, _share(idle, images))]
+    rows.append(_total("  layers", usage.nodes, "", usage.nodes_size, ""))
+    rows.append(_total("  blobs", usage.blobs, "", usage.blobs_size, ""))
+    if usage.downloads:
+        parts = usage.downloads_size
+        rows.append(_total("Downloads", usage.downloads, "0", parts, _share(parts, parts)))
+    idle = size - sum(running)
+    rows.append(_total("Containers", len(containers), str(len(running)), size, _share(idle, size)))
     output.write_table(
         [
             Column("TYPE"),
@@ -174,12 +176,12 @@ def _write_totals(usage: Usage, containers: Sequence[tuple[Container, int]]) -> 
             Column("SIZE", True),
             Column("RECLAIMABLE", True),
         ],
-        [
-            [*row[:3], output.size_text(row[3]), "" if row[4] is None else _share(row[4], row[3])]
-            for row in rows
-            if row[0] != "Downloads" or usage.downloads
-        ],
+        rows,
     )
+
+
+def _total(what: str, count: int, active: str, size: int, reclaimable: str) -> list[Piece | str]:
+    return [what, str(count), active, output.size_text(size), reclaimable]
 
 
 def _share(part: int, whole: int) -> str:

@@ -116,10 +116,9 @@ TREES: dict[str, Callable[[str], object]] = {
     "an opaque mark": lambda tree: opaque(f"{tree}/tmp"),
     "a file too much": lambda tree: Path(f"{tree}/etc/more").write_text("x"),
     "a file too few": lambda tree: os.unlink(f"{tree}/etc/twin"),
-    "a target": lambda tree: (os.unlink(f"{tree}/etc/link"), os.symlink("shadow", f"{tree}/etc/link")),
-    "a link that is none": lambda tree: (
-        os.unlink(f"{tree}/etc/other"),
-        shutil.copy2(f"{tree}/etc/twin", f"{tree}/etc/other"),
+    "a target": lambda tree: peers.run("ln", "-sfn", "shadow", f"{tree}/etc/link"),
+    "a link that is none": lambda tree: peers.run(
+        "cp", "-a", "--remove-destination", f"{tree}/etc/passwd", f"{tree}/etc/other"
     ),
     "a whiteout": lambda tree: white_out(f"{tree}/gone"),
     "the root's mode": lambda tree: os.chmod(tree, 0o700),
@@ -341,7 +340,7 @@ def test_a_container_that_lost_its_image(store: Store, images: Images) -> None:
     records(store, "DELETE FROM containers")
 
 
-CONTAINERS = {
+CONTAINERS: dict[str, tuple[Callable[[str], object], str]] = {
     "its files": (shutil.rmtree, "remove"),
     "its work directory": (lambda home: os.rmdir(f"{home}/work"), "restore"),
     "its changes": (lambda home: os.rmdir(f"{home}/upper"), "none"),

@@ -34,6 +34,10 @@ class NotFoundError(CowlError):
     """No image, container, file or layer answers to that name."""
 
 
+class ImageNotFoundError(NotFoundError):
+    """No image here answers to that name: it may be one that can be pulled."""
+
+
 class AmbiguousError(CowlError):
     """A prefix answers to more than one image or container."""
 

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from engine.cli import report
 from engine.cli.options import Values
 from engine.cli.session import Session
 from engine.containers.standby import Standby
-from engine.errors import UsageError
+from engine.errors import ImageNotFoundError, UsageError
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
+PULLS: Final = ("missing", "always", "never")
+PULL: Final = "COWL_PULL"
+"""The variable that says when to pull where --pull does not."""
+
+T = TypeVar("T")
 Action: TypeAlias = Callable[[Session, Values, Sequence[str]], int]
 
 
@@ -25,8 +30,9 @@ def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Make a container and print its ID."""
     from engine.cli import values
 
+    options = values.launch_options(given, arguments)
     with session.open() as engine:
-        print(engine.containers.create(values.launch_options(given, arguments)).id)
+        print(with_image(engine, options.image, given["pull"], lambda: engine.containers.create(options)).id)
     return 0
 
 
@@ -39,11 +45,16 @@ def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
         options = values.launch_options(given, arguments)
         if given["detach"]:
             with session.open(standby) as engine:
-                print(engine.containers.run(options).id)
+                started = with_image(
+                    engine, options.image, given["pull"], lambda: engine.containers.run(options)
+                )
+                print(started.id)
             return 0
         check_terminal(interactive=options.interactive, tty=options.tty)
         with session.open(standby) as engine:
-            return engine.containers.run(options, attach=True)
+            return with_image(
+                engine, options.image, given["pull"], lambda: engine.containers.run(options, attach=True)
+            )
 
 
 def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:
@@ -67,6 +78,25 @@ def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:
                 workdir=given["workdir"] or None,
                 privileged=given["privileged"],
             )
+
+
+def with_image(engine: Engine, image: str, pull: str | None, act: Callable[[], T]) -> T:
+    """Do *act*, which needs *image*, pulling that as *pull* says: if it is missing, always, or never."""
+    policy = pull or os.environ.get(PULL) or "missing"
+    if policy not in PULLS:
+        raise UsageError(f"--pull {policy} means nothing", "", f"choose {', '.join(PULLS)}")
+    missing = None
+    if policy != "always":
+        try:
+            return act()
+        except ImageNotFoundError as error:
+            if policy == "never":
+                raise
+            missing = error
+    from engine.cli import fetching
+
+    fetching.fetch(engine, image, missing)
+    return act()
 
 
 def start_attached(engine: Engine, container: str, *, interactive: bool) -> int:

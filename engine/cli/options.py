@@ -57,6 +57,7 @@ _PROCESS = (
 
 _CONTAINER = (
     Option(("--name",), "name", "Call it this; otherwise a name is made.", "NAME"),
+    Option(("--pull",), "pull", "Pull the image if it is missing (the default), always, or never.", "WHEN"),
     Option(("--rm",), "rm", "Remove it, with its changes, when it ends."),
     *_PROCESS,
     Option(("-v", "--volume"), "volume", "Show a directory or file of the host in it.", "SRC:DST[:ro]", True),

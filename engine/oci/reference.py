@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from _sqlite3 import Connection
 
-from engine.errors import AmbiguousError, NotFoundError, UsageError
+from engine.errors import AmbiguousError, ImageNotFoundError, UsageError
 from engine.record import Record
 from engine.store import records
 
@@ -109,7 +109,7 @@ def resolve_image(connection: Connection, reference: str) -> tuple[str, str | No
             raise AmbiguousError(
                 f"{reference} is ambiguous", f"it matches {shown}", "give more digits or a tag"
             )
-    raise NotFoundError(
+    raise ImageNotFoundError(
         f"no image {reference}",
         "no tag, digest or chain ID matches",
         "look at cowl images, make one with cowl starter, or get one with cowl pull",

@@ -36,9 +36,15 @@ def new_root(fallback: str, name: str = "") -> Root:
 
 
 def environment(root: Root, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a `cowl` process that works on *root*, whatever this one's says."""
+    """The environment of a `cowl` process that works on *root* and stays here, whatever this one's says."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COWL_")}
-    return {**kept, "COWL_ROOT": root.path, "COWL_CGROUP_PARENT": root.cgroup_parent, **(extra or {})}
+    own = {
+        "COWL_ROOT": root.path,
+        "COWL_CGROUP_PARENT": root.cgroup_parent,
+        "COWL_NETWORK": "none",
+        "COWL_PULL": "never",
+    }
+    return {**kept, **own, **(extra or {})}
 
 
 def command_line(root: Root) -> Run:

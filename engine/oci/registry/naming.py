@@ -44,13 +44,16 @@ def local_name(remote: Remote, tag: str) -> str:
 
 def registry_of(text: str) -> str:
     """The registry that `login` is asked for: a host, with or without a scheme. Raises UsageError."""
-    host = text.removeprefix("https://").removeprefix("http://").split("/", 1)[0]
+    host, _, path = text.removeprefix("https://").removeprefix("http://").partition("/")
     if host in ("index.docker.io", _DOCKER_IO_API):
         host = DOCKER_IO
+    hint = "write it like host or host:port"
+    if path.strip("/") not in ("", "v1", "v2"):
+        raise UsageError(f"{text!r} is not a registry", "it has a path", hint)
     try:
         reference.parse(f"{host}/x")
     except UsageError as error:
-        raise UsageError(f"{text!r} is not a registry", "", "write it like host or host:port") from error
+        raise UsageError(f"{text!r} is not a registry", "", hint) from error
     return host
 
 

@@ -24,7 +24,6 @@ from engine.record import Record
 
 READY = b"R"
 """From the child: everything is prepared. The monitor answers GO once it has recorded whom it watches."""
-GO = b"G"
 MAPPED = b"M"
 """To the child: its user namespace has its IDs."""
 HOOKS = b"H"
@@ -79,7 +78,7 @@ def become(plan: Plan, place: Place, channel: Channel) -> NoReturn:
         if place.gate is not None:
             channel.close()
             channel = place.gate.accept()
-        if channel.recv(16) != GO:
+        if channel.recv(16) != request.GO:
             os._exit(_SETUP_FAILED)
         if not plan.program.args:
             raise LaunchError("cannot start the container", "config.json has no process")

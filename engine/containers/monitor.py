@@ -251,7 +251,7 @@ def _begin(
             if descriptors:
                 master = descriptors[0]
             elif data == init.READY:
-                child.channel.send(init.GO)
+                child.channel.send(request.GO)
                 break
             elif data[:1] == request.FAILED:
                 raise request.raise_failure(data[1:])

@@ -40,6 +40,9 @@ CLEAN = b"C"
 TERMINAL = b"T"
 """The master of a terminal comes with this packet."""
 
+GO = b"G"
+"""To a first process that is ready: become the program."""
+
 # From the client.
 STDIN = b"i"
 STDIN_END = b"z"

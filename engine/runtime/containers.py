@@ -6,16 +6,16 @@ and, until it is started, the socket that its first process waits at.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import re
 from typing import Literal
 
-from engine.containers.plan import Plan, plan_of
 from engine.containers.state import read_document, write_document
 from engine.errors import ConflictError, LaunchError, NotFoundError, StoreError, UsageError
-from engine.kernel import cgroup, process
+from engine.kernel import cgroup, mount, process
 from engine.kernel.cgroup import Cgroup
 from engine.model import JSON
 from engine.oci.runtime import VERSION
@@ -96,14 +96,15 @@ class Container(Record):
             raise StoreError(f"container {self.id} has lost its configuration", self.directory)
         return found
 
-    def plan(self) -> Plan:
-        """What its document asks for."""
-        filters = f"{os.path.dirname(self.directory)}/{FILTERS}/"
-        return plan_of(self.document(), filters, self.bundle)
-
     def save(self) -> None:
         """Write state.json."""
         write_document(f"{self.directory}/state.json", self._asdict())
+
+
+def unmount_rootfs(container: Container) -> None:
+    """Take away what was mounted for a container without a mount namespace of its own."""
+    with contextlib.suppress(OSError):  # nothing is mounted there if it was not got to
+        mount.unmount(container.rootfs, mount.MNT_DETACH)
 
 
 def reserve(root: str, container: str) -> str:

@@ -1,4 +1,4 @@
-"""``create`` and ``start``: a first process that is ready, waits, and then becomes the program."""
+"""``create``: a first process that is ready, and waits to become the program."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import pwd
 from collections.abc import Callable
 
-from engine.containers import birth, init, request, rootfs
+from engine.containers import birth, init, rootfs
 from engine.containers.cgroupviews import views_of
 from engine.containers.plan import Plan, plan_of, without_devices
 from engine.containers.state import write_document
-from engine.errors import ConflictError, CowlError, LaunchError, UnsupportedError
+from engine.errors import LaunchError, UnsupportedError
 from engine.kernel import capabilities, cgroup, devices, mount, process
 from engine.kernel.cgroup_limits import KERNEL_MEMORY
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
@@ -137,7 +137,7 @@ def _bear(plan: Plan, container: Container, wanted: Wanted, undo: contextlib.Exi
         gate=gate,
     )
     if plan.on_host:
-        undo.callback(unmount_rootfs, container)
+        undo.callback(containers.unmount_rootfs, container)
     preserved = range(3, 3 + plan.program.preserved)
     born = birth.bear(plan, place, into, preserved)
     undo.callback(birth.end, born)
@@ -148,12 +148,6 @@ def _bear(plan: Plan, container: Container, wanted: Wanted, undo: contextlib.Exi
     birth.await_ready(born, plan, lambda: container.state("creating"), wanted.terminal)
     container.save()
     return container
-
-
-def unmount_rootfs(container: Container) -> None:
-    """Take away what was mounted for a container without a mount namespace of its own."""
-    with contextlib.suppress(OSError):  # nothing is mounted there if it was not got to
-        mount.unmount(container.rootfs, mount.MNT_DETACH)
 
 
 def _listen(container: Container) -> Channel:
@@ -176,49 +170,9 @@ def write_pid(path: str, pid: int) -> None:
     os.rename(unfinished, path)
 
 
-def start(container: Container, report: Report) -> None:
-    """Let its program run; returns when it does. ConflictError for one that does not wait for that."""
-    status = container.status()
-    if status != "created":
-        raise ConflictError(f"cannot start container {container.id}", f"it is {status}")
-    with Channel(AF_UNIX, SOCK_SEQPACKET) as channel:
-        _connect(container, channel)
-        os.unlink(container.gate)
-        try:
-            channel.send(init.GO)
-            answer = channel.recv(request.MAX_PACKET)
-        except OSError as error:
-            raise LaunchError(f"cannot start container {container.id}", "it has ended") from error
-    if answer:
-        raise request.raise_failure(answer[1:])
-    spec = container.document()
-    if (spec.get("hooks") or {}).get("poststart"):
-        from engine.containers import hooks
-
-        wanted = hooks.hooks_of(spec["hooks"])
-        for failure in hooks.run_all("poststart", wanted, lambda: container.state("running")):
-            report.warn(failure)
-
-
-def _connect(container: Container, channel: Channel) -> None:
-    directory = os.open(container.directory, os.O_PATH | os.O_CLOEXEC)
-    try:
-        channel.connect(f"{mount.by_descriptor(directory)}/{os.path.basename(container.gate)}")
-    except OSError as error:
-        raise LaunchError(f"cannot start container {container.id}", error.strerror or "") from error
-    finally:
-        os.close(directory)
-
-
 def run_poststop(plan: Plan, container: Container, warnings: list[str]) -> None:
     """The hooks that follow a container's end; those that fail add to *warnings*."""
     if "poststop" in plan.hooks:
         from engine.containers import hooks
 
         warnings += hooks.run_all("poststop", plan.hooks, lambda: container.state("stopped"))
-
-
-def undo_start(container: Container, error: CowlError) -> CowlError:
-    """End a container whose program did not start; *error*, to be raised."""
-    cgroup.kill_all(container.group)
-    return error

@@ -12,7 +12,6 @@ from engine.errors import ConflictError, UsageError
 from engine.kernel import cgroup, process
 from engine.runtime import containers
 from engine.runtime.containers import Container
-from engine.runtime.creating import unmount_rootfs
 from engine.runtime.report import Report
 
 _END_MS = 10_000
@@ -104,7 +103,7 @@ def destroy(container: Container, report: Report) -> None:
     spec = container.document()
     kinds = [entry["type"] for entry in (spec.get("linux") or {}).get("namespaces") or ()]
     if "mount" not in kinds:
-        unmount_rootfs(container)
+        containers.unmount_rootfs(container)
     state = container.state("stopped")
     containers.forget(container)
     if wanted := spec.get("hooks"):

@@ -5,6 +5,7 @@ What each needs is loaded when it is asked for: a start-up is part of every cont
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -81,6 +82,7 @@ usage: cowl-runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug]
 
 def main() -> None:
     """The console script."""
+    gc.disable()  # nothing lives long enough to be worth looking for
     sys.exit(command(sys.argv[1:]))
 
 
@@ -179,20 +181,20 @@ def _count(given: Words, name: str) -> int:
 
 
 def _start(root: str, given: Words, report: Report) -> int:
-    from engine.runtime import containers, creating
+    from engine.runtime import containers, starting
 
-    creating.start(containers.find(root, words.container(given)), report)
+    starting.start(containers.find(root, words.container(given)), report)
     return 0
 
 
 def _run(root: str, given: Words, report: Report) -> int:
-    from engine.runtime import creating, ending, executing
+    from engine.runtime import creating, ending, executing, starting
 
     detach = given.on("detach")
     wanted, terminal = _wanted(root, given, detached=detach)
     container = creating.create(wanted, report)
     try:
-        creating.start(container, report)
+        starting.start(container, report)
         if detach:
             return 0
         code = executing.watch(*executing.first_of(container), terminal)

@@ -1,0 +1,46 @@
+"""``start``: the first process, which waits, becomes the program."""
+
+from __future__ import annotations
+
+import os
+
+from engine.containers import request
+from engine.errors import ConflictError, LaunchError
+from engine.kernel import mount
+from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
+from engine.runtime.containers import Container
+from engine.runtime.report import Report
+
+
+def start(container: Container, report: Report) -> None:
+    """Let its program run; returns when it does. ConflictError for one that does not wait for that."""
+    status = container.status()
+    if status != "created":
+        raise ConflictError(f"cannot start container {container.id}", f"it is {status}")
+    with Channel(AF_UNIX, SOCK_SEQPACKET) as channel:
+        _connect(container, channel)
+        os.unlink(container.gate)
+        try:
+            channel.send(request.GO)
+            answer = channel.recv(request.MAX_PACKET)
+        except OSError as error:
+            raise LaunchError(f"cannot start container {container.id}", "it has ended") from error
+    if answer:
+        raise request.raise_failure(answer[1:])
+    spec = container.document()
+    if (spec.get("hooks") or {}).get("poststart"):
+        from engine.containers import hooks
+
+        wanted = hooks.hooks_of(spec["hooks"])
+        for failure in hooks.run_all("poststart", wanted, lambda: container.state("running")):
+            report.warn(failure)
+
+
+def _connect(container: Container, channel: Channel) -> None:
+    directory = os.open(container.directory, os.O_PATH | os.O_CLOEXEC)
+    try:
+        channel.connect(f"{mount.by_descriptor(directory)}/{os.path.basename(container.gate)}")
+    except OSError as error:
+        raise LaunchError(f"cannot start container {container.id}", error.strerror or "") from error
+    finally:
+        os.close(directory)

@@ -1,0 +1,52 @@
+"""Every hostile archive, loaded by the command line in a mount namespace, beside a canary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.cage import MEMORY_KB, Cage, cage
+from tests.hostile.catalogue import KINDS
+
+pytestmark = pytest.mark.kernel
+SECONDS = 30
+"""Longer than any takes, on a machine that does much else."""
+
+
+@pytest.fixture(scope="module")
+def caged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cage]:
+    with cage(str(tmp_path_factory.mktemp("cage"))) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def empty(caged: Cage) -> list[str]:
+    """What is in a store that has nothing."""
+    return caged.run("images").inside
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_nothing_outside_the_layer_is_touched(
+    caged: Cage, empty: list[str], tmp_path: Path, name: str
+) -> None:
+    kind = KINDS[name]
+    path = tmp_path / "hostile.tar"
+    path.write_bytes(kind.make(caged.outside))
+    outcome = caged.run("load", "-q", "-i", str(path))
+    assert outcome.outside == []
+    assert outcome.seconds < SECONDS
+    assert outcome.memory_kb < MEMORY_KB
+    assert "Traceback" not in outcome.said
+    if kind.refusal is None:
+        assert outcome.code == 0, outcome.said
+        removed = caged.run("rmi", *outcome.said.split())
+        assert (removed.code, removed.outside) == (0, []), removed.said
+        assert removed.inside == empty
+    else:
+        assert outcome.code == 1, outcome.said
+        assert re.fullmatch(r"cowl: error: [^\n]+\n", outcome.said)
+        assert re.search(kind.refusal, outcome.said)
+        assert outcome.inside == empty

@@ -32,6 +32,7 @@ MODULES = {
         "attach",
         "update",
     ),
+    "copying": ("cp",),
     "watching": ("ps", "logs", "top", "stats", "events"),
     "changes": ("diff", "commit"),
     "upkeep": ("prune", "df", "check"),
@@ -41,7 +42,7 @@ MODULES = {
 }
 SECTIONS = {
     "Images": (*MODULES["images"], *MODULES["registry"], *MODULES["transfer"], *MODULES["waste"]),
-    "Containers": (*COMMANDS, *MODULES["containers"], *MODULES["watching"]),
+    "Containers": (*COMMANDS, *MODULES["containers"], *MODULES["copying"], *MODULES["watching"]),
     "Changes": MODULES["changes"],
     "Everything": (*MODULES["upkeep"], *MODULES["system"]),
 }

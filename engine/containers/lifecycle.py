@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
 from engine.containers import attach, creation, ending, logs, networking, removal, state
 from engine.containers.foreground import Foreground, Streams
@@ -22,6 +22,7 @@ from engine.store.layout import ContainerPaths
 from engine.store.store import Store
 
 if TYPE_CHECKING:
+    from engine.containers.copying import Subject
     from engine.containers.launcher import Launcher
     from engine.containers.standby import Standby
 
@@ -312,6 +313,39 @@ class Containers:
         networking.rename(self._store, row, name)
         self._tell(row._replace(name=name), "rename", old_name=row.name)
 
+    def copy_out(
+        self,
+        reference: str,
+        path: str,
+        destination: str | BinaryIO,
+        *,
+        follow: bool = False,
+        archive: bool = False,
+    ) -> None:
+        """Copy *path* of a container to a path of the host, or as a tar to a stream.
+
+        With *follow* a link is what it leads to, with *archive* owners stay what they are. Raises
+        NotFoundError, ConflictError, ArchiveError, NoSpaceError, StoreError.
+        """
+        from engine.containers import copying
+
+        copying.copy_out(self._subject(reference), path, destination, follow=follow, archive=archive)
+
+    def copy_in(
+        self,
+        source: str | BinaryIO,
+        reference: str,
+        path: str,
+        *,
+        follow: bool = False,
+        archive: bool = False,
+    ) -> None:
+        """Copy a path of the host, or the tar of a stream, to *path* of a container; as `copy_out`."""
+        from engine.containers import copying
+
+        copying.copy_in(self._subject(reference), source, path, follow=follow, archive=archive)
+        self._touch()
+
     def update(
         self,
         reference: str,
@@ -357,6 +391,12 @@ class Containers:
         spec = state.read_document(self._paths(row).config)
         found: str = spec["linux"]["cgroupsPath"] if spec else f"{self._cgroup_parent}/{row.id}"
         return found
+
+    def _subject(self, reference: str) -> Subject:
+        from engine.containers.copying import Subject
+
+        row = self._row(reference)
+        return Subject(row.name, self._paths(row), self._lowers(row))
 
     def _called_off(self, row: records.ContainerRow, paths: ContainerPaths) -> state.Facts:
         """Its state, once no policy starts it again."""

@@ -28,14 +28,36 @@ def write_merged(lowers: Sequence[str], out: Sink | None) -> Written:
         tar = LayerTar(out)
         directories = stack.roots(lowers)
         tar.directory(b"", os.lstat(directories[0]), read_xattrs(directories[0]))
-        levels = [_entries(tar, directories, b"")]
-        while levels:  # no recursion: a tree may be deeper than Python's stack
-            deeper = next(levels[-1], None)
-            if deeper is None:
-                levels.pop()
-            else:
-                levels.append(deeper)
+        _run(_entries(tar, directories, b""))
         return tar.finish()
+
+
+def write_tree(path: bytes, name: bytes, out: Sink) -> Written:
+    """Write the file or directory *path*, with all below it, to *out*; in the tar it is called *name*.
+
+    An empty *name* leaves the entries of a directory without a common first component. Raises NoSpaceError,
+    StoreError.
+    """
+    with reporting("cannot write the files as a tar"):
+        tar = LayerTar(out)
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            _put(tar, path, name or os.path.basename(path), status)
+            return tar.finish()
+        tar.directory(name, status, read_xattrs(path))
+        _run(_entries(tar, [path], name))
+        return tar.finish()
+
+
+def _run(top: _Levels) -> None:
+    """No recursion: a tree may be deeper than Python's stack."""
+    levels = [top]
+    while levels:
+        deeper = next(levels[-1], None)
+        if deeper is None:
+            levels.pop()
+        else:
+            levels.append(deeper)
 
 
 def _entries(tar: LayerTar, directories: Sequence[bytes], name: bytes) -> _Levels:

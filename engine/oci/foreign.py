@@ -59,7 +59,7 @@ def describe(head: bytes) -> str:
 
 def _is_openpgp(head: bytes) -> bool:
     """Whether *head* is a session key packet of a version that there is."""
-    if len(head) < 4 or not head[0] & 0x80:
+    if len(head) < 8 or not head[0] & 0x80:
         return False
     if head[0] & 0x40:
         tag, version = head[0] & 0x3F, head[2]

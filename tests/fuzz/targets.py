@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 from engine.errors import ArchiveError, UsageError
+from engine.images.legacy import is_legacy, read_legacy_images
 from engine.images.tararchive import TarArchive
 from engine.layers.apply import apply_layer
 from engine.layers.compression import codec_of, open_layer
@@ -24,7 +25,7 @@ from engine.layers.tarread import FILE, TarReader
 from engine.layers.tarwrite import write_layer
 from engine.oci import documents, platforms, reference
 from engine.oci.bundle import read_images
-from tests.images.archives import docker_archive, simple_layer
+from tests.images.archives import docker_archive, oldest_archive, simple_layer
 from tests.layers import tars
 from tests.support import roots
 
@@ -102,7 +103,9 @@ def image_archive(data: bytes) -> None:
         file.write(with_checksums(data))
         file.flush()
         with contextlib.suppress(ArchiveError):
-            for image in read_images(TarArchive(file.name), "label"):
+            archive = TarArchive(file.name)
+            images = read_legacy_images(archive) if is_legacy(archive) else read_images(archive, "label")
+            for image in images:
                 for each in image.layers:
                     assert each.extent.offset + each.extent.size <= len(data)
 
@@ -213,6 +216,8 @@ def _archives() -> Iterator[bytes]:
             path = Path(place, "it.tar")
             docker_archive(path, [simple_layer("a"), simple_layer("b"), simple_layer("a")], old=old)
             yield path.read_bytes()
+        oldest_archive(path, [simple_layer("a")], names={"it": {"1": 0}})
+        yield path.read_bytes()
 
 
 def _documents() -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import stat
@@ -16,7 +17,7 @@ from engine.containers.landing import Landing, Source
 from engine.engine import Engine
 from engine.errors import ArchiveError, ConflictError, CowlError, NotFoundError
 from engine.model import LaunchOptions, Volume
-from tests.support.captures import start
+from tests.support.captures import start, wait_for
 
 FILE = Source("f", directory=False, contents=False)
 DIRECTORY = Source("d", directory=True, contents=False)
@@ -258,20 +259,28 @@ def test_hostile_tars(engine: Engine, members: list[tuple[str, bytes, str]]) -> 
     assert {path for path in changed if not path.startswith("/tmp")} == set()
 
 
+def is_locked(path: str) -> bool:
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @pytest.mark.kernel
 def test_one_that_rests_is_not_started_meanwhile(engine: Engine, tmp_path: Path) -> None:
     name = engine.containers.create(LaunchOptions("starter", ("sleep", "1000"))).name
     reading, writing = os.pipe()
-    begun = threading.Event()
+    lock = engine.store.layout.container(engine.containers.get(name).id).lock
 
     def copy() -> None:
         with open(reading, "rb") as stream:
-            begun.set()
             engine.containers.copy_in(stream, name, "/tmp")
 
     copying = threading.Thread(target=copy)
     copying.start()
-    begun.wait()
+    wait_for(lambda: is_locked(lock))
     starting = threading.Thread(target=lambda: engine.containers.start(name))
     with open(writing, "wb") as tar:
         tar.write(hostile(("x", tarfile.REGTYPE, "")).getvalue()[:512])

@@ -100,6 +100,7 @@ def _prepare(plan: Plan, place: Place, channel: Channel) -> Prepared:
     join(place.cgroup.entries)
     _enter_namespaces(plan, channel)
     os.setsid()
+    process.leave_keyring()
     if plan.hostname:
         sethostname(plan.hostname)
     if plan.domainname:

@@ -31,6 +31,7 @@ def isolate(control: Channel, streams: Sequence[int] = ()) -> list[int]:
     os.umask(0o022)
     signal.set_wakeup_fd(-1)
     process.default_signals()
+    process.forget_caller()
     for ignored in IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
     kept = [control.detach(), *streams]

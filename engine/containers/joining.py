@@ -109,6 +109,7 @@ def become(
         for entry in entries:
             os.write(entry, b"0")
         os.setsid()
+        process.leave_keyring()
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if program.terminal:
             slave = init.attach_terminal(

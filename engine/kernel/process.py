@@ -15,7 +15,10 @@ from engine.record import Record
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
+PR_SET_TIMERSLACK = 29
 PR_SET_NO_NEW_PRIVS = 38
+USUAL_TIMER_SLACK_NS = 50_000
+_JOIN_SESSION_KEYRING = 1
 CLD_EXITED = 1
 
 _RLIMITS = """
@@ -108,6 +111,19 @@ def keep_capabilities() -> None:
 def hide() -> None:
     """Let nobody without CAP_SYS_PTRACE look into this process or open its /proc/self/exe (CVE-2019-5736)."""
     prctl("hide this process", PR_SET_DUMPABLE, 0)
+
+
+def forget_caller() -> None:
+    """Timer slack and personality as at boot, whatever those of the process were that this one comes from."""
+    prctl("reset the timer slack", PR_SET_TIMERSLACK, USUAL_TIMER_SLACK_NS)
+    syscalls.libc().personality(ctypes.c_ulong(0))
+
+
+def leave_keyring() -> None:
+    """Join a new session keyring, so that no key of the caller's is to be had (keyctl(2))."""
+    # A kernel without keys has none to hide; where the quota is full, none can be added either.
+    with contextlib.suppress(OSError):
+        syscalls.call("leave the keyring", syscalls.number("keyctl"), _JOIN_SESSION_KEYRING, None)
 
 
 def set_name(name: str) -> None:

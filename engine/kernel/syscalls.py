@@ -19,8 +19,24 @@ _syscall.restype = ctypes.c_long
 
 _MACHINE = os.uname().machine
 _OLDER = {
-    "x86_64": {"clone": 56, "pivot_root": 155, "setns": 308, "unshare": 272, "capset": 126, "capget": 125},
-    "aarch64": {"clone": 220, "pivot_root": 41, "setns": 268, "unshare": 97, "capset": 91, "capget": 90},
+    "x86_64": {
+        "clone": 56,
+        "pivot_root": 155,
+        "setns": 308,
+        "unshare": 272,
+        "capset": 126,
+        "capget": 125,
+        "keyctl": 250,
+    },
+    "aarch64": {
+        "clone": 220,
+        "pivot_root": 41,
+        "setns": 268,
+        "unshare": 97,
+        "capset": 91,
+        "capget": 90,
+        "keyctl": 219,
+    },
 }
 NR_OPEN_TREE = 428
 NR_MOVE_MOUNT = 429

@@ -1,0 +1,280 @@
+"""Reaching the host through the processes that make a container: their files, directories, descriptors."""
+
+from __future__ import annotations
+
+import os
+import pty
+import sys
+
+import pytest
+
+from engine.containers.foreground import Streams
+from engine.engine import Engine
+from engine.errors import LaunchError
+from engine.oci import syscalls
+from tests.support.captures import execute, run, start
+
+pytestmark = pytest.mark.kernel
+
+PLANT = """
+import os
+for path, text in (("/script", "#!/proc/self/exe"), ("/deeper", "#!/script")):
+    open(path, "w").write(text + chr(10))
+    os.chmod(path, 0o755)
+os.symlink("/proc/self/exe", "/link")
+"""
+WAYS = ("/script", "/deeper", "/link", "/proc/self/exe", "/proc/thread-self/exe")
+
+
+def host_files() -> dict[str, tuple[int, ...]]:
+    """Everything of the interpreter's file that a container could have changed."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in {os.path.realpath(sys.executable), os.path.realpath("/bin/sh")}:
+        status = os.stat(path)
+        found[path] = (status.st_mode, status.st_uid, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_host_s_interpreter_is_never_executed_inside(jail: Engine, way: str) -> None:
+    """Were it, the image's libraries would run in it, the host's file open to them (CVE-2019-5736)."""
+    before = host_files()
+    name = start(jail)
+    execute(jail, name, "python3", "-c", PLANT)
+    code = "import os; print('inside', flush=True); os.chmod('/proc/self/exe', 0o4777)"
+    done = execute(jail, name, way, "-c", code)
+    assert (done.code, done.out) == (125, "")
+    image = f"planted:{WAYS.index(way)}"
+    jail.changes.commit(name, image)
+    jail.containers.remove(name, force=True)
+    first = run(jail, way, "-c", code, image=image)
+    assert (first.code, first.out) == (125, "")
+    assert host_files() == before
+
+
+def test_a_library_of_the_image_is_not_loaded_before_its_program(jail: Engine) -> None:
+    """LD_PRELOAD and the like count for the program alone, never for what comes before it."""
+    done = run(jail, "true", env=("LD_PRELOAD=/nosuch.so", "PYTHONPATH=/", "LD_LIBRARY_PATH=/tmp"))
+    assert done.err.count("nosuch.so") == 1
+
+
+LEAKS = """
+import os
+root = os.stat("/")
+for number in range(3, 1024):
+    try:
+        found = os.stat(f"/proc/self/fd/{number}")
+        os.chdir(f"/proc/self/fd/{number}")
+    except OSError:
+        continue
+    print(number, os.readlink(f"/proc/self/fd/{number}"))
+print(os.getcwd(), os.stat(".").st_ino == root.st_ino)
+"""
+
+
+@pytest.mark.parametrize("through", ["run", "exec"])
+def test_no_working_directory_leads_outside(jail: Engine, through: str) -> None:
+    """Descriptors of the host, tried as working directory before the exec closes them (CVE-2024-21626)."""
+    name = start(jail)
+    code = "import os; here = os.getcwd(); print(here, os.path.samestat(os.stat(here), os.stat('.')))"
+    look = ("python3", "-c", code)
+    for number in range(3, 20):
+        for path in (
+            f"/proc/self/fd/{number}",
+            f"/proc/self/fd/{number}/..",
+            f"/proc/self/fd/{number}/../../..",
+        ):
+            try:
+                if through == "run":
+                    done = run(jail, *look, workdir=path)
+                else:
+                    done = execute(jail, name, *look, workdir=path)
+            except LaunchError:
+                continue
+            # What is open so late is the container's own: its root, its /dev, its /proc.
+            where, same = done.out.split()
+            assert same == "True", (path, done.out)
+            assert where == "/" or where.startswith(("/dev", "/proc")), (path, done.out)
+    jail.containers.remove(name, force=True)
+
+
+def test_no_descriptor_leads_outside(jail: Engine) -> None:
+    name = start(jail)
+    for out in (run(jail, "python3", "-c", LEAKS).out, execute(jail, name, "python3", "-c", LEAKS).out):
+        assert out == "/ True\n"
+    jail.containers.remove(name, force=True)
+
+
+CHROOT = """
+import os
+os.mkdir("/jail")
+above = os.open("/", os.O_RDONLY)
+os.chroot("/jail")
+os.fchdir(above)
+for _ in range(64):
+    os.chdir("..")
+os.chroot(".")
+print(os.stat("/").st_ino, os.stat("/").st_dev, os.path.exists(CANARY))
+"""
+
+
+def test_the_root_cannot_be_left_by_chroot(jail: Engine, tmp_path: object) -> None:
+    canary = f"{tmp_path}/canary"
+    with open(canary, "w", encoding="ascii") as file:
+        file.write("x")
+    code = f"CANARY = {canary!r}\nimport os\nprint(os.stat('/').st_ino, os.stat('/').st_dev)\n{CHROOT}"
+    before, after = run(jail, "python3", "-c", code).out.splitlines()
+    assert after == f"{before} False"
+
+
+NEIGHBOURS = """
+import os
+for place in ("/proc/1/root", "/proc/1/cwd", "/proc/self/root"):
+    print(os.stat(place).st_ino == os.stat("/").st_ino)
+print(sorted(int(name) for name in os.listdir("/proc") if name.isdigit())[-1] < 100)
+for number in (1 << 15, 1 << 20):
+    try:
+        os.kill(number, 0)
+        print("reached")
+    except ProcessLookupError:
+        print("nobody")
+"""
+
+
+def test_no_process_of_the_host_is_there(jail: Engine) -> None:
+    assert run(jail, "python3", "-c", NEIGHBOURS).out.split() == ["True"] * 4 + ["nobody"] * 2
+
+
+TERMINAL = """
+import errno, fcntl, os, termios
+for number in range(3):
+    print(os.isatty(number))
+try:
+    descriptor = os.open("/dev/tty", os.O_RDWR)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+else:
+    try:
+        fcntl.ioctl(descriptor, termios.TIOCSTI, b"x")
+        print("typed")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.parametrize("through", ["run", "exec"])
+def test_nothing_can_be_typed_on_the_caller_s_terminal(jail: Engine, through: str) -> None:
+    """Neither as a descriptor nor as controlling terminal does it get in (CVE-2016-9962 and its like)."""
+    master, slave = pty.openpty()
+    try:
+        streams = Streams(slave, slave, slave)
+        if through == "run":
+            from engine.model import LaunchOptions
+
+            options = LaunchOptions(
+                image="starter", command=("python3", "-c", TERMINAL), auto_remove=True, interactive=True
+            )
+            jail.containers.run(options, attach=True, streams=streams)
+        else:
+            name = start(jail)
+            jail.containers.exec(name, ("python3", "-c", TERMINAL), interactive=True, streams=streams)
+            jail.containers.remove(name, force=True)
+        said = os.read(master, 4096).decode().split()
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert said == ["False", "False", "False", "ENXIO"]
+
+
+FAMILY = syscalls.FAMILIES.get(os.uname().machine, (syscalls.X86_64,))
+NUMBERS = syscalls.tables(FAMILY[:1])[FAMILY[0].name]
+INHERITED = """
+import ctypes, json, os, signal, sys
+libc = ctypes.CDLL(None, use_errno=True)
+status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+masks = {name: int(status[name], 16) for name in ("SigBlk", "SigPnd", "CapInh", "CapAmb")}
+print(json.dumps({
+    **masks,
+    "ignored": int(status["SigIgn"], 16) & ~(1 << 12 | 1 << 24),  # Python's own: SIGPIPE, SIGXFSZ
+    "groups": status["Groups"].split(),
+    "umask": status["Umask"].strip(),
+    "slack": libc.prctl(30, 0, 0, 0, 0),
+    "securebits": libc.prctl(27, 0, 0, 0, 0),
+    "dumpable": libc.prctl(3, 0, 0, 0, 0),
+    "keepcaps": libc.prctl(7, 0, 0, 0, 0),
+    "cwd": os.getcwd(),
+    "key": libc.syscall(int(sys.argv[1]), 10, -3, b"user", b"cowl-secret", 0),  # KEYCTL_SEARCH
+    "session": os.getsid(0) == (1 if os.getpid() == 1 else os.getpid()),
+    "personality": libc.personality(ctypes.c_ulong(0xffffffff)),
+    "environment": sorted(os.environ),
+}))
+"""
+CALLER = """
+import ctypes, os, signal, sys
+sys.path.insert(0, {home!r})
+os.setgroups([7, 8, 9])
+os.umask(0)
+os.chdir("/usr")
+libc = ctypes.CDLL(None)
+libc.prctl(29, ctypes.c_ulong(7777777), 0, 0, 0)
+libc.personality(0x40000)
+libc.syscall({keyctl}, 1, b"cowl-test")
+libc.syscall({add_key}, b"user", b"cowl-secret", b"x", 1, -3)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+os.environ["SECRET"] = "x"
+os.set_inheritable(os.open("/", os.O_RDONLY), True)
+from engine.cli.main import command
+sys.exit(command(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("through", ["run", "exec"])
+def test_nothing_of_the_caller_s_process_is_inherited(jail: Engine, through: str) -> None:
+    import json
+    import subprocess
+
+    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    words = ["run", "--rm", "--security-opt", "seccomp=unconfined", "starter"]
+    name = ""
+    if through == "exec":
+        name = start(jail, security_opts=("seccomp=unconfined",))
+        words = ["exec", name]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            CALLER.format(home=home, keyctl=NUMBERS["keyctl"], add_key=NUMBERS["add_key"]),
+            *words,
+            "python3",
+            "-c",
+            INHERITED,
+            str(NUMBERS["keyctl"]),
+        ],
+        env={**os.environ, "COWL_ROOT": jail.root, "COWL_CGROUP_PARENT": jail.cgroup_parent},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if name:
+        jail.containers.remove(name, force=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (
+        {"HOME", "HOSTNAME", "PATH"}
+        <= set(found.pop("environment"))
+        <= {"HOME", "HOSTNAME", "PATH", "LC_CTYPE", "LANG"}
+    )
+    assert found == {
+        **dict.fromkeys(("SigBlk", "SigPnd", "CapInh", "CapAmb", "ignored", "securebits", "keepcaps"), 0),
+        "groups": [],
+        "umask": "0022",
+        "slack": 50_000,
+        "dumpable": 1,
+        "cwd": "/",
+        "key": -1,
+        "session": True,
+        "personality": 0,
+    }

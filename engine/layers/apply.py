@@ -18,6 +18,7 @@ from engine.layers import stack
 from engine.layers.compression import Source
 from engine.layers.confine import Confined, InTheWayError, clean, hostile
 from engine.layers.creation import plain_modes
+from engine.layers.directories import Directories, Metadata
 from engine.layers.failures import reporting
 from engine.layers.overlayfs import (
     AUFS_PREFIX,
@@ -35,6 +36,8 @@ from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYML
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WHITEOUT = (0, 0)
 _MAX_TOTAL = 1 << 56
+_MAX_IMPLICIT = 1 << 17
+"""Directories without an entry: all of them are kept in mind, and told to whoever has the layers below."""
 _UNUSUAL = (b"", b".")
 """How names begin that may be a directory, a whiteout or no name at all."""
 _SHORT = 3000
@@ -130,12 +133,12 @@ class _Extractor:
         self._root = root
         self._cursor = Confined(root, self._make_parent)
         self._sources = Confined(root)
-        self._directories: dict[bytes, tuple[int, int, int, int]] = {}
         self._whiteouts: set[bytes] = set()
         self._near: bytes | None = None  # the parents of the last file as they were written, if still entered
         self._parent = root
         self._user = os.geteuid()
         self._group = os.getegid()
+        self._directories = Directories(root, self._user, self._group)
         os.fchown(root, self._user, self._group)
         os.fchmod(root, 0o755)
         self._plain_modes = plain_modes(root)
@@ -153,7 +156,7 @@ class _Extractor:
             if kind != DIRECTORY:
                 raise hostile(member.name, "it would replace the root of the tree")
             self.implicit.discard(b"")
-            self._directories[b""] = member.mode, member.uid, member.gid, member.mtime_ns
+            self._directories.add(b"", Metadata(member.mode, member.uid, member.gid, member.mtime_ns))
             write_xattrs(self._root, member.xattrs)
             return
         parent_path, _, name = path.rpartition(b"/")
@@ -161,9 +164,12 @@ class _Extractor:
             # umoci writes whiteouts for all that was in a directory of which the same layer makes a file or
             # link: what took its place hides it, and to follow the link would delete something else.
             with suppress(InTheWayError):
-                self._add_mark(self._cursor.enter(parent_path, follow=False), name, member)
+                parent = self._cursor.enter(parent_path, follow=False)
+                self._reopen(parent)
+                self._add_mark(parent, name, member)
             return
         parent = self._cursor.enter(parent_path)
+        self._reopen(parent)
         if kind == FILE:
             self._add_file(parent, name, member)
             if last == name and len(above) <= _SHORT:
@@ -183,13 +189,14 @@ class _Extractor:
         """Set what directories only get at the end; those without an entry become root's, 0755, of 1970."""
         self._check_size()
         for path in self.implicit:
-            self._directories[path] = (0o755, 0, 0, 0)
-        for path, (mode, uid, gid, mtime_ns) in sorted(self._directories.items(), reverse=True):
-            descriptor = self._cursor.enter(path)
-            if uid != self._user or gid != self._group:
-                os.fchown(descriptor, uid, gid)
-            os.fchmod(descriptor, mode)
-            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+            self._directories.add(path, Metadata(0o755, 0, 0, 0))
+        self._directories.finish()
+
+    def _reopen(self, parent: int) -> None:
+        """Something is about to be added where the cursor is, in the directory *parent*."""
+        if self._directories.are_settled and (path := self._cursor.path) not in self.implicit:
+            self._directories.reopen(parent, path)
+            self._directories.limit(path)
 
     def _check_size(self) -> None:
         """Refuse what adds up to more than any file system holds: files with holes cost nothing to make."""
@@ -234,9 +241,10 @@ class _Extractor:
             except FileExistsError:
                 self._make_directory(parent, name, path)
         self.implicit.discard(path)
-        self._directories[path] = member.mode, member.uid, member.gid, member.mtime_ns
+        self._directories.add(path, Metadata(member.mode, member.uid, member.gid, member.mtime_ns))
         if member.xattrs:
             write_xattrs(self._cursor.enter(path), member.xattrs)
+        self._directories.limit(path)
 
     def _make_directory(self, parent: int, name: bytes, path: bytes) -> None:
         """A directory at *name*, opaque if a whiteout spoke of it; one that is there already is kept."""
@@ -256,6 +264,11 @@ class _Extractor:
     def _make_parent(self, parent: int, name: bytes, path: bytes) -> None:
         if name[:4] == WHITEOUT_PREFIX:
             raise hostile(path, "a whiteout has no children")
+        if len(self.implicit) > _MAX_IMPLICIT:
+            raise hostile(path, "too many directories have no entry of their own")
+        above = path.rpartition(b"/")[0]
+        if self._directories.are_settled and above not in self.implicit:
+            self._directories.reopen(parent, above)
         self._make_directory(parent, name, path)
         self.implicit.add(path)
 
@@ -345,7 +358,7 @@ class _Extractor:
             path = self._path_of(name)
             for inner in removed.directories:
                 gone = path + inner
-                self._directories.pop(gone, None)
+                self._directories.remove(gone)
                 self.implicit.discard(gone)
             self._sources.forget()
 

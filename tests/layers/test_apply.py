@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import NoSpaceError
+from engine.errors import ArchiveError, NoSpaceError
+from engine.layers import apply, directories
 from engine.layers.apply import Applied, adopt_parents, apply_layer
 from engine.layers.stack import list_dir, lookup
 from tests.layers.overlay import overlay
@@ -290,7 +291,8 @@ def test_a_full_disk_says_so(tmp_path: Path) -> None:
     script = f"""
 import io, subprocess, sys
 from engine.layers.apply import apply_layer
-from engine.errors import NoSpaceError
+from engine.errors import ArchiveError, NoSpaceError
+from engine.layers import apply, directories
 from tests.layers.tars import file, tar
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", {str(tmp_path)!r}], check=True)
 try:
@@ -302,3 +304,44 @@ except NoSpaceError as error:
         ["unshare", "-m", sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.stderr.startswith(NoSpaceError.__name__), done.stderr
+
+
+def test_directories_that_were_settled_on_the_way_are_as_they_should_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer of very many directories gives most of them their metadata before it is at its end."""
+    entries: list[Entry] = [directory("./", mode=0o711, mtime=9)]
+    for number in range(12):
+        owner = {"mode": 0o2750 + number % 8, "uid": number, "gid": 2 * number, "mtime": number + 0.25}
+        entries += [
+            directory(f"{number}", **owner),
+            directory(f"{number}/in", **owner),
+            file(f"{number}/in/f"),
+        ]
+    entries += [file(f"{number}/late", uid=7) for number in range(12)]
+    entries += [file(f"{number}/in/.wh.gone") for number in range(6)]
+    entries += [file(f"{number}/new/f") for number in range(3, 9)]
+    entries += [
+        directory("5", mode=0o700, mtime=99),
+        symlink("6", "7"),
+        file("6/in/through"),
+        file("8/.wh..wh..opq"),
+    ]
+    usual, applied = unpack(tmp_path, *entries, name="usual")
+    monkeypatch.setattr(directories, "_MOST", 3)
+    settled, again = unpack(tmp_path, *entries, name="settled")
+    assert again == applied
+    timeless = [
+        {path: seen._replace(mtime_ns=0) if stat.S_ISCHR(seen.kind) else seen for path, seen in tree.items()}
+        for tree in (snapshot(settled), snapshot(usual))
+    ]
+    assert timeless[0] == timeless[1]
+    assert os.stat(settled / "4" / "in").st_mode & 0o7777 == 0o2754
+    assert os.stat(settled / "4" / "late").st_gid == 0, "new files do not inherit a group"
+
+
+def test_directories_without_entries_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apply, "_MAX_IMPLICIT", 10)
+    unpack(tmp_path, *(file(f"{number}/f") for number in range(9)), name="few")
+    with pytest.raises(ArchiveError, match="too many"):
+        unpack(tmp_path, *(file(f"{number}/f") for number in range(12)), name="many")

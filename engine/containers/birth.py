@@ -38,8 +38,7 @@ def bear(plan: Plan, place: init.Place, into: int | None, kept: Iterable[int] = 
     *into* is the cgroup2 directory to be born in; the descriptors *kept* stay open in it, besides those that
     *place* names. Raises LaunchError or OSError with nothing left running.
     """
-    if in_user_namespace(plan):
-        place = _with_trees(plan, place)
+    place = _with_trees(plan, place)
     ours, theirs = pair()
     open_in_child = {theirs.fileno(), *place.cgroup.entries, *kept}
     open_in_child |= {descriptor for descriptor in place.stdio[:3] if isinstance(descriptor, int)}
@@ -81,13 +80,15 @@ def in_user_namespace(plan: Plan) -> bool:
 
 
 def _with_trees(plan: Plan, place: init.Place) -> init.Place:
-    """Open what the container's root could not: paths that lead through directories of others."""
+    """Open what the container's process could not, for want of rights or of the host's process numbers."""
+    everything = in_user_namespace(plan)
     trees: dict[int, Tree] = {}
     source = place.source
     for number, step in enumerate(plan.steps):
-        if step.kind == "bind" and not step.flags & mount.MS_REMOUNT:
+        wanted = everything or step.mappings is not None
+        if wanted and step.kind == "bind" and not step.flags & mount.MS_REMOUNT:
             trees[number] = mounting.tree_of(step, plan.mappings)
-    if isinstance(source, rootfs.Directory):
+    if everything and isinstance(source, rootfs.Directory):
         source = source._replace(tree=mount.clone_tree(-100, source.path, recursive=True))
     return place._replace(trees=trees, source=source)
 

@@ -69,6 +69,8 @@ def _signal_all(container: Container, number: int) -> None:
 
 def delete(container: Container, force: bool, report: Report) -> None:
     """Undo its creation; ConflictError unless it is stopped, or *force* is used."""
+    if not os.path.exists(container.directory):  # a start that failed has seen to it
+        return
     status = container.status()
     if status != "stopped":
         if not force:

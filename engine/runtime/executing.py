@@ -9,7 +9,7 @@ from typing import NoReturn
 from engine.containers import birth, init, joining, request
 from engine.containers.filters import filter_of
 from engine.containers.plan import Program, program_of, without_mknod
-from engine.errors import ConflictError, LaunchError, UsageError
+from engine.errors import ConflictError, UsageError
 from engine.kernel import cgroup, namespaces, process, syscalls
 from engine.kernel.channel import Channel, pair
 from engine.kernel.terminal import DEFAULT_SIZE
@@ -45,7 +45,7 @@ class Execution(Record):
 
 
 def execute(container: Container, wanted: Execution, report: Report) -> int:
-    """Run it; its exit code, or 0 at once when it is detached. Raises LaunchError when it does not start."""
+    """Run it; its exit code, or 0 at once when it is detached. LaunchError when it does not start."""
     status = container.status()
     if status not in ("created", "running"):
         raise ConflictError(f"cannot exec in container {container.id}", f"it is {status}")
@@ -207,11 +207,3 @@ class ProcessOptions(Record):
     no_new_privileges: bool
     apparmor: str
     label: str
-
-
-def first_of(container: Container) -> tuple[int, int]:
-    """Number and pidfd of a container's first process; LaunchError when it has ended."""
-    pidfd = process.open_pidfd(container.who)
-    if pidfd is None:
-        raise LaunchError(f"container {container.id} has ended")
-    return container.pid, pidfd

@@ -5,6 +5,7 @@ What each needs is loaded when it is asked for: a start-up is part of every cont
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -193,16 +194,16 @@ def _run(root: str, given: Words, report: Report) -> int:
     detach = given.on("detach")
     wanted, terminal = _wanted(root, given, detached=detach)
     container = creating.create(wanted, report)
-    try:
+    pidfd = os.pidfd_open(container.pid)  # our child: the number is its own until we have waited for it
+    with contextlib.ExitStack() as undo:
+        undo.callback(ending.delete, container, True, report)
         starting.start(container, report)
         if detach:
+            undo.pop_all()
             return 0
-        code = executing.watch(*executing.first_of(container), terminal)
-    except BaseException:
-        ending.delete(container, True, report)
-        raise
-    if not given.on("keep"):
-        ending.delete(container, True, report)
+        code = executing.watch(container.pid, pidfd, terminal)
+        if given.on("keep"):
+            undo.pop_all()
     return code
 
 

@@ -26,6 +26,9 @@ def start(container: Container, report: Report) -> None:
         except OSError as error:
             raise LaunchError(f"cannot start container {container.id}", "it has ended") from error
     if answer:
+        from engine.runtime import ending
+
+        ending.delete(container, True, report)  # its process has gone, and no other will come
         raise request.raise_failure(answer[1:])
     spec = container.document()
     if (spec.get("hooks") or {}).get("poststart"):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from engine.images.damage import Damage
 from engine.images.inventory import ContainerFacts, Inventory
 from engine.store.layout import Layout
-from engine.store.staging import is_held
+from engine.store.staging import is_held, nobody_between
 from engine.store.store import Store
 
 _GRACE_S = 2.0
@@ -34,8 +34,7 @@ def expected_mode(layout: Layout, path: str, mode: int) -> int:
 
 def _permissions(layout: Layout) -> Iterator[Damage]:
     """Images hold set-uid files, and the records hold what containers are told: others must not get there."""
-    places = (layout.root, layout.blobs, layout.layers, layout.containers, layout.staging, layout.trash)
-    for path in (*places, layout.database):
+    for path in (layout.root, *layout.places, layout.database):
         try:
             status = os.lstat(path)
         except FileNotFoundError:
@@ -71,11 +70,12 @@ def _containers(store: Store, found: Inventory) -> Iterator[Damage]:
         if time.monotonic() > until:
             break
         time.sleep(0.05)
-    for each in suspects.values():
-        if not is_held(store.layout.container(each.id).lock):
-            damage = _wrong_with(store.layout, each)
-            if damage is not None:
-                yield damage
+    if suspects:
+        with nobody_between(store.layout) as is_alone:
+            for each in suspects.values() if is_alone else ():
+                damage = _wrong_with(store.layout, each)
+                if damage is not None and not is_held(store.layout.container(each.id).lock):
+                    yield damage
 
 
 def _wrong_with(layout: Layout, each: ContainerFacts) -> Damage | None:

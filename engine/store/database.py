@@ -38,15 +38,14 @@ def connect(layout: Layout) -> Connection:
 
 
 def _open(layout: Layout) -> Connection:
-    fresh = not os.path.exists(layout.database)
-    if fresh:
+    if not (os.path.exists(layout.database) and all(map(os.path.isdir, layout.places))):
         make_directories(layout)
     connection = open_database(layout.database, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         version = _version(connection)
         if version < schema.VERSION:
-            _bring_up(connection, version)
+            _bring_up(connection, version, layout)
             version = _version(connection)
         if version > schema.VERSION:
             raise _too_new(layout, version)
@@ -63,13 +62,26 @@ def _version(connection: Connection) -> int:
     return number
 
 
-def _bring_up(connection: Connection, version: int) -> None:
+def _bring_up(connection: Connection, version: int, layout: Layout) -> None:
     """Make the tables of a new store, or the present ones of those of an older *version*."""
     if version == 0:
         connection.execute("PRAGMA journal_mode=WAL")
     with transaction(connection):  # whoever comes second finds it done
+        if _version(connection) == 0:
+            _refuse_lost_records(layout)
         schema.migrate(connection)
         point("open.before-migrated")
+
+
+def _refuse_lost_records(layout: Layout) -> None:
+    """Do not begin anew over what a store holds: without records all of it would be taken for leftovers."""
+    for path in (layout.containers, layout.layers, layout.blobs):
+        if os.path.isdir(path) and os.listdir(path):
+            raise StoreError(
+                f"the records of {layout.root} are lost",
+                f"{layout.database} is empty, {path} is not",
+                f"restore it from a backup, or move {layout.root} away to begin anew",
+            )
 
 
 def _too_new(layout: Layout, version: int) -> StoreError:
@@ -87,7 +99,7 @@ def make_directories(layout: Layout) -> None:
     """
     try:
         os.makedirs(layout.root, mode=0o711, exist_ok=True)
-        for path in (layout.blobs, layout.layers, layout.containers, layout.staging, layout.trash):
+        for path in layout.places:
             os.makedirs(path, mode=0o700, exist_ok=True)
         os.close(os.open(layout.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:

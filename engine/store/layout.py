@@ -23,6 +23,8 @@ except ImportError:
     from hashlib import sha256
 
 DATABASE = "cowl.db"
+UNFINISHED = ".new"
+"""Ends the name of a container's directory while it is being made."""
 DEFAULT_ROOT = "/var/lib/cowl"
 
 
@@ -54,6 +56,11 @@ class ContainerPaths(Record):
 
     home: str
     run: str
+
+    @property
+    def unfinished(self) -> str:
+        """What becomes `home` when everything that belongs into it is there."""
+        return f"{self.home}{UNFINISHED}"
 
     @property
     def config(self) -> str:
@@ -180,6 +187,11 @@ class Layout(Record):
         return f"{self.root}/partial"
 
     @property
+    def volumes(self) -> str:
+        """One directory per named volume, see `engine.containers.volumes`."""
+        return f"{self.root}/volumes"
+
+    @property
     def events(self) -> str:
         """What has happened, see `engine.store.events`."""
         return f"{self.root}/events"
@@ -188,6 +200,11 @@ class Layout(Record):
     def revision(self) -> str:
         """An empty file whose mtime every monitor moves when its container's state changes."""
         return f"{self.run}/revision"
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The directories that a root always has; those of other uses are made when they are needed."""
+        return self.blobs, self.layers, self.containers, self.staging, self.trash
 
     def blob(self, digest: str) -> str:
         """The file of the blob *digest*."""

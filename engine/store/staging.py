@@ -105,6 +105,35 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def between_record_and_files(layout: Layout) -> Iterator[None]:
+    """For whoever makes or removes a container: its record and its directory come and go one after the other.
+
+    While one is there without the other, the directory of all containers is locked (shared, flock): a sweep
+    that finds such a container, and can lock all others out, knows that a crash left it.
+    """
+    descriptor = _containers(layout)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def nobody_between(layout: Layout) -> Iterator[bool]:
+    """Whether nobody is within `between_record_and_files`; nobody gets there meanwhile if so."""
+    descriptor = _containers(layout)
+    try:
+        yield not is_locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _containers(layout: Layout) -> int:
+    return os.open(layout.containers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 def publish(path: str, destination: str, *, flush: bool = True) -> None:
     """Give the finished *path* its place in the store; with *flush*, after everything in it is on disk.
 

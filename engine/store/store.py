@@ -9,10 +9,10 @@ from _sqlite3 import Error as SQLiteError
 from _thread import get_ident
 from collections.abc import Iterator
 
-from engine.store import database
+from engine.store import database, records
 from engine.store.deletion import delete_tree
-from engine.store.layout import Layout, default_root
-from engine.store.staging import is_held, no_space_on_full, retire, sweep_unlocked, unlocked
+from engine.store.layout import UNFINISHED, Layout, default_root
+from engine.store.staging import is_held, no_space_on_full, nobody_between, retire, sweep_unlocked, unlocked
 
 
 class Store:
@@ -77,7 +77,7 @@ class Store:
         Safe at any time, beside any other process.
         """
         with no_space_on_full(self.layout):
-            swept = sweep_unlocked(self.layout)
+            swept = [*sweep_unlocked(self.layout), *self._sweep_unfinished()]
             if self._has_partials():
                 from engine.store import partials
 
@@ -92,6 +92,30 @@ class Store:
                     swept.append(path)
         return swept
 
+    def _sweep_unfinished(self) -> list[str]:
+        """Forget containers of which there is the record or the directory only, if nobody is at one."""
+        if not self._unfinished():
+            return []
+        with nobody_between(self.layout) as is_alone:
+            if not is_alone:
+                return []
+            with self.write() as connection:
+                unfinished = self._unfinished()
+                for identity in unfinished:
+                    records.delete_container(connection, identity)
+        found = [self.layout.container(identity) for identity in unfinished]
+        for paths in found:
+            delete_tree(paths.unfinished)
+            delete_tree(paths.run)
+        return [paths.home for paths in found]
+
+    def _unfinished(self) -> list[str]:
+        """IDs of containers whose directory is not there yet, or not any more."""
+        names = set(_names(self.layout.containers))
+        begun = {name.removesuffix(UNFINISHED) for name in names if name.endswith(UNFINISHED)}
+        recorded = {row[0] for row in self.connection.execute("SELECT id FROM containers")}
+        return sorted(begun | (recorded - names))
+
     def strays(self) -> list[str]:
         """What `sweep` would take away now, but what is on its way out already."""
         found = unlocked(self.layout)
@@ -104,10 +128,7 @@ class Store:
         return [*self._stray_layers(), *self._stray_blobs(), *self._stray_containers()]
 
     def _has_partials(self) -> bool:
-        try:
-            return bool(os.listdir(self.layout.partials))
-        except FileNotFoundError:
-            return False
+        return bool(_names(self.layout.partials))
 
     def _stray_layers(self) -> list[str]:
         return self._strays(self.layout.layers, "SELECT substr(chain_id, 8) FROM nodes")
@@ -119,15 +140,19 @@ class Store:
 
     def _stray_containers(self) -> list[str]:
         strays = self._strays(self.layout.containers, "SELECT id FROM containers")
-        return [path for path in strays if not is_held(f"{path}/lock")]
+        return [path for path in strays if not path.endswith(UNFINISHED) and not is_held(f"{path}/lock")]
 
     def _strays(self, directory: str, recorded: str) -> list[str]:
         """Paths in *directory* that are not *recorded*: the disk is looked at first."""
-        try:
-            names = os.listdir(directory)
-        except FileNotFoundError:
-            return []
+        names = _names(directory)
         if not names:
             return []
         known = {row[0] for row in self.connection.execute(recorded)}
         return [f"{directory}/{name}" for name in names if name not in known]
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []

@@ -195,3 +195,31 @@ def test_times_of_others_in_one_form(text: str, expected: str) -> None:
 def test_times_sort_as_text() -> None:
     assert rfc3339(1_714_564_800_000_000_001) == "2024-05-01T12:00:00.000000001Z"
     assert normalise(now()) <= now()
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_store_that_lost_its_records_is_not_begun_anew(tmp_path: Path, is_empty: bool) -> None:
+    store = Store(str(tmp_path / "root"))
+    os.makedirs(f"{store.layout.containers}/cc/upper")
+    store.close()
+    for path in tmp_path.glob("root/cowl.db*"):
+        path.unlink()
+    if is_empty:
+        Path(store.layout.database).touch()
+    for _ in range(2):
+        with pytest.raises(StoreError, match="lost"):
+            Store(str(tmp_path / "root"))
+    assert os.path.isdir(f"{store.layout.containers}/cc/upper"), "what somebody changed is not a leftover"
+    os.rmdir(f"{store.layout.containers}/cc/upper")
+    os.rmdir(f"{store.layout.containers}/cc")
+    Store(str(tmp_path / "root")).close()
+
+
+def test_directories_that_went_are_made_again(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "root"))
+    for path in store.layout.places:
+        os.rmdir(path)
+    store.close()
+    again = Store(str(tmp_path / "root"))
+    assert [os.stat(path).st_mode & 0o777 for path in again.layout.places] == [0o700] * 5
+    again.close()

@@ -241,6 +241,8 @@ class _Extractor:
             except FileExistsError:
                 self._make_directory(parent, name, path)
         self.implicit.discard(path)
+        if self._directories.are_settled:
+            self._directories.reopen(self._cursor.enter(path), path)
         self._directories.add(path, Metadata(member.mode, member.uid, member.gid, member.mtime_ns))
         if member.xattrs:
             write_xattrs(self._cursor.enter(path), member.xattrs)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from engine.errors import ArchiveError, NotFoundError, RegistryError
 from engine.images.crew import Meter
 from engine.images.unpacking import Job
+from engine.oci.documents import Descriptor
 from engine.oci.registry.repository import Repository
 from engine.store import partials
 from engine.store.layout import Layout
@@ -43,11 +44,14 @@ class Downloads:
         self._directory = f"{area.path}/downloads"
         self._meter = meter
         self._held: dict[str, FileIO] = {}
+        self._elsewhere: dict[str, list[str]] = {}
         os.mkdir(self._directory)
 
-    def path(self, digest: str) -> str:
-        """Where the blob *digest* will be."""
-        return f"{self._directory}/{digest.removeprefix('sha256:')}"
+    def expect(self, layer: Descriptor) -> str:
+        """Where the blob of *layer* will be."""
+        if layer.urls:
+            self._elsewhere[layer.digest] = layer.urls
+        return f"{self._directory}/{layer.digest.removeprefix('sha256:')}"
 
     def fetch(self, job: Job) -> None:
         """Have the blob that *job* needs at its path, verified.
@@ -62,17 +66,30 @@ class Downloads:
         part = partials.take(self._layout, digest)
         if part is None:  # another pull is at it: it may end at any time, so this one has its own
             with FileIO(f"{job.source}.part", "x+") as file:
-                first(self._repositories, lambda each: each.download(digest, size, file, advance))
+                self._download(digest, size, file, advance)
             os.rename(f"{job.source}.part", job.source)
             return
         self._held[digest] = part
         try:
-            first(self._repositories, lambda each: each.download(digest, size, part, advance))
+            self._download(digest, size, part, advance)
         except OSError as error:
             if error.errno in _FULL:  # it is no help for the next attempt then
                 partials.drop(self._layout, digest)
             raise
         os.link(self._layout.partial(digest), job.source)
+
+    def _download(self, digest: str, size: int, file: FileIO, advance: Callable[[int], None]) -> None:
+        try:
+            first(self._repositories, lambda each: each.download(digest, size, file, advance))
+        except NotFoundError:
+            urls = self._elsewhere.get(digest, ())
+            registry = self._repositories[-1]
+            for url in urls[:-1]:
+                with suppress(RegistryError, NotFoundError, ArchiveError):
+                    return registry.download(digest, size, file, advance, url)
+            if not urls:
+                raise
+            registry.download(digest, size, file, advance, urls[-1])
 
     def recorded(self) -> None:
         """The image is in the store: what was kept for another attempt is not needed."""

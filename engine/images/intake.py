@@ -24,6 +24,7 @@ from engine.oci.bundle import BundledImage, BundledLayer
 from engine.store import records
 from engine.store.clock import normalise
 from engine.store.faults import point
+from engine.store.indexes import NewIndex
 from engine.store.records import LayerRow, ManifestRow, NodeRow
 from engine.store.store import Store
 
@@ -138,8 +139,11 @@ class Intake:
             trees.append(self._tree(node) if is_new else self._store.layout.tree(node.chain_id))
         return trees
 
-    def publish(self) -> None:
-        """Record all of it. Raises VanishedError if others removed what was to be used."""
+    def publish(self, indexes: Sequence[NewIndex] = ()) -> None:
+        """Record all of it, and the *indexes* by which it came.
+
+        Raises VanishedError if others removed what was to be used.
+        """
         nodes = [self._new_node(node) for node in self._nodes.values()]
         blobs: dict[str, NewBlob] = {}
         for node in self._planned:
@@ -147,7 +151,7 @@ class Intake:
             if (node.chain_id, digest) not in self._written_anew:
                 blobs.setdefault(digest, NewBlob(digest, self._kept.get(node.layer.extent)))
         manifests = [self._new_manifest(image) for image in self._images]
-        publish_images(self._store, nodes, list(blobs.values()), manifests, self._step)
+        publish_images(self._store, nodes, list(blobs.values()), manifests, self._step, indexes)
 
     def _digest(self, layer: BundledLayer) -> str:
         digest = self._digests[layer.extent]

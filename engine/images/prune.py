@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from engine.images import removal
 from engine.images.removal import Plan
 from engine.model import Removal, RemovalItem
-from engine.store import partials
+from engine.store import indexes, partials
 from engine.store.faults import point
 from engine.store.store import Store
 
@@ -58,7 +58,8 @@ def _removal(store: Store, connection: sqlite3.Connection, plan: Plan) -> Remova
 
 
 def _tagged(connection: sqlite3.Connection) -> set[str]:
-    return {digest for (digest,) in connection.execute("SELECT manifest FROM tags")}
+    tagged = {digest for (digest,) in connection.execute("SELECT manifest FROM tags")}
+    return tagged | indexes.held(connection)
 
 
 def _plan(connection: sqlite3.Connection, everything: bool, without: frozenset[str]) -> Plan:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 from engine.store import records
 from engine.store.clock import now
 from engine.store.faults import point
+from engine.store.indexes import NewIndex
+from engine.store.indexes import add as add_index
 from engine.store.records import LayerRow, ManifestRow, NodeRow
 from engine.store.staging import retire, sync, sync_directory
 from engine.store.store import Store
@@ -53,8 +55,9 @@ def publish_images(
     blobs: Sequence[NewBlob],
     manifests: Sequence[NewManifest],
     step: str,
+    indexes: Sequence[NewIndex] = (),
 ) -> None:
-    """Record *nodes* (parents first), *blobs* and *manifests*; everything or nothing.
+    """Record *nodes* (parents first), *blobs*, *manifests* and *indexes*; everything or nothing.
 
     *step* names the fault points. What another process recorded meanwhile is used as it is. Raises
     VanishedError, StoreError, NoSpaceError.
@@ -75,6 +78,8 @@ def publish_images(
                 records.add_manifest(connection, manifest.row, manifest.layers)
                 for name in manifest.names:
                     records.set_tag(connection, name, manifest.row.digest, now())
+            for index in indexes:
+                add_index(connection, index)
             point(f"{step}.before-commit")
     except BaseException:
         store.sweep()  # what was renamed before the failure has no record now

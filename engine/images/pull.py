@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
-from engine.errors import ArchiveError, NotFoundError, StoreError, UsageError
+from engine.errors import NotFoundError, StoreError, UsageError
 from engine.images import remotes
 from engine.images.crew import Meter, run_all
 from engine.images.downloads import Downloads, first
 from engine.images.intake import ATTEMPTS, Intake
 from engine.images.publication import VanishedError, has_blob
+from engine.images.resolving import Resolved, Resolver
 from engine.images.unpacking import Job, Unpacked
 from engine.images.workers import Worker
 from engine.model import ProgressCallback
 from engine.oci import documents, platforms
-from engine.oci.archive import Extent
-from engine.oci.bundle import BundledImage, BundledLayer
 from engine.oci.documents import Platform
 from engine.oci.registry import naming
 from engine.oci.registry.naming import Remote
-from engine.oci.registry.repository import Document, Repository
+from engine.oci.registry.repository import Repository
 from engine.store import records
 from engine.store.faults import point
 from engine.store.staging import Area, staging_area
@@ -57,12 +56,14 @@ def pull(
     *,
     platform: str | None = None,
     all_tags: bool = False,
+    all_platforms: bool = False,
     plain_http: bool = False,
     progress: ProgressCallback | None = None,
 ) -> list[Pulled]:
     """Pull the image *name*, or all images of its repository.
 
-    *platform* is ``os/arch[/variant]``; otherwise this machine's is meant. Raises UsageError, NotFoundError,
+    *platform* is ``os/arch[/variant]``; otherwise this machine's is meant. With *all_platforms*, the images
+    for all machines come, so that they can be pushed together. Raises UsageError, NotFoundError,
     DeniedError, RegistryError, ArchiveError for what is not what its digests or types say, NoSpaceError,
     StoreError.
     """
@@ -70,6 +71,8 @@ def pull(
     wanted = platforms.parse(platform) if platform else None
     if all_tags and (remote.tag or remote.digest):
         raise UsageError(f"{name} names one image", "all of its repository are wanted", "leave out the tag")
+    if all_platforms and platform:
+        raise UsageError("one platform and all of them", "both are given", "leave one out")
     stop = threading.Event()
     with (
         staging_area(store.layout) as area,
@@ -80,7 +83,7 @@ def pull(
         downloads = Downloads(store.layout, repositories, area, meter)
         try:
             pulling = _Pull(store, remote, repositories, area, downloads, meter, stop)
-            return pulling.all(wanted) if all_tags else pulling.one(wanted)
+            return pulling.all(wanted, all_platforms) if all_tags else pulling.one(wanted, all_platforms)
         finally:
             stop.set()
             downloads.close()
@@ -104,30 +107,38 @@ class _Pull:
         self._repositories = repositories
         self._area = area
         self._downloads = downloads
+        self._resolver = Resolver(store, repositories, downloads)
         self._meter = meter
         self._stop = stop
 
-    def one(self, wanted: Platform | None) -> list[Pulled]:
-        """The image that was named."""
+    def one(self, wanted: Platform | None, everything: bool) -> list[Pulled]:
+        """The image that was named; with *everything*, those for all machines."""
         remote = self._remote
-        tag = None if remote.digest else remote.target
-        return self._take_in([self._image(remote.target, tag, wanted)])
+        names = () if remote.digest else (naming.local_name(remote, remote.target),)
+        ask = self._resolver
+        found = ask.whole(remote.target, names) if everything else ask.one(remote.target, names, wanted)
+        return self._take_in([found])
 
-    def all(self, wanted: Platform | None) -> list[Pulled]:
+    def all(self, wanted: Platform | None, everything: bool) -> list[Pulled]:
         """Every tag of the repository that has an image for the platform."""
-        images = []
+        found = []
         refused: NotFoundError | None = None
-        for tag in self._first(lambda repository: repository.tags()):
+        for tag in first(self._repositories, lambda each: each.tags()):
+            names = (naming.local_name(self._remote, tag),)
             try:
-                images.append(self._image(tag, tag, wanted))
+                found.append(
+                    self._resolver.whole(tag, names) if everything else self._resolver.one(tag, names, wanted)
+                )
             except NotFoundError as error:
                 refused = error
-        if not images:
+        if not found:
             raise refused or NotFoundError(f"{self._remote.repository} is empty", "it has no tag")
-        return self._take_in(images)
+        return self._take_in(found)
 
-    def _take_in(self, images: Sequence[BundledImage]) -> list[Pulled]:
+    def _take_in(self, found: Sequence[Resolved]) -> list[Pulled]:
+        images = [image for each in found for image in each.images]
         digests = [documents.digest_of(image.manifest or b"") for image in images]
+        indexes = [each.came_by for each in found if each.came_by]
         with self._store.read() as connection:
             known = {digest for digest in digests if records.manifest_row(connection, digest)}
         point("pull.after-manifests")
@@ -135,72 +146,20 @@ class _Pull:
             intake = Intake(self._store, f"{self._area.path}/{attempt}", images, owned=True)
             try:
                 intake.prepare(self._unpack)
-                intake.publish()
+                intake.publish(indexes)
             except VanishedError:
                 continue
             self._downloads.recorded()
             return [
-                Pulled(
-                    image.names[0] if image.names else self._by_digest(digest), digest, digest not in known
-                )
+                Pulled(self._name(image.names, digest), digest, digest not in known)
                 for image, digest in zip(images, digests, strict=True)
             ]
         raise StoreError("the image cannot be pulled", "others keep removing parts of it", "try again")
 
-    def _by_digest(self, digest: str) -> str:
+    def _name(self, names: Sequence[str], digest: str) -> str:
+        if names:
+            return names[0]
         return f"{naming.local_name(self._remote, 'x').rpartition(':')[0]}@{digest}"
-
-    # Documents
-
-    def _image(self, target: str, tag: str | None, wanted: Platform | None) -> BundledImage:
-        """What *target* means on the platform; its documents are verified, its layers are to come."""
-        found = self._manifest(target, wanted)
-        manifest = documents.decode_manifest(found.body, found.media_type)
-        row = records.manifest_row(self._store.connection, found.digest)
-        body = (
-            row.config
-            if row
-            else self._first(lambda each: each.document(manifest.config, "image configuration"))
-        )
-        config = documents.decode_config(body, len(manifest.layers))
-        made_for = Platform(config.architecture, config.os)
-        if wanted and config.architecture and not platforms.fits(made_for, wanted):
-            raise NotFoundError(
-                f"the image is not for {platforms.shown(wanted)}", f"it is for {platforms.shown(made_for)}"
-            )
-        layers = tuple(
-            BundledLayer(
-                Extent(self._downloads.path(layer.digest), 0, layer.size),
-                diff_id,
-                layer.digest,
-                layer.media_type,
-            )
-            for layer, diff_id in zip(manifest.layers, config.rootfs.diff_ids, strict=True)
-        )
-        names = (naming.local_name(self._remote, tag),) if tag else ()
-        kind = manifest.config.media_type
-        return BundledImage(names, found.body, found.media_type, body, kind, config, layers)
-
-    def _manifest(self, target: str, wanted: Platform | None) -> Document:
-        found = self._first(lambda each: each.manifest(target))
-        for _ in range(_MAX_NESTING):
-            if found.media_type in documents.MANIFESTS:
-                return found
-            index = documents.decode_index(found.body, found.media_type)
-            found = self._entry(platforms.choose(index.manifests, wanted or platforms.host()))
-        raise ArchiveError("the image is malformed", f"its indexes are nested more than {_MAX_NESTING} deep")
-
-    def _entry(self, entry: documents.Descriptor) -> Document:
-        found = self._first(lambda each: each.manifest(entry.digest, entry.media_type))
-        if len(found.body) != entry.size:
-            raise ArchiveError(
-                f"the manifest {entry.digest[:19]} has the wrong size",
-                f"{len(found.body)} bytes instead of {entry.size}",
-            )
-        return found
-
-    def _first(self, ask: Callable[[Repository], _T]) -> _T:
-        return first(self._repositories, ask)
 
     # Layers
 

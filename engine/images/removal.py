@@ -13,7 +13,7 @@ from typing import NamedTuple
 from engine.errors import InUseError, UsageError
 from engine.model import Removal, RemovalItem
 from engine.oci.reference import normalise, resolve_image
-from engine.store import records
+from engine.store import indexes, records
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
 from engine.store.staging import retire
@@ -123,10 +123,14 @@ def _plan(connection: sqlite3.Connection, names: Sequence[str]) -> Plan:
         own_tags, own_manifests = _meant(connection, name)
         tags += [tag for tag in own_tags if tag not in tags]
         manifests += [digest for digest in own_manifests if digest not in manifests]
+    for digest in indexes.companions(connection, tags):  # those for other machines, unless they are used
+        if digest not in manifests and not users(connection, digest, (digest,)):
+            manifests.append(digest)
+    held = indexes.held(connection, tags)
     going = [
         digest
         for digest in manifests
-        if not set(records.tags_of_manifest(connection, digest)).difference(tags)
+        if digest not in held and not set(records.tags_of_manifest(connection, digest)).difference(tags)
     ]
     blocked = [reason for digest in going for reason in users(connection, digest, going)]
     for name in names:

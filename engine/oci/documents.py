@@ -56,6 +56,7 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
     digest: Digest
     size: Size
     platform: Platform | None = None
+    urls: list[str] | None = None
     annotations: dict[str, str] | None = None
 
 
@@ -104,6 +105,7 @@ class ImageConfig(msgspec.Struct, frozen=True):
     created: str | None = None
     architecture: str = ""
     os: str = ""
+    variant: str = ""
     config: dict[str, Any] | None = None
 
 

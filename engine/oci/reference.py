@@ -84,8 +84,8 @@ def resolve_image(connection: Connection, reference: str) -> tuple[str, str | No
     """The chain ID that *reference* means, and the manifest that it is used with, if it has one.
 
     A tag (also one below ``localhost/``, as podman and buildah call what they made), ``name@sha256:…`` of a
-    manifest, or a prefix of a chain ID that is unique. Raises NotFoundError, AmbiguousError, or UsageError
-    for what could not name anything.
+    manifest or of the index by which it came, or a prefix of a chain ID that is unique. Raises
+    ImageNotFoundError, AmbiguousError, or UsageError for what could not name anything.
     """
     if manifest := _recorded(connection, reference):
         return _node_of(connection, manifest), manifest
@@ -126,7 +126,11 @@ def _recorded(connection: Connection, reference: str) -> str | None:
 
 def _manifest(connection: Connection, reference: Reference) -> str | None:
     if reference.digest:
-        return reference.digest if records.manifest_row(connection, reference.digest) else None
+        if records.manifest_row(connection, reference.digest):
+            return reference.digest
+        from engine.store import indexes
+
+        return indexes.manifest_of(connection, reference.digest)
     name = f"{reference.name}:{reference.tag or DEFAULT_TAG}"
     return records.find_tag(connection, name) or records.find_tag(connection, f"localhost/{name}")
 

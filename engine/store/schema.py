@@ -76,7 +76,49 @@ CREATE TABLE trees (
 ) STRICT, WITHOUT ROWID;
 """
 
-STEPS = (_BEGINNING, _TREES)
+_INDEXES = """
+-- Indexes by which images came, for as long as one of their manifests is here.
+CREATE TABLE indexes (
+    digest     TEXT PRIMARY KEY,
+    media_type TEXT NOT NULL,
+    body       BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Those manifests of an index that are here; the one with the lowest rank is the one for this machine.
+CREATE TABLE index_manifests (
+    index_digest TEXT NOT NULL REFERENCES indexes (digest) ON DELETE CASCADE,
+    manifest     TEXT NOT NULL REFERENCES manifests (digest) ON DELETE CASCADE,
+    rank         INTEGER NOT NULL,
+    PRIMARY KEY (index_digest, manifest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX index_manifests_by_manifest ON index_manifests (manifest);
+
+-- What an index names besides images, so that it can be pushed whole: attestations with all that they name.
+CREATE TABLE index_documents (
+    index_digest TEXT NOT NULL REFERENCES indexes (digest) ON DELETE CASCADE,
+    digest       TEXT NOT NULL,
+    media_type   TEXT NOT NULL,
+    body         BLOB NOT NULL,
+    PRIMARY KEY (index_digest, digest)
+) STRICT, WITHOUT ROWID;
+
+-- The index that a tag named where it came from.
+CREATE TABLE tag_indexes (
+    name         TEXT PRIMARY KEY REFERENCES tags (name) ON DELETE CASCADE,
+    index_digest TEXT NOT NULL REFERENCES indexes (digest) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tag_indexes_by_index ON tag_indexes (index_digest);
+
+CREATE TRIGGER tag_moved AFTER UPDATE OF manifest ON tags BEGIN
+    DELETE FROM tag_indexes WHERE name = OLD.name;
+END;
+CREATE TRIGGER index_unused AFTER DELETE ON index_manifests
+WHEN NOT EXISTS (SELECT 1 FROM index_manifests WHERE index_digest = OLD.index_digest) BEGIN
+    DELETE FROM indexes WHERE digest = OLD.index_digest;
+END;
+"""
+
+STEPS = (_BEGINNING, _TREES, _INDEXES)
 """SQL scripts; the step at index n makes a store of version n one of version n + 1."""
 
 VERSION = len(STEPS)

@@ -120,19 +120,27 @@ class Repository:
 
     # Layers
 
-    def download(self, digest: str, size: int, file: FileIO, advance: Callable[[int], None]) -> None:
+    def download(
+        self,
+        digest: str,
+        size: int,
+        file: FileIO,
+        advance: Callable[[int], None],
+        elsewhere: str | None = None,
+    ) -> None:
         """Complete *file*, which has the first bytes of the blob *digest* or none, to all its *size* bytes.
 
         A download that breaks goes on where it was. *advance* gets the bytes that are here since its last
-        call, negative where they came for nothing. What is damaged is thrown away. Raises NotFoundError,
-        RegistryError, ArchiveError, OSError.
+        call, negative where they came for nothing. What is damaged is thrown away. *elsewhere* is the address
+        of a layer that registries do not keep. Raises NotFoundError, RegistryError, ArchiveError, OSError.
         """
+        url = elsewhere or self._blob(digest)
         part = _Part(file, size, advance)
         try:
-            self._fill(part, digest)
+            self._fill(part, url)
             if part.digest() != digest and part.pieces > 1:  # perhaps the pieces are not of one blob
                 part.restart()
-                self._fill(part, digest)
+                self._fill(part, url)
             if (actual := part.digest()) != digest:
                 part.restart()
                 raise _damaged("blob", digest, actual)
@@ -140,26 +148,26 @@ class Repository:
             advance(-part.done)
             raise
 
-    def _fill(self, part: _Part, digest: str) -> None:
+    def _fill(self, part: _Part, url: str) -> None:
         attempt = 0
         while part.done < part.size:
             before = part.done
             try:
-                self._piece(part, digest)
+                self._piece(part, url)
             except BrokenError as error:
                 attempt = 0 if part.done - before >= _PROGRESS_THAT_COUNTS else attempt + 1
                 if attempt >= self.connection.patience.attempts:
                     raise
                 self.connection.wait(error, attempt)
 
-    def _piece(self, part: _Part, digest: str) -> None:
+    def _piece(self, part: _Part, url: str) -> None:
         """What the registry gives at once of what is missing."""
         headers = {"Range": f"bytes={part.done}-"} if part.done else {}
         connection = self.connection
-        with connection.answer("GET", self._blob(digest), self._pull, headers=headers) as response:
+        with connection.answer("GET", url, self._pull, headers=headers) as response:
             if response.status_code == 404:
                 raise NotFoundError(
-                    f"{connection.registry} has no blob {digest[:19]}", "it was removed there"
+                    f"{connection.registry} has no {url.rpartition('/')[2][:19]}", "it was removed"
                 )
             if response.status_code == 416:
                 part.restart()

@@ -326,6 +326,8 @@ def test_directories_that_were_settled_on_the_way_are_as_they_should_be(
         symlink("6", "7"),
         file("6/in/through"),
         file("8/.wh..wh..opq"),
+        directory("9", mode=0o700),
+        file("9/ours"),
     ]
     usual, applied = unpack(tmp_path, *entries, name="usual")
     monkeypatch.setattr(directories, "_MOST", 3)
@@ -337,7 +339,8 @@ def test_directories_that_were_settled_on_the_way_are_as_they_should_be(
     ]
     assert timeless[0] == timeless[1]
     assert os.stat(settled / "4" / "in").st_mode & 0o7777 == 0o2754
-    assert os.stat(settled / "4" / "late").st_gid == 0, "new files do not inherit a group"
+    for name in ("4/late", "9/ours"):
+        assert os.stat(settled / name).st_gid == 0, "new files do not inherit a group"
 
 
 def test_directories_without_entries_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

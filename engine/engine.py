@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engine.containers.lifecycle import Containers
     from engine.containers.standby import Standby
     from engine.containers.stats import Statistics
+    from engine.containers.volumes import Volumes
     from engine.images.damage import CheckReport
     from engine.images.images import Images
     from engine.model import Event, ProgressCallback
@@ -101,6 +102,13 @@ class Engine:
                     network=NetworkSettings(self._network or BRIDGE, self._bridge),
                 )
             return self._containers
+
+    @property
+    def volumes(self) -> Volumes:
+        """Named volumes: directories that outlive the containers that show them."""
+        from engine.containers.volumes import Volumes
+
+        return Volumes(self.store)
 
     @property
     def changes(self) -> Changes:

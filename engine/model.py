@@ -62,11 +62,32 @@ class Limits(Record):
 
 
 class Volume(Record):
-    """A directory or file of the host shown in the container."""
+    """A directory or file of the host, or a named volume of the store, shown in the container."""
 
     source: str
+    """Empty for a volume of the store, until the container is made."""
     destination: str
     read_only: bool = False
+    name: str = ""
+    """Of a volume of the store; empty there too for one to be made for this container alone."""
+    anonymous: bool = False
+    """Whether it goes with its container."""
+    copy: bool = True
+    """Whether an empty volume is given what the image has in its place."""
+
+
+class VolumeInfo(Record):
+    """A named volume of the store."""
+
+    name: str
+    path: str
+    """Its directory on the host."""
+    created: str
+    anonymous: bool
+    """Whether it was made for one container, which takes it along when it is removed."""
+    labels: tuple[str, ...]
+    containers: tuple[str, ...]
+    """Names of the containers that show it."""
 
 
 class PublishedPort(Record):

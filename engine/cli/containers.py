@@ -120,7 +120,7 @@ def wait_command(session: Session, containers: tuple[str, ...]) -> int:
 
 @click.command("rm")
 @click.option("-f", "--force", is_flag=True, help="Kill those that run.")
-@click.option("-v", "--volumes", is_flag=True, hidden=True)
+@click.option("-v", "--volumes", is_flag=True, help="Also volumes that were made for them alone.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @several
 @click.pass_obj
@@ -129,7 +129,7 @@ def rm_command(
 ) -> int:
     """Remove containers with their changes."""
     if not dry_run:
-        return _each(session, containers, lambda room, name: room.remove(name, force=force))
+        return _each(session, containers, lambda room, name: room.remove(name, force=force, volumes=volumes))
     with session.open() as engine:
         for name in containers:
             emit(engine.containers.removal_effect(name))

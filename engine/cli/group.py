@@ -33,6 +33,7 @@ MODULES = {
         "update",
     ),
     "copying": ("cp",),
+    "volumes": ("volume",),
     "watching": ("ps", "logs", "top", "stats", "events"),
     "changes": ("diff", "commit"),
     "upkeep": ("prune", "df", "check"),
@@ -42,7 +43,13 @@ MODULES = {
 }
 SECTIONS = {
     "Images": (*MODULES["images"], *MODULES["registry"], *MODULES["transfer"], *MODULES["waste"]),
-    "Containers": (*COMMANDS, *MODULES["containers"], *MODULES["copying"], *MODULES["watching"]),
+    "Containers": (
+        *COMMANDS,
+        *MODULES["containers"],
+        *MODULES["copying"],
+        *MODULES["volumes"],
+        *MODULES["watching"],
+    ),
     "Changes": MODULES["changes"],
     "Everything": (*MODULES["upkeep"], *MODULES["system"]),
 }
@@ -164,7 +171,7 @@ def _option(option: Option) -> click.Option:
 
 def complete_images(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Tags that begin with what is typed."""
-    with _session(context).open() as engine:
+    with session_of(context).open() as engine:
         names = [image.name for image in engine.images.list()]
     return [CompletionItem(name) for name in names if name.startswith(begun)]
 
@@ -173,12 +180,13 @@ def complete_containers(
     context: click.Context, parameter: click.Parameter, begun: str
 ) -> list[CompletionItem]:
     """Containers whose names begin with what is typed, with their states."""
-    with _session(context).open() as engine:
+    with session_of(context).open() as engine:
         containers = engine.containers.list()
     return [CompletionItem(each.name, help=each.state) for each in containers if each.name.startswith(begun)]
 
 
-def _session(context: click.Context) -> Session:
+def session_of(context: click.Context) -> Session:
+    """What the options before the command say, for completion."""
     given = context.find_root().params
     return Session(given.get("root"), given.get("cgroup_parent"))
 

@@ -26,6 +26,7 @@ _IGNORED_MODES = {"z", "Z", "rprivate", "private", "nocopy"}
 def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
     """What `create` and `run` were given, their first argument being the image."""
     image, *command = arguments
+    mounts, tmpfs = mounted(values["mount"])
     log_max_size, log_max_files = log_options(values["log_opt"])
     return LaunchOptions(
         image=image,
@@ -44,8 +45,8 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         privileged=values["privileged"],
         cap_add=_split(values["cap_add"]),
         cap_drop=_split(values["cap_drop"]),
-        volumes=tuple(volume(text) for text in values["volume"]),
-        tmpfs=values["tmpfs"],
+        volumes=(*(volume(text) for text in values["volume"]), *mounts),
+        tmpfs=(*values["tmpfs"], *tmpfs),
         security_opts=security_options(values["security_opt"]),
         devices=values["device"],
         device_cgroup_rules=values["device_cgroup_rule"],
@@ -284,25 +285,76 @@ def namespace(name: str | None, option: str, alike: Sequence[str] = ()) -> Liter
 
 
 def volume(text: str) -> Volume:
-    """``SOURCE:DESTINATION[:MODE]``; a source that begins with a dot is relative to here."""
+    """``[SOURCE:]DESTINATION[:MODE]``: a path of this machine, one relative to here (``./x``), or a name.
+
+    Without a source it is a volume that goes with its container.
+    """
     source, colon, rest = text.partition(":")
     destination, _, mode = rest.partition(":")
-    if not colon or not source or not destination:
+    if not colon:
+        source, destination = "", text
+    if not destination or (colon and not source):
         raise UsageError(
             f"bad volume {text!r}",
             "it does not name both sides",
-            "write it like /here:/there or /here:/there:ro",
+            "write it like /here:/there, name:/there or /here:/there:ro",
         )
-    if not source.startswith(("/", ".")):
-        raise UnsupportedError(
-            f"no volume {source}", "named volumes come later", "name a path: ./dir or /dir"
-        )
-    chosen = [word for word in mode.split(",") if word not in _IGNORED_MODES]
+    words = mode.split(",")
+    chosen = [word for word in words if word not in _IGNORED_MODES]
     if len(chosen) > 1 or (chosen and chosen[0] not in _MODES):
         raise UsageError(
             f"bad mode {mode!r} of volume {text!r}", "it is neither ro nor rw", "end it with :ro or :rw"
         )
-    return Volume(os.path.abspath(source), destination, _MODES[chosen[0]] if chosen else False)
+    read_only = _MODES[chosen[0]] if chosen else False
+    if source.startswith(("/", ".")):
+        return Volume(os.path.abspath(source), destination, read_only)
+    return Volume("", destination, read_only, source, not source, "nocopy" not in words)
+
+
+def mounted(texts: Sequence[str]) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
+    """The volumes, and the directories in memory, of ``type=…,src=…,dst=…``."""
+    volumes: list[Volume] = []
+    tmpfs: list[str] = []
+    for text in texts:
+        given = dict(word.partition("=")[::2] for word in text.split(","))
+        kind = given.pop("type", "volume")
+        source = _first(given, "source", "src")
+        destination = _first(given, "destination", "dst", "target")
+        read_only = _is_set(given, "readonly", "ro")
+        plain = not _is_set(given, "volume-nocopy")
+        given.pop("bind-propagation", None)
+        size, mode = given.pop("tmpfs-size", ""), given.pop("tmpfs-mode", "")
+        if (
+            given
+            or kind not in ("bind", "volume", "tmpfs")
+            or not destination
+            or (kind == "bind") > bool(source)
+        ):
+            raise UsageError(
+                f"bad mount {text!r}",
+                f"it has {', '.join(given)}" if given else "it does not say what is shown where",
+                "write it like type=bind,src=/here,dst=/there,ro",
+            )
+        if kind == "tmpfs":
+            options = ",".join(
+                filter(None, (size and f"size={size}", mode and f"mode={mode}", "ro" if read_only else ""))
+            )
+            tmpfs.append(f"{destination}:{options}" if options else destination)
+        elif kind == "bind":
+            volumes.append(Volume(os.path.abspath(source), destination, read_only))
+        else:
+            volumes.append(Volume("", destination, read_only, source, not source, plain))
+    return tuple(volumes), tuple(tmpfs)
+
+
+def _first(given: dict[str, str], *names: str) -> str:
+    """The value of one of *names*, which are taken out."""
+    return next(filter(None, [given.pop(name, "") for name in names]), "")
+
+
+def _is_set(given: dict[str, str], *names: str) -> bool:
+    """Whether one of *names* is there and not false; they are taken out."""
+    return any([given.pop(name, "false") in ("", "true", "1") for name in names])  # noqa: C419 - each is taken
 
 
 def _split(names: Sequence[str]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -20,9 +19,10 @@ from engine.model import JSON, LaunchOptions
 from engine.oci import reference, runtime
 from engine.record import Record
 from engine.store import clock, events, records
-from engine.store.database import no_space
+from engine.store.deletion import delete_tree
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths
+from engine.store.staging import between_record_and_files, no_space_on_full
 from engine.store.store import Store
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
@@ -45,6 +45,10 @@ def create(
     Raises NotFoundError for the image, ConflictError for a name in use, UsageError for what has no meaning.
     """
     _check(options)
+    if any(not volume.source for volume in options.volumes):
+        from engine.containers.volumes import settled as settled_volumes
+
+        options = options._replace(volumes=settled_volumes(store.layout, options.volumes))
     connection = store.connection
     chain_id, manifest = reference.resolve_image(connection, options.image)
     image = _configuration(connection, chain_id, manifest)
@@ -79,15 +83,17 @@ def create(
         command=runtime.command_of(options, image),
         options=settled,
     )
-    row = _record(store, row)
-    point("create.after-record")
-    try:
-        _make_directories(paths, options, spec, hostname, lowers)
-    except BaseException as error:
-        _undo(store, row)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise no_space(store.layout) from error
-        raise
+    with between_record_and_files(store.layout), no_space_on_full(store.layout):
+        row = _record(store, row)
+        point("create.after-record")
+        with contextlib.ExitStack() as unless_made:
+            unless_made.callback(_undo, store, row)
+            if any(volume.name for volume in options.volumes):
+                from engine.containers.volumes import provide
+
+                provide(store.layout, options.volumes, lowers)
+            _make_directories(paths, options, spec, hostname, lowers)
+            unless_made.pop_all()
     events.record(store.layout, "container", "create", row.id, row.name, image=row.image)
     return Made(row, lowers)
 
@@ -113,7 +119,7 @@ def _check(options: LaunchOptions) -> None:
     if options.stop_signal is not None:
         signal_number(options.stop_signal)
     for volume in options.volumes:
-        if not volume.source.startswith("/"):
+        if volume.source and not volume.source.startswith("/"):
             raise UsageError(f"the volume {volume.source} is not absolute", hint="name a path of the host")
 
 
@@ -156,8 +162,10 @@ def _make_directories(
     paths: ContainerPaths, options: LaunchOptions, spec: JSON, hostname: str, lowers: Sequence[str]
 ) -> None:
     for volume in options.volumes:
-        if not os.path.lexists(volume.source):
+        if not volume.name and not os.path.lexists(volume.source):
             os.makedirs(volume.source)
+    final = paths.home
+    paths = paths._replace(home=paths.unfinished)
     os.mkdir(paths.home, 0o700)
     try:
         top = os.lstat(lowers[0])
@@ -174,6 +182,8 @@ def _make_directories(
     _write(f"{paths.home}/hosts", _hosts(options, hostname))
     _write(f"{paths.home}/resolv.conf", _resolv_conf(options))
     _write(paths.config, json.dumps(spec))
+    point("create.before-rename")
+    os.rename(paths.home, final)
 
 
 def _write(path: str, text: str) -> None:
@@ -210,4 +220,5 @@ def _undo(store: Store, row: records.ContainerRow) -> None:
     from engine.containers.removal import erase
 
     with contextlib.suppress(CowlError, OSError):
+        delete_tree(store.layout.container(row.id).unfinished)
         erase(store.layout, store.connection, row.id)

@@ -82,6 +82,7 @@ class Containers:
         found["config_path"] = paths.config
         found["cgroup"] = facts.cgroup
         found["config"] = state.read_document(paths.config)
+        found["seccomp"] = confining.filtering(found["config"] or {}, row.options)
         return found
 
     def logs(
@@ -282,10 +283,13 @@ class Containers:
             else:
                 return state.UNKNOWN_EXIT_CODE if facts.exit_code is None else facts.exit_code
 
-    def remove(self, reference: str, force: bool = False) -> None:
-        """Remove it with its read-write layer and log; with *force*, even if it runs."""
+    def remove(self, reference: str, force: bool = False, *, volumes: bool = False) -> None:
+        """Remove it with its read-write layer and log; with *force*, even if it runs.
+
+        With *volumes*, those that were made for it alone go too.
+        """
         row = self._row(reference)
-        removal.remove(self._store, row, self._cgroup_path(row), force=force)
+        removal.remove(self._store, row, self._cgroup_path(row), force=force, volumes=volumes)
         self._touch()
 
     def removal_effect(self, reference: str) -> Removal:

@@ -23,7 +23,7 @@ from engine.store import database, events, records
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths, Layout
-from engine.store.staging import retire
+from engine.store.staging import between_record_and_files, retire
 from engine.store.store import Store
 
 SETTLE_SECONDS = 15.0
@@ -56,8 +56,13 @@ def locked(paths: ContainerPaths, name: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def remove(store: Store, row: records.ContainerRow, cgroup_path: str, *, force: bool) -> None:
-    """Remove the container *row*. Raises InUseError when it runs and *force* is not given."""
+def remove(
+    store: Store, row: records.ContainerRow, cgroup_path: str, *, force: bool, volumes: bool = False
+) -> None:
+    """Remove the container *row*, with *volumes* also those that were made for it alone.
+
+    Raises InUseError when it runs and *force* is not given.
+    """
     paths = store.layout.container(row.id)
     with contextlib.ExitStack() as stack:
         if os.path.isdir(paths.home):
@@ -69,26 +74,38 @@ def remove(store: Store, row: records.ContainerRow, cgroup_path: str, *, force: 
             kill(paths, call_off(paths))
         clean_cgroup(cgroup_path, kill_members=force or facts.state != "created")
         clean_network(store.layout, row.id)
-        erase(store.layout, store.connection, row.id)
+        erase(store.layout, store.connection, row.id, volumes=volumes)
 
 
-def erase(layout: Layout, connection: Connection, container_id: str) -> None:
-    """Delete the files and the record of a container that does not run."""
+def erase(layout: Layout, connection: Connection, container_id: str, *, volumes: bool = False) -> None:
+    """Delete the files and the record of a container that does not run.
+
+    Volumes that were made for it alone go too if it was to go by itself, or with *volumes*.
+    """
     paths = layout.container(container_id)
     point("remove.before-rename")
-    trashed = retire(layout, paths.home)
-    point("remove.after-rename")
-    _erase_run(paths.run)
-    try:
-        with database.transaction(connection):
-            name = records.delete_container(connection, container_id)
-    except SQLiteError as error:
-        raise database.translate(error, layout) from error
+    with between_record_and_files(layout):
+        trashed = retire(layout, paths.home)
+        point("remove.after-rename")
+        _erase_run(paths.run)
+        try:
+            with database.transaction(connection):
+                gone = records.delete_container(connection, container_id)
+        except SQLiteError as error:
+            raise database.translate(error, layout) from error
     point("remove.after-record")
-    if name is not None:
-        events.record(layout, "container", "destroy", container_id, name)
+    if gone is not None:
+        _erase_volumes(layout, connection, gone, volumes)
+        events.record(layout, "container", "destroy", container_id, gone.name)
     if trashed is not None:
         delete_tree(trashed)
+
+
+def _erase_volumes(layout: Layout, connection: Connection, gone: records.ContainerRow, wanted: bool) -> None:
+    if (wanted or gone.options.auto_remove) and any(each.anonymous for each in gone.options.volumes):
+        from engine.containers.volumes import remove_anonymous
+
+        remove_anonymous(layout, connection, gone.options.volumes)
 
 
 def _erase_run(path: str) -> None:

@@ -259,11 +259,11 @@ def set_options(connection: Connection, container_id: str, options: LaunchOption
     )
 
 
-def delete_container(connection: Connection, container_id: str) -> str | None:
-    """Forget the container and return its name; None if it is forgotten already."""
-    found = connection.execute("SELECT name FROM containers WHERE id = ?", (container_id,)).fetchone()
+def delete_container(connection: Connection, container_id: str) -> ContainerRow | None:
+    """Forget the container and return its record; None if it is forgotten already."""
+    found = connection.execute(f"{_CONTAINER} WHERE id = ?", (container_id,)).fetchone()
     connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
-    return found[0] if found else None
+    return _container(found) if found else None
 
 
 def containers(connection: Connection) -> list[ContainerRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -43,20 +44,23 @@ def run_all(
     crew = [
         threading.Thread(target=work, name="transfer", daemon=True) for _ in range(min(threads, len(tasks)))
     ]
-    try:
+
+    def dismiss() -> None:
+        stop.set()
+        interrupt()
+        until = time.monotonic() + _GRACE_S
+        for thread in filter(threading.Thread.is_alive, crew):
+            thread.join(max(0.0, until - time.monotonic()))
+
+    with contextlib.ExitStack() as unless_done:
+        unless_done.callback(dismiss)
         for thread in crew:
             thread.start()
         for _ in crew:
             finished.acquire()
             if failures:
                 raise failures[0]
-    except BaseException:
-        stop.set()
-        interrupt()
-        until = time.monotonic() + _GRACE_S
-        for thread in crew:
-            thread.join(max(0.0, until - time.monotonic()))
-        raise
+        unless_done.pop_all()
 
 
 class Meter:

@@ -7,6 +7,7 @@ sweeps.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -66,7 +67,8 @@ def publish_images(
     if staged:
         sync(staged[0])
     point(f"{step}.after-sync")
-    try:
+    with contextlib.ExitStack() as unless_recorded:
+        unless_recorded.callback(store.sweep)  # what was renamed before a failure has no record then
         with store.write() as connection:
             _check(store, connection, nodes, blobs)
             _place(store, connection, nodes, blobs)
@@ -81,9 +83,7 @@ def publish_images(
             for index in indexes:
                 add_index(connection, index)
             point(f"{step}.before-commit")
-    except BaseException:
-        store.sweep()  # what was renamed before the failure has no record now
-        raise
+        unless_recorded.pop_all()
     point(f"{step}.after-commit")
 
 

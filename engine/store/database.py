@@ -41,7 +41,8 @@ def _open(layout: Layout) -> Connection:
     if not (os.path.exists(layout.database) and all(map(os.path.isdir, layout.places))):
         make_directories(layout)
     connection = open_database(layout.database, isolation_level=None, check_same_thread=False)
-    try:
+    with contextlib.ExitStack() as unless_opened:
+        unless_opened.callback(connection.close)
         connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         version = _version(connection)
         if version < schema.VERSION:
@@ -51,9 +52,7 @@ def _open(layout: Layout) -> Connection:
             raise _too_new(layout, version)
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA synchronous=FULL")
-    except BaseException:
-        connection.close()
-        raise
+        unless_opened.pop_all()
     return connection
 
 
@@ -117,10 +116,9 @@ def transaction(connection: Connection) -> Iterator[Connection]:
     try:
         yield connection
         connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # also when COMMIT itself failed, on a full disk
+    finally:
+        if connection.in_transaction:  # the block failed, or COMMIT itself, on a full disk
             connection.execute("ROLLBACK")
-        raise
 
 
 def no_space(layout: Layout) -> NoSpaceError:

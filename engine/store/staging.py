@@ -51,8 +51,7 @@ def staging_area(layout: Layout) -> Iterator[Area]:
             yield area
         finally:
             delete_tree(area.path)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{area.path}.lock")
+            _unlink(f"{area.path}.lock")
             os.close(area.lock)
 
 
@@ -72,17 +71,14 @@ def _make_area(layout: Layout) -> Area:
     while True:
         path = f"{layout.staging}/{os.urandom(8).hex()}"
         lock = os.open(f"{path}.lock", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
+        with contextlib.ExitStack() as unless_made:
+            unless_made.callback(os.close, lock)
+            unless_made.callback(_unlink, f"{path}.lock")
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.fstat(lock).st_nlink:  # else a sweep found it before it was locked
                 os.mkdir(path, 0o700)
+                unless_made.pop_all()
                 return Area(path, lock)
-        except BaseException:
-            os.close(lock)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{path}.lock")
-            raise
-        os.close(lock)
 
 
 def sync(path: str) -> None:
@@ -187,8 +183,7 @@ def _sweep_area(path: str) -> bool:
             return False
         was_there = os.path.lexists(path)
         delete_tree(path)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{path}.lock")
+        _unlink(f"{path}.lock")
         return was_there
     finally:
         os.close(lock)
@@ -213,6 +208,11 @@ def is_locked(descriptor: int) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _names(path: str) -> list[str]:

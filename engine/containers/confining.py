@@ -67,7 +67,7 @@ def _profile(wanted: str, capabilities: Sequence[str], privileged: bool) -> JSON
 def filtering(spec: JSON, options: LaunchOptions) -> str:
     """What holds the system calls of a container that was made so, in one word for people."""
     wanted = security.parse(options.security_opts).seccomp
-    if spec["linux"].get("seccomp"):
+    if spec.get("linux", {}).get("seccomp"):
         return wanted or security.BUILTIN
     if wanted == security.UNCONFINED or options.privileged:
         return security.UNCONFINED

@@ -69,16 +69,23 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
     pidfd = process.open_pidfd(who)
     if pidfd is None:
         raise LaunchError("cannot exec in the container", "it has ended")
-    entries = list(cgroup.entrances(cgroup.Cgroup.from_json(join.cgroup)))
+    group = cgroup.Cgroup.from_json(join.cgroup)
+    into = cgroup.into_cgroup(group)
+    entries = list(cgroup.entrances(group, born_inside=into is not None))
+    if program.oom_score_adj is not None:
+        from engine.containers import birth
+
+        birth.set_oom_score("self", program.oom_score_adj)
     namespaces.setns(pidfd, _ALL)
     ours, theirs = pair()
-    pid = os.fork()
+    pid = namespaces.clone(0, into)
     if pid == 0:
         ours.close()
         become(program, entries, streams, Size(join.rows, join.columns), theirs, control)
     theirs.close()
-    for descriptor in (*streams, *entries, pidfd):
-        os.close(descriptor)
+    for descriptor in (*streams, *entries, pidfd, into):
+        if descriptor is not None:
+            os.close(descriptor)
     answer = ours.recv(request.MAX_PACKET)
     if answer:
         os.waitpid(pid, 0)

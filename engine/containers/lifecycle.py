@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
-from engine.containers import attach, creation, ending, logs, networking, removal, state
+from engine.containers import attach, confining, creation, ending, logs, networking, removal, state
 from engine.containers.foreground import Foreground, Streams
 from engine.containers.launching import Launchpad, Ready, erase_failed
 from engine.containers.networking import NetworkSettings

@@ -51,6 +51,8 @@ class Run(Record):
     """With its bridge."""
     checker: int | None
     """The process that checks its health."""
+    shares_pids: bool
+    """Whether its other processes outlive the first one, as they are not in a PID namespace of it."""
 
 
 class Child(Record):
@@ -144,7 +146,9 @@ def _start(launch: Launch, paths: ContainerPaths, listener: Channel | None = Non
     except (CowlError, OSError) as error:
         _give_up(paths, group, started, error, restarts)
         raise
-    return Run(group, child, pump, started, restarts, connection, _look_after(launch, child))
+    shares_pids = not plan.namespaces & namespaces.CLONE_NEWPID
+    checker = _look_after(launch, child)
+    return Run(group, child, pump, started, restarts, connection, checker, shares_pids)
 
 
 def _look_after(launch: Launch, child: Child) -> int | None:
@@ -300,6 +304,10 @@ def _fork(launch: Launch, plan: Plan, group: cgroup.Cgroup, paths: ContainerPath
         init.become(plan, init.Place(stack, joinable, inside), theirs)
     pidfd = os.pidfd_open(pid)
     theirs.close()
+    if plan.program.oom_score_adj is not None:
+        from engine.containers import birth
+
+        birth.set_oom_score(pid, plan.program.oom_score_adj)
     for descriptor in (*inside[:3], *joinable.entries, into):
         if isinstance(descriptor, int):
             os.close(descriptor)
@@ -417,6 +425,8 @@ def _end(launch: Launch, paths: ContainerPaths, run: Run, policy: restarting.Pol
         os.kill(run.checker, signal.SIGKILL)
         os.waitpid(run.checker, 0)
     code = process.exit_code(status)
+    if run.shares_pids:
+        cgroup.kill_all(run.group)
     pump.drain()
     pump.close_log()
     oom = cgroup.oom_kills(run.group) > 0

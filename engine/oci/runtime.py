@@ -19,6 +19,8 @@ VERSION = "1.2.0"
 USER_ANNOTATION = "cowl.user"
 """``user[:group][,group…]``: who it is, and groups besides."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MIN_MEMORY = 6 << 20
+"""Bytes: docker's lowest limit."""
 CPU_PERIOD = 100_000
 """Microseconds."""
 
@@ -339,6 +341,12 @@ def resources(limits: Limits, *, privileged: bool = False) -> JSON:
         found["cpu"] = cpu
     memory: dict[str, Any] = {}
     if limits.memory is not None:
+        if limits.memory < MIN_MEMORY:
+            raise UsageError(
+                f"the memory limit of {limits.memory} bytes is too low",
+                "nothing starts below 6m",
+                "give 6m or more",
+            )
         memory["limit"] = limits.memory
     if limits.memory_swap is not None:
         memory["swap"] = limits.memory_swap

@@ -1,0 +1,94 @@
+"""A container whose making or removal was killed is gone at the next opening; no other is harmed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from engine.engine import Engine
+from engine.model import LaunchOptions
+from engine.store.store import Store
+from tests.support.roots import environment
+from tests.support.traces import Root
+
+pytestmark = pytest.mark.kernel
+
+MAKE = """
+import sys
+from engine.engine import Engine
+from engine.model import LaunchOptions
+with Engine() as engine:
+    made = engine.containers.create(LaunchOptions("starter", ("true",), name="half"))
+    engine.containers.remove(made.id)
+"""
+LOOP = """
+import sys, time
+from engine.engine import Engine
+from engine.model import LaunchOptions
+end = time.monotonic() + float(sys.argv[1])
+count = 0
+with Engine() as engine:
+    while time.monotonic() < end:
+        made = engine.containers.create(LaunchOptions("starter", ("true",)))
+        assert engine.containers.inspect(made.id)["id"] == made.id
+        engine.containers.remove(made.id)
+        count += 1
+    kept = engine.containers.create(LaunchOptions("starter", ("true",)))
+print(count, kept.id)
+"""
+
+
+def children(root: Root, script: str, *arguments: str, fault: str = "") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        env=environment(root, {"COWL_FAULT": fault}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "create.after-record",
+        "create.before-rename",
+        "remove.before-rename",
+        "remove.after-rename",
+        "remove.after-record",
+    ],
+)
+def test_killed_half_way(starter_images: Root, fault: str) -> None:
+    child = children(starter_images, MAKE, fault=fault)
+    child.communicate(timeout=60)
+    assert child.returncode == -9
+    with Engine(starter_images.path) as engine:
+        whole = fault == "remove.before-rename"
+        assert [each.name for each in engine.containers.list()] == (["half"] if whole else [])
+        assert engine.check().is_clean
+        if whole:
+            engine.containers.remove("half")
+        made = engine.containers.create(LaunchOptions("starter", ("true",), name="half"))
+        assert os.listdir(starter_images.layout.containers) == [made.id]
+        assert os.listdir(starter_images.layout.trash) == []
+
+
+def test_openings_harm_nobody_who_makes_or_removes(starter_images: Root) -> None:
+    makers = [children(starter_images, LOOP, "2") for _ in range(3)]
+    openings = 0
+    while any(maker.poll() is None for maker in makers):
+        Store(starter_images.path).close()
+        openings += 1
+        time.sleep(0.001)
+    said = [maker.communicate() for maker in makers]
+    assert [complaint for _, complaint in said] == ["", "", ""]
+    assert openings > 20
+    with Engine(starter_images.path) as engine:
+        kept = {out.split()[1] for out, _ in said}
+        assert {each.id for each in engine.containers.list()} == kept
+        assert set(os.listdir(starter_images.layout.containers)) == kept
+        assert engine.check().is_clean

@@ -85,6 +85,8 @@ def protected(security: Security, usual: Sequence[str], *, privileged: bool) -> 
 def _kept(security: Security, usual: Sequence[str], privileged: bool) -> list[str]:
     if privileged or "ALL" in security.unmasked:
         return []
+    if not security.unmasked:
+        return list(usual)
     from fnmatch import fnmatchcase
 
     return [path for path in usual if not any(fnmatchcase(path, given) for given in security.unmasked)]

@@ -207,13 +207,10 @@ class _Look:
     def _remember(self, found: Inventory, right: dict[str, str]) -> None:
         """Record what the trees look like that are known to be right: the next check only hashes them."""
         news = {chain: digest for chain, digest in right.items() if found.trees.get(chain) != digest}
-        lost = found.trees.keys() - found.nodes.keys()
-        if news or lost:
+        if news:
             with self._store.write() as connection:
                 for chain_id, digest in news.items():
                     records.set_tree_digest(connection, chain_id, digest)
-                for chain_id in lost:
-                    records.forget_tree_digest(connection, chain_id)
 
     def _is_still(self, connection: Connection, seen: tuple[Damage, int]) -> bool:
         """Whether the record promises it even now, and the disk still has what was looked at."""

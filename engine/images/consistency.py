@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 
 from engine.errors import ArchiveError
@@ -12,6 +13,8 @@ from engine.oci import documents
 from engine.store.records import LayerRow, ManifestRow, NodeRow
 from engine.store.store import Store
 
+_TOLD = ("nodes", "manifests", "manifest_layers", "tags", "containers")
+"""Tables whose broken links are looked into."""
 _REMOVES = "cowl check --repair removes it; pull or load it again"
 
 
@@ -19,6 +22,8 @@ def broken_records(store: Store, found: Inventory) -> list[Damage]:
     """All that is wrong with the records themselves."""
     return [
         *_broken_file(store),
+        *_broken_links(store),
+        *_broken_indexes(store),
         *_broken_tags(found),
         *_broken_manifests(found),
         *_broken_nodes(found),
@@ -39,6 +44,43 @@ def _broken_file(store: Store) -> Iterator[Damage]:
             store.layout.database,
             "cowl check --repair makes their indexes anew; if that is not enough, restore a backup",
             "restore",
+        )
+
+
+def _broken_links(store: Store) -> Iterator[Damage]:
+    """Records that should have gone with others; other links that lead nowhere are told one by one."""
+    with store.read() as connection:
+        lost = Counter(row[0] for row in connection.execute("PRAGMA foreign_key_check"))
+    for table, count in sorted(lost.items()):
+        if table not in _TOLD:
+            yield Damage(
+                "link",
+                table,
+                f"records of {table} lead nowhere",
+                f"{count} belong to what is not recorded",
+                "",
+                "cowl check --repair forgets them",
+                "remove",
+            )
+
+
+def _broken_indexes(store: Store) -> Iterator[Damage]:
+    """Indexes, and what they name besides images, whose bytes have another digest."""
+    with store.read() as connection:
+        found = connection.execute(
+            "SELECT digest, digest, body FROM indexes"
+            " UNION ALL SELECT index_digest, digest, body FROM index_documents"
+        ).fetchall()
+    wrong = {index: digest for index, digest, body in found if documents.digest_of(body) != digest}
+    for index, digest in sorted(wrong.items()):
+        yield Damage(
+            "index",
+            index,
+            f"the index {index[7:19]} is damaged",
+            f"the bytes of {digest[7:19]} have another digest",
+            "",
+            "cowl check --repair forgets it, its images stay; pull again to have it whole",
+            "remove",
         )
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, TypeAlias
 
 DamageKind: TypeAlias = Literal[
-    "records", "manifest", "tag", "node", "layer", "blob", "container", "stray", "permissions"
+    "records",
+    "link",
+    "index",
+    "manifest",
+    "tag",
+    "node",
+    "layer",
+    "blob",
+    "container",
+    "stray",
+    "permissions",
 ]
 Mend: TypeAlias = Literal["restore", "remove", "none"]
 
@@ -15,7 +25,7 @@ class Damage(NamedTuple):
 
     kind: DamageKind
     subject: str
-    """The digest, chain ID, container ID, tag or path that it is about."""
+    """The digest, chain ID, container ID, tag, path or table that it is about."""
     what: str
     """What is wrong: the beginning of a sentence."""
     why: str

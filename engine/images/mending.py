@@ -29,7 +29,19 @@ from engine.store.store import Store
 Quiet: TypeAlias = Callable[[str], AbstractContextManager[bool]]
 """Keeps a container (by its ID) from being started for the length of a block; whether it has no processes."""
 
-_ORDER = ("permissions", "records", "container", "tag", "node", "manifest", "layer", "blob", "stray")
+_ORDER = (
+    "permissions",
+    "records",
+    "link",
+    "index",
+    "container",
+    "tag",
+    "node",
+    "manifest",
+    "layer",
+    "blob",
+    "stray",
+)
 _REMOVED = "what nothing can restore was removed"
 
 
@@ -134,6 +146,28 @@ class _Mender:
         return Mended(damage, "it was written again from its layer")
 
     # Taking away
+
+    def _remove_link(self, damage: Damage) -> Mended | None:
+        """Forget what would have gone with its owner (ON DELETE CASCADE), had that been deleted in order."""
+        count = 0
+        with self._store.write() as connection:
+            table = damage.subject
+            for link in connection.execute(f"PRAGMA foreign_key_list({table})").fetchall():
+                parent, own, theirs, on_delete = link[2], link[3], link[4], link[6]
+                if on_delete == "CASCADE":
+                    count += connection.execute(
+                        f"DELETE FROM {table} WHERE {own} NOT IN (SELECT {theirs} FROM {parent})"
+                    ).rowcount
+        return (
+            Mended(damage, "they were forgotten", (f"{count} records of {damage.subject}",))
+            if count
+            else None
+        )
+
+    def _remove_index(self, damage: Damage) -> Mended:
+        with self._store.write() as connection:
+            connection.execute("DELETE FROM indexes WHERE digest = ?", (damage.subject,))
+        return Mended(damage, "it was forgotten", (f"index {damage.subject[7:19]}",))
 
     def _remove_tag(self, damage: Damage) -> Mended:
         with self._store.write() as connection:

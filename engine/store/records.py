@@ -120,11 +120,6 @@ def set_tree_digest(connection: Connection, chain_id: str, digest: str) -> None:
     )
 
 
-def forget_tree_digest(connection: Connection, chain_id: str) -> None:
-    """Take away what `set_tree_digest` recorded."""
-    connection.execute("DELETE FROM trees WHERE chain_id = ?", (chain_id,))
-
-
 # Manifests and tags
 
 

@@ -312,6 +312,9 @@ RECORDS = {
     "a node": ("INSERT INTO nodes VALUES ('sha256:aa', NULL, 'sha256:aa', 0, 0, '', '', '')", "node"),
     "a count": ("UPDATE nodes SET size = size + 1", "node"),
     "a parent": ("DELETE FROM nodes WHERE parent IS NULL", "manifest"),
+    "a tree": ("INSERT INTO trees VALUES ('sha256:nothing', 'sha256:0')", "link"),
+    "an index": ("INSERT INTO indexes VALUES ('sha256:nothing', 'type', x'7b7d')", "index"),
+    "an index of nothing": ("INSERT INTO tag_indexes VALUES ('a:1', 'sha256:nothing')", "link"),
 }
 
 

@@ -171,6 +171,8 @@ class LaunchOptions(Record):
     stop_signal: str | None = None
     stop_timeout: float = 10.0
     """Seconds between the stop signal and SIGKILL."""
+    init: bool = False
+    """Whether an init program runs first and reaps."""
     health: Health | None = None
     """None: as the image says."""
     no_health: bool = False

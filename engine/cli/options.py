@@ -107,6 +107,7 @@ _CONTAINER = (
     Option(("--sysctl",), "sysctl", "Set a sysctl of its namespaces.", "NAME=VALUE", True),
     Option(("-l", "--label"), "label", "Attach a label.", "NAME=VALUE", True),
     Option(("--stop-signal",), "stop_signal", "What asks it to end; otherwise SIGTERM.", "SIGNAL"),
+    Option(("--init",), "init", "Run an init program first, which forwards signals and reaps."),
     Option(("--health-cmd",), "health_cmd", "Run this in it now and then: 0 is healthy.", "COMMAND"),
     Option(("--health-interval",), "health_interval", "Between two checks; otherwise 30s.", "TIME"),
     Option(("--health-timeout",), "health_timeout", "A check may take so long; otherwise 30s.", "TIME"),

@@ -62,6 +62,7 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         labels=values["label"],
         stop_signal=values["stop_signal"] or None,
         stop_timeout=10.0 if values["stop_timeout"] is None else seconds(values["stop_timeout"]),
+        init=values["init"],
         health=health(values),
         no_health=values["no_healthcheck"],
         restart=values["restart"] or "no",

@@ -70,6 +70,10 @@ def create(
         device_rules=devices.rules,
     )
     confining.confine(spec, options)
+    if options.init:
+        from engine.containers import inits
+
+        inits.put_first(spec, inits.find())
     settled = options._replace(
         stop_signal=runtime.stop_signal_of(options, image), health=runtime.health_of(options, image)
     )

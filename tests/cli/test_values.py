@@ -55,7 +55,8 @@ def test_a_size_is_a_number_or_one_sentence(text: str) -> None:
         assert found >= 0
 
 
-def test_nothing_given_is_every_default() -> None:
+def test_nothing_given_is_every_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COWL_NETWORK", raising=False)
     assert launch("starter") == LaunchOptions("starter")
 
 
@@ -126,7 +127,7 @@ def test_an_option_of_the_table_is_never_forgotten() -> None:
         "FILE": os.devnull,
     }
     for option in RUN.options:
-        if option.dest in ("detach", "env_file"):
+        if option.dest in ("detach", "env_file", "pull"):
             continue
         words = [option.flags[0], *([samples.get(option.metavar, "host")] if option.metavar else [])]
         with contextlib.suppress(CowlError):
@@ -161,10 +162,14 @@ def test_waiting_for_ever() -> None:
         (["-e", ""], UsageError, "write NAME=VALUE"),
         (["-e", "A B=1"], UsageError, "write NAME=VALUE"),
         (["--env-file", "/nowhere/at/all"], UsageError, "cannot read /nowhere/at/all"),
-        (["-v", "/here"], UsageError, "write it like"),
+        (["-v", "/here:"], UsageError, "write it like"),
         (["-v", ":/there"], UsageError, "write it like"),
         (["-v", "/a:/b:rx"], UsageError, "neither ro nor rw"),
-        (["-v", "data:/b"], UnsupportedError, "named volumes come later"),
+        (["--mount", "type=bind,dst=/b"], UsageError, "write it like"),
+        (["--log-opt", "max-size=x"], UsageError, "bad size"),
+        (["--log-opt", "colour=red"], UsageError, "bad log option"),
+        (["--health-interval", "3s"], UsageError, "nothing to check"),
+        (["--health-cmd", "x", "--health-interval", "3 weeks"], UsageError, "write it like 30s"),
         (
             ["-p", "80:80"],
             UnsupportedError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 _LONG = 3000
@@ -17,44 +18,54 @@ def delete_tree(path: str) -> None:
     """
     top = os.fsencode(path)
     try:
-        directories = [top] if _is_directory(top) else []
-        if not directories:
+        if not _is_directory(top):
             os.unlink(top)
+            return
     except FileNotFoundError:
         return
-    emptied = []
+    levels = [(top, _empty(top))]  # the way to where we are, and what is left to do on it
     moved = 0
-    while directories:
-        directory = directories.pop()
-        if len(directory) > _LONG:
+    while levels:
+        directory, below = levels[-1]
+        if not below:
+            levels.pop()
+            if left := _remove(directory):
+                levels.append((directory, left))
+            continue
+        child = below.pop()
+        if len(child) > _LONG:
             moved += 1
             shallow = b"%s/.deep-%d-%d" % (top, os.getpid(), moved)
-            try:
-                os.rename(directory, shallow)
-            except FileNotFoundError:
-                continue
-            directory = shallow
-        emptied.append(directory)
-        directories.extend(_empty(directory))
-    for directory in reversed(emptied):
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(directory)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(child, shallow)
+                levels[0][1].append(shallow)
+        else:
+            levels.append((child, _empty(child)))
+
+
+def _remove(directory: bytes) -> list[bytes]:
+    """Remove the empty *directory*; where it is not, as others moved some up, the directories in it."""
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        return _empty(directory) or [directory]
+    return []
 
 
 def _empty(directory: bytes) -> list[bytes]:
     """Unlink what is not a directory in *directory* and return the directories."""
     found = []
-    try:
-        with os.scandir(directory) as iterator:
-            entries = list(iterator)
-    except FileNotFoundError:
-        return []
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            found.append(entry.path)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(entry.path)
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found.append(entry.path)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(entry.path)
     return found
 
 

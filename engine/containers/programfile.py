@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -42,12 +43,13 @@ def find(name: str, environment: Mapping[str, str]) -> str:
 
 
 def prepare(path: str, channel: int) -> int | None:
-    """A descriptor of the step before *path*; None on a machine for which there is none.
+    """A descriptor of the step before *path*; None on a machine where there can be none.
 
     There, what the kernel would look for through a link of /proc is refused.
     """
     if trampoline.available():
-        return trampoline.prepare(path, channel, request.exec_failure(path))
+        with contextlib.suppress(OSError):  # vm.memfd_noexec
+            return trampoline.prepare(path, channel, request.exec_failure(path))
     try:
         os.close(syscalls.openat2(-100, path, os.O_PATH, syscalls.RESOLVE_NO_MAGICLINKS))
     except OSError as error:

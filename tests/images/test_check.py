@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.changes import Changes
+from engine.errors import NoSpaceError
 from engine.images import check as checking
 from engine.images.check import check
 from engine.images.damage import CheckReport, Damage
@@ -437,6 +438,49 @@ def test_large_stores_are_looked_through_side_by_side(
     assert len(together.damage) == 3
     assert together.nodes_size == alone.nodes_size
     assert look(store, repair=True).is_clean
+
+
+@pytest.mark.parametrize("fault", ["check.after-retire", "check.after-rename"])
+def test_a_repair_that_is_killed_is_taken_up_again(store: Store, images: Images, fault: str) -> None:
+    if fault == "check.after-retire":
+        flip(f"{base_of(store)}/etc/passwd")
+    else:
+        shutil.rmtree(layer_of(store, "a:1"))
+        os.unlink(store.layout.blob(images.inspect("a:1")["layers"][1]["blob_digest"]))
+    code = (
+        "import contextlib; from engine.images.check import check\n"
+        "check(store, repair=True, quiet=lambda _: contextlib.nullcontext(True))\n"
+    )
+    assert stores.in_process(store, code, fault=fault).returncode == -9
+    again = Store(store.layout.root)
+    assert look(again, repair=True).is_clean
+    assert stores.problems(again) == []
+    names = [image.name for image in Images(again).list()]
+    assert names == (["a:1", "b:1"] if fault == "check.after-retire" else ["b:1"])
+    again.close()
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path, archives: Path) -> None:
+    """To compare a layer of others it is unpacked once more: where that finds no room, nothing is removed."""
+    peers.run("mount", "-t", "tmpfs", "-o", "size=1m", "cowl-test", str(tmp_path))
+    try:
+        peers.run("cp", "-a", str(archives / "root"), str(tmp_path / "root"))
+        store = Store(str(tmp_path / "root"))
+        with store.write() as connection:
+            connection.execute("DELETE FROM trees")
+        shutil.rmtree(layer_of(store, "a:1"))
+        with contextlib.suppress(OSError), open(tmp_path / "filler", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        with pytest.raises(NoSpaceError):
+            look(store, repair=True)
+        assert len(Images(store).list()) == 2
+        os.unlink(tmp_path / "filler")
+        assert look(store, repair=True).is_clean
+        assert len(Images(store).list()) == 2
+        store.close()
+    finally:
+        peers.run("umount", str(tmp_path))
 
 
 def test_others_may_work_meanwhile(store: Store, images: Images, archives: Path) -> None:

@@ -40,6 +40,7 @@ def test_orphans_are_reaped(engine: Engine) -> None:
 def test_signals_and_codes_go_through(engine: Engine) -> None:
     # Without one, the first process ignores what it has no handler for, and this takes stop_timeout.
     name = start(engine, "sleep", "100", init=True)
+    wait_for(lambda: [each for each in engine.stats.sample() if each.container == name and each.pids == 2])
     engine.containers.stop(name, 60)
     assert engine.containers.get(name).exit_code == 143
     code = engine.containers.run(LaunchOptions("starter", ("sh", "-c", "exit 7"), init=True), attach=True)

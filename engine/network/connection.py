@@ -16,18 +16,18 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from engine.errors import LaunchError
 from engine.kernel import links, namespaces, nftables, process, syscalls
 from engine.kernel.links import AF_INET, AF_INET6
 from engine.kernel.netlink import Netlink
-from engine.model import PublishedPort
+from engine.model import JSON
 from engine.network import addressing, bridges, names, rules
 from engine.network.bridges import Bridge
 from engine.network.holding import Held
 from engine.network.members import Member, Members, find, locked
-from engine.record import Record
+from engine.network.wish import Wish
 
 INTERFACE = "eth0"
 """What a container's end of its pair is called in it."""
@@ -38,28 +38,6 @@ _PATIENCE_SECONDS = 5.0
 _SWEEP_LOCK = "sweep.lock"
 
 
-class Wish(Record):
-    """What a container asks for: it goes from the launching side to the monitor as JSON."""
-
-    bridge: str
-    name: str
-    hostname: str
-    aliases: tuple[str, ...]
-    ip: str
-    mac: str
-    ports: tuple[PublishedPort, ...]
-    extra_hosts: tuple[str, ...]
-    dns: tuple[str, ...]
-    dns_search: tuple[str, ...]
-    dns_options: tuple[str, ...]
-
-    @classmethod
-    def of(cls, fields: Sequence[Any]) -> Wish:
-        """What came as a list of JSON."""
-        wish = cls._make(fields)
-        return wish._replace(ports=tuple(PublishedPort(*port) for port in wish.ports))
-
-
 class Connection:
     """One run of a container on the bridge."""
 
@@ -67,15 +45,24 @@ class Connection:
         self._run = run
         self._identity = identity
         self._held = held
+        self._last = False
 
     def announce(self) -> None:
         """Tell the others of it."""
-        names.refresh(self._run)
+        with contextlib.suppress(OSError):  # the next who comes tells them
+            names.refresh(self._run)
 
     def leave(self) -> None:
-        """Take it off the bridge."""
+        """Take it off the bridge: its ports are free."""
         self._held.release()
-        if leave(self._run, self._identity) and os.fork() == 0:
+        with contextlib.suppress(OSError):  # the next who comes or goes takes it off
+            self._last = leave(self._run, self._identity)
+
+    def tidy(self) -> None:
+        """After `leave`, when nobody waits any more: what the others know, or what the last one leaves."""
+        if not self._last:
+            self.announce()
+        elif os.fork() == 0:
             _sweep_later(self._run)
 
 
@@ -127,10 +114,17 @@ def leave(run: str, identity: str) -> bool:
         for dead in members.dead():
             _drop(members, dead, os.path.basename(run))
         members.save()
-        last = not members.by_id
-    if not last:
+        return not members.by_id
+
+
+def clear(run: str, identity: str) -> None:
+    """`leave` for a container whose monitor was killed, with all that follows from it."""
+    if find(run, identity) is None:
+        return
+    if leave(run, identity):
+        sweep(run)
+    else:
         names.refresh(run)
-    return last
 
 
 def rename(run: str, identity: str, name: str) -> None:
@@ -142,6 +136,28 @@ def rename(run: str, identity: str, name: str) -> None:
         members.by_id[identity] = member._replace(name=name)
         members.save()
     names.refresh(run)
+
+
+def describe(run: str, identity: str) -> JSON:
+    """The addresses and ports of a container that is on its bridge; nothing for one that is not."""
+    member = find(run, identity)
+    if member is None or not member.alive:
+        return {}
+    with Netlink() as channel:
+        bridge = bridges.find(channel, os.path.basename(run))
+    return {
+        "interface": INTERFACE,
+        "host_interface": member.link,
+        "bridge": bridge.name if bridge else None,
+        "ip_address": member.ip,
+        "prefix": addressing.PREFIX,
+        "gateway": addressing.show(bridge.subnet.gateway) if bridge else None,
+        "ip6_address": member.ip6 or None,
+        "prefix6": addressing.PREFIX6 if member.ip6 else None,
+        "mac_address": member.mac,
+        "names": [name for name in (member.name, member.hostname, *member.aliases) if name],
+        "ports": [port._asdict() for port in member.ports],
+    }
 
 
 def sweep(run: str, seconds: float = _PATIENCE_SECONDS) -> None:

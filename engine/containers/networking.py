@@ -1,0 +1,159 @@
+"""What a container's network option means: checked when it is made, and looked up anew at each start."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+
+from engine.containers import state
+from engine.errors import ConflictError, UsageError
+from engine.model import JSON, LaunchOptions, PublishedPort
+from engine.network.wish import Wish
+from engine.record import Record
+from engine.store import records
+from engine.store.layout import ContainerPaths
+from engine.store.store import Store
+
+BRIDGE = "bridge"
+_OTHER = "container:"
+_NAMES = {"none", "host", BRIDGE}
+_BRIDGE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"
+_NEEDS_BRIDGE = (
+    *("publish", "publish_all", "dns", "dns_search", "dns_options", "mac_address", "ip"),
+    "network_aliases",
+)
+
+
+class NetworkSettings(Record):
+    """What holds for all containers of one engine."""
+
+    default: str = BRIDGE
+    """The network of a container that names none."""
+    bridge: str = ""
+    """What its bridge is called; empty for cowl0 or the next that is free."""
+
+
+def settled(store: Store, options: LaunchOptions, image: JSON, settings: NetworkSettings) -> LaunchOptions:
+    """*options* with its network decided. *image* is the image's configuration.
+
+    Raises UsageError for what has no meaning, NotFoundError for another container that is not there.
+    """
+    network = options.network or settings.default
+    if settings.bridge and not re.fullmatch(_BRIDGE_NAME, settings.bridge):
+        raise UsageError(
+            f"{settings.bridge!r} cannot name a bridge", hint="up to 15 letters, digits, _ . and -"
+        )
+    if network == "default":
+        network = BRIDGE
+    if network.startswith(_OTHER):
+        network = _OTHER + records.container_row(store.connection, network.removeprefix(_OTHER)).id
+        if options.hostname is not None or options.extra_hosts:
+            raise UsageError("cannot have a name of its own in another's network", "both have one host name")
+    elif network not in _NAMES:
+        raise UsageError(f"there is no network {network}", hint="none, host, bridge or container:NAME")
+    if network != BRIDGE:
+        given = [name for name in _NEEDS_BRIDGE if getattr(options, name)]
+        if given and not (network == "host" and set(given) <= {"publish", "publish_all"}):
+            flag = given[0].replace("_", "-")
+            raise UsageError(f"--{flag} needs a network of the container's own", hint="use --network bridge")
+    return options._replace(network=network, publish=_published(options, image), publish_all=False)
+
+
+def _published(options: LaunchOptions, image: JSON) -> tuple[PublishedPort, ...]:
+    """The ports asked for, and with --publish-all those that the image exposes."""
+    found = dict.fromkeys(options.publish)
+    if options.publish_all:
+        named = {(port.container_port, port.protocol) for port in options.publish}
+        for text in (image.get("config") or {}).get("ExposedPorts") or {}:
+            number, _, protocol = text.partition("/")
+            key = (int(number), protocol or "tcp")
+            if key not in named:
+                found[PublishedPort("", 0, *key)] = None
+    return tuple(found)
+
+
+def other(options: LaunchOptions) -> str | None:
+    """The ID of the container whose network it shares."""
+    return options.network.removeprefix(_OTHER) if options.network.startswith(_OTHER) else None
+
+
+def shared_files(store: Store, options: LaunchOptions, own: ContainerPaths) -> Mapping[str, str]:
+    """What is shown as /etc/hosts and its like: the files of whoever's network it is."""
+    whose = other(options)
+    home = store.layout.container(whose).home if whose else own.home
+    return {f"/etc/{name}": f"{home}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
+
+
+def wish(row: records.ContainerRow, settings: NetworkSettings) -> Wish | None:
+    """What the monitor is to connect it with; None when there is no bridge in it."""
+    options = row.options
+    if options.network != BRIDGE:
+        return None
+    return Wish(
+        bridge=settings.bridge,
+        name=row.name,
+        hostname=options.hostname or row.id[:12],
+        aliases=options.network_aliases,
+        ip=options.ip or "",
+        mac=options.mac_address or "",
+        ports=options.publish,
+        extra_hosts=options.extra_hosts,
+        dns=options.dns,
+        dns_search=options.dns_search,
+        dns_options=options.dns_options,
+    )
+
+
+def join_other(store: Store, row: records.ContainerRow, paths: ContainerPaths) -> None:
+    """Write into config.json where the network is that it shares: another process's at every start.
+
+    Raises ConflictError when the other container does not run, NotFoundError when it is gone.
+    """
+    whose = other(row.options)
+    if whose is None:
+        return
+    found = records.container_row(store.connection, whose)
+    facts = state.derive(store.layout.container(whose))
+    if facts.who is None:
+        raise ConflictError(
+            f"cannot join the network of {found.name}", "it is not running", f"cowl start {found.name}"
+        )
+    with open(paths.config, "rb") as file:
+        spec = json.load(file)
+    for namespace in spec["linux"]["namespaces"]:
+        if namespace["type"] == "network":
+            namespace["path"] = f"/proc/{facts.who.pid}/ns/net"
+    state.write_document(paths.config, spec)
+
+
+def ports(store: Store) -> Mapping[str, tuple[PublishedPort, ...]]:
+    """By container, those that lead to it now."""
+    run = store.layout.run
+    if not os.path.exists(f"{run}/network.json"):
+        return {}
+    from engine.network.members import Members
+
+    return {identity: member.ports for identity, member in Members(run).by_id.items() if member.alive}
+
+
+def describe(store: Store, row: records.ContainerRow) -> JSON:
+    """What `inspect` tells of a container's network."""
+    found: JSON = {"mode": row.options.network}
+    whose = other(row.options)
+    if whose is not None:
+        found["container"] = whose
+    if row.options.network == BRIDGE:
+        from engine.network import connection
+
+        found.update(connection.describe(store.layout.run, row.id))
+    return found
+
+
+def rename(store: Store, row: records.ContainerRow, name: str) -> None:
+    """Have the container *row* found by another name on its bridge."""
+    if row.options.network == BRIDGE and os.path.exists(f"{store.layout.run}/network.json"):
+        from engine.network import connection
+
+        connection.rename(store.layout.run, row.id, name)

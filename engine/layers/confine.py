@@ -50,7 +50,7 @@ def clean(name: bytes) -> bytes:
     if name[:2] == b"./":
         name = name[2:]
     if name[-1:] == b"/":
-        name = name[:-1]
+        name = name.rstrip(b"/")
     if b"//" in name or b"/." in name or name[:1] in (b"/", b"."):
         parts = [part for part in name.split(b"/") if part not in (b"", b".")]
         if b".." in parts:

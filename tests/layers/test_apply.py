@@ -348,3 +348,10 @@ def test_directories_without_entries_have_an_end(tmp_path: Path, monkeypatch: py
     unpack(tmp_path, *(file(f"{number}/f") for number in range(9)), name="few")
     with pytest.raises(ArchiveError, match="too many"):
         unpack(tmp_path, *(file(f"{number}/f") for number in range(12)), name="many")
+
+
+@pytest.mark.parametrize("name", ["d/", "d//", "./d///", "/d/", ".//d/.//", "d/."])
+def test_names_are_taken_however_many_slashes_they_have(tmp_path: Path, name: str) -> None:
+    tree, applied = unpack(tmp_path, directory(name, mode=0o700), file(f"{name}/f", b"x"))
+    assert sorted(snapshot(tree)) == [b"", b"d", b"d/f"]
+    assert applied.implicit == (b"",)

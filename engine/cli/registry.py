@@ -23,6 +23,7 @@ plain_http_option = click.option(
 @click.command("pull")
 @click.option("-a", "--all-tags", is_flag=True, help="Pull all images of the repository.")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Not the image for this machine.")
+@click.option("--all-platforms", is_flag=True, help="Pull the images for all machines.")
 @plain_http_option
 @quiet_option
 @json_option
@@ -33,6 +34,7 @@ def pull_command(
     name: str,
     all_tags: bool,
     platform: str | None,
+    all_platforms: bool,
     plain_http: bool,
     quiet: bool,
     as_json: bool,
@@ -40,7 +42,12 @@ def pull_command(
     """Get an image from a registry."""
     with session.open() as engine, LayerLines("pull", quiet=quiet) as progress:
         names = engine.images.pull(
-            name, platform=platform, all_tags=all_tags, plain_http=plain_http, progress=progress
+            name,
+            platform=platform,
+            all_tags=all_tags,
+            all_platforms=all_platforms,
+            plain_http=plain_http,
+            progress=progress,
         )
         images = [engine.images.get(each) for each in names]
     if as_json:
@@ -56,6 +63,7 @@ def pull_command(
     type=click.Choice(["gzip", "zstd"]),
     help="Compress plain layers, which gives the image another digest there.",
 )
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Of an image for several machines, only this.")
 @plain_http_option
 @quiet_option
 @json_option
@@ -67,14 +75,23 @@ def push_command(
     name: str,
     destination: str | None,
     compress: Literal["gzip", "zstd"] | None,
+    platform: str | None,
     plain_http: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Send an image to a registry, as DESTINATION if given."""
+    """Send an image to a registry, as DESTINATION if given.
+
+    What was pulled for all machines goes for all of them.
+    """
     with session.open() as engine, LayerLines("push", quiet=quiet) as progress:
         there, digest = engine.images.push(
-            name, destination, plain_http=plain_http, compress=compress, progress=progress
+            name,
+            destination,
+            platform=platform,
+            plain_http=plain_http,
+            compress=compress,
+            progress=progress,
         )
     if as_json:
         output.emit({"name": there, "manifest_digest": digest})

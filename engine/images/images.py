@@ -132,14 +132,16 @@ class Images:
         *,
         platform: str | None = None,
         all_tags: bool = False,
+        all_platforms: bool = False,
         plain_http: bool = False,
         progress: ProgressCallback | None = None,
     ) -> Names:
         """Pull an image, or all of its repository, from a registry; returns their names.
 
-        *platform* is ``os/arch[/variant]``. Progress comes layer by layer, its step is ``downloading`` or
-        ``unpacking`` and twelve digits; it may come from several threads. Raises UsageError, NotFoundError,
-        DeniedError, RegistryError, ArchiveError, NoSpaceError, StoreError.
+        *platform* is ``os/arch[/variant]``; with *all_platforms* the images for all machines come. Progress
+        comes layer by layer, its step is ``downloading`` or ``unpacking`` and twelve digits; it may come from
+        several threads. Raises UsageError, NotFoundError, DeniedError, RegistryError, ArchiveError,
+        NoSpaceError, StoreError.
         """
         from engine.images import pull
 
@@ -148,6 +150,7 @@ class Images:
             name,
             platform=platform,
             all_tags=all_tags,
+            all_platforms=all_platforms,
             plain_http=plain_http,
             progress=progress,
         )
@@ -160,19 +163,26 @@ class Images:
         name: str,
         destination: str | None = None,
         *,
+        platform: str | None = None,
         plain_http: bool = False,
         compress: Literal["gzip", "zstd"] | None = None,
         progress: ProgressCallback | None = None,
     ) -> tuple[str, str]:
         """Push an image to a registry, as *destination* if given; returns its name and digest there.
 
-        Raises NotFoundError, AmbiguousError, UsageError, DeniedError, RegistryError, NoSpaceError,
-        StoreError.
+        One that is here for all platforms of its index goes for all of them, or for *platform* alone. Raises
+        NotFoundError, AmbiguousError, UsageError, DeniedError, RegistryError, NoSpaceError, StoreError.
         """
         from engine.images import push
 
         pushed = push.push(
-            self._store, name, destination, plain_http=plain_http, compress=compress, progress=progress
+            self._store,
+            name,
+            destination,
+            platform=platform,
+            plain_http=plain_http,
+            compress=compress,
+            progress=progress,
         )
         self._tell("push", name)
         return pushed

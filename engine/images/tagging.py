@@ -6,7 +6,7 @@ from engine.images import forest
 from engine.images.manifests import new_manifest
 from engine.oci import reference
 from engine.oci.configuration import configuration
-from engine.store import records
+from engine.store import indexes, records
 from engine.store.clock import now
 from engine.store.store import Store
 
@@ -18,7 +18,10 @@ def tag(store: Store, source: str, name: str) -> None:
     with store.write() as connection:
         if records.manifest_row(connection, digest) is None:
             reference.resolve_image(connection, source)  # removed a moment ago: says so
+        index = reference.index_of(connection, source)
         records.set_tag(connection, normalised, digest, now())
+        if index:
+            indexes.name(connection, normalised, index)
 
 
 def ensure_manifest(store: Store, source: str) -> str:

@@ -116,6 +116,19 @@ def resolve_image(connection: Connection, reference: str) -> tuple[str, str | No
     )
 
 
+def index_of(connection: Connection, reference: str) -> str | None:
+    """The index by which the image came that *reference* means by its tag, or by the digest of that index."""
+    from engine.store import indexes
+
+    parsed = parse(reference) if re.fullmatch(_REFERENCE, reference) else None
+    if parsed is None:
+        return None
+    if parsed.digest:
+        return parsed.digest if indexes.document(connection, parsed.digest) else None
+    name = f"{parsed.name}:{parsed.tag or DEFAULT_TAG}"
+    return indexes.of_tag(connection, name) or indexes.of_tag(connection, f"localhost/{name}")
+
+
 def _recorded(connection: Connection, reference: str) -> str | None:
     """The manifest of a tag written as it is recorded: most are, and need no grammar (compiling it: 1 ms)."""
     if reference.startswith("sha256:"):

@@ -51,6 +51,11 @@ def add(connection: Connection, index: NewIndex) -> None:
     )
 
 
+def name(connection: Connection, tag: str, digest: str) -> None:
+    """Let the recorded *tag* mean the index *digest*, too."""
+    connection.execute("INSERT OR REPLACE INTO tag_indexes VALUES (?, ?)", (tag, digest))
+
+
 def manifest_of(connection: Connection, digest: str) -> str | None:
     """The manifest that the index *digest* means on this machine, of those that are here."""
     row = connection.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import collections
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -48,6 +49,7 @@ def docker_registry(
         "version": "0.1",
         "storage": {"filesystem": {"rootdirectory": f"{home}/data"}, "delete": {"enabled": True}},
         "http": {"addr": address},
+        "validation": {"manifests": {"urls": {"allow": ["^http://127\\.0\\.0\\.1:"]}}},
         "log": {"level": "error", "accesslog": {"disabled": True}},
     }
     if basic:
@@ -263,6 +265,22 @@ def put(address: str, path: str, body: bytes, media_type: str) -> None:
     connection = http.client.HTTPConnection(address, timeout=30)
     try:
         connection.request("PUT", f"/v2/{path}", body, {"Content-Type": media_type})
+        response = connection.getresponse()
+        said = response.read()
+        assert response.status == 201, said
+    finally:
+        connection.close()
+
+
+def put_blob(address: str, repository: str, body: bytes) -> None:
+    """Upload a blob in one request."""
+    connection = http.client.HTTPConnection(address, timeout=30)
+    try:
+        connection.request("POST", f"/v2/{repository}/blobs/uploads/")
+        begun = connection.getresponse()
+        begun.read()
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        connection.request("PUT", f"{begun.headers['Location']}&digest={digest}", body)
         response = connection.getresponse()
         said = response.read()
         assert response.status == 201, said

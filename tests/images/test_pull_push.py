@@ -16,7 +16,7 @@ from engine.oci import documents
 from engine.oci.registry import credentials
 from engine.store.store import Store
 from tests.images import peers, registries, stores
-from tests.images.registries import PLAIN, Answer, Proxy, raw
+from tests.images.registries import Answer, Proxy, raw
 from tests.images.stores import Archives, NewStore
 from tests.layers.overlay import Overlay
 from tests.support import roots
@@ -100,36 +100,6 @@ def test_blobs_of_another_image_serve_too(store: Store, proxy: Proxy, five: Arch
     Images(store).pull(f"{proxy.address}/five:gzip")
     layers = {layer["digest"] for layer in json.loads(raw(f"{proxy.address}/five:gzip"))["layers"]}
     assert not [a for a in proxy.asked if a.method == "GET" and a.path.rpartition("/")[2] in layers]
-
-
-def test_an_index_gives_the_image_of_the_platform(
-    store: Store, registry: str, five: Archives, tmp_path: Path
-) -> None:
-    other = f"{tmp_path}/other"
-    peers.run("cp", "-a", five.layout, other)
-    peers.run("umoci", "config", "--image", f"{other}:five", "--architecture", "arm64")
-    peers.run("skopeo", "copy", "-q", *PLAIN, f"oci:{other}:five", f"docker://{registry}/multi:arm")
-    peers.run("skopeo", "copy", "-q", *PLAIN, f"oci:{five.layout}:five", f"docker://{registry}/multi:host")
-    entries = []
-    architecture, _ = documents.platform_of_host()
-    for tag, name in (("arm", "arm64"), ("host", architecture)):
-        body = raw(f"{registry}/multi:{tag}")
-        entry = documents.descriptor(documents.OCI_MANIFEST, documents.digest_of(body), len(body))
-        entries.append({**entry, "platform": {"os": "linux", "architecture": name}})
-    index = documents.encode(documents.index_document(entries))
-    registries.put(registry, "multi/manifests/all", index, documents.OCI_INDEX)
-    images = Images(store)
-    images.pull(f"{registry}/multi:all")
-    assert images.get(f"{registry}/multi:all").manifest_digest == entries[1]["digest"]
-    images.pull(f"{registry}/multi:all", platform="linux/arm64")
-    assert images.get(f"{registry}/multi:all").config["architecture"] == "arm64"
-    by_digest = images.pull(f"{registry}/multi@{documents.digest_of(index)}")
-    assert by_digest == [f"{registry}/multi@{entries[1]['digest']}"]
-    assert images.get(by_digest[0]).manifest_digest == entries[1]["digest"]
-    with pytest.raises(NotFoundError, match="linux/arm64"):
-        images.pull(f"{registry}/multi:all", platform="linux/s390x")
-    with pytest.raises(NotFoundError, match="is not for"):
-        images.pull(f"{registry}/multi:host", platform="linux/s390x")
 
 
 @pytest.mark.parametrize("codec", [None, "gzip", "zstd"])

@@ -177,7 +177,9 @@ class _Saving:
                     digest = write_layer(
                         layout.tree(layer.chain_id), _Advancing(sink, self._advance), lowers
                     ).diff_id
-                except FileNotFoundError as error:
+                except StoreError as error:
+                    if all(map(os.path.isdir, (layout.tree(layer.chain_id), *lowers))):
+                        raise
                     raise _removed(layer) from error
             _verify(layer.blob_digest, digest)
 

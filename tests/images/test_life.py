@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.changes import Changes
-from engine.errors import ArchiveError, UsageError
+from engine.errors import ArchiveError, StoreError, UsageError
 from engine.images import configsecrets, secrets
 from engine.images.images import Images
 from engine.images.load import load
@@ -259,6 +259,17 @@ def test_exported_and_imported_it_is_the_same_tree(
     images.save(["flat"], f"{tmp_path}/saved.tar")  # the layer gives the bytes that its digest says
     stores.remove_container(store, "web")
     assert stores.problems(store) == []
+
+
+def test_a_layer_that_is_removed_while_it_is_saved_is_said_to_be(
+    store: Store, images: Images, tmp_path: Path
+) -> None:
+    (tmp_path / "x.tar").write_bytes(simple_layer("x"))
+    node = images.import_tree(f"{tmp_path}/x.tar", "flat")
+    os.rename(store.layout.layer(node.chain_id), tmp_path / "away")
+    with pytest.raises(StoreError, match="is gone .it was removed meanwhile"):
+        images.save(["flat"], f"{tmp_path}/saved.tar")
+    assert not os.path.exists(tmp_path / "saved.tar")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ inside the rootfs when it starts; until then an annotation carries them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from posixpath import normpath
 from typing import Any
 
 from engine.errors import UsageError
@@ -250,10 +251,17 @@ def _mounts(options: LaunchOptions, files: Mapping[str, str]) -> list[JSON]:
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*safe, "relatime", *sys_mode]),
         *_shared_memory(options, safe),
     ]
-    mounts += [_mount(path, "bind", source, ["bind", "rprivate"]) for path, source in files.items()]
-    mounts += [_tmpfs(text) for text in options.tmpfs]
-    mounts += [_volume(volume) for volume in options.volumes]
-    return mounts
+    asked = [*map(_tmpfs, options.tmpfs), *map(_volume, options.volumes)]
+    taken = {normpath(mount["destination"]) for mount in asked}
+    if len(taken) < len(asked):
+        raise UsageError("two things cannot be shown in one place", hint="give each a directory of its own")
+    given = [
+        _mount(path, "bind", source, ["bind", "rprivate"])
+        for path, source in files.items()
+        if path not in taken
+    ]
+    # What is mounted above another's place comes first, or it would hide it.
+    return mounts + sorted([*given, *asked], key=lambda mount: normpath(mount["destination"]).count("/"))
 
 
 def _shared_memory(options: LaunchOptions, safe: list[str]) -> list[JSON]:

@@ -165,3 +165,18 @@ def test_making_and_removing_at_once(engine: Engine) -> None:
         done.set()
         remover.join(20)
     assert failures == []
+
+
+@pytest.mark.kernel
+def test_one_mount_in_another(engine: Engine, tmp_path: Path) -> None:
+    """Whatever order they are named in, and where cowl's own files lie below them."""
+    for name in ("etc", "outer", "inner"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "inner/f").touch()
+    inner, outer = Volume(f"{tmp_path}/inner", "/a/b"), Volume(f"{tmp_path}/outer", "/a")
+    assert run(engine, "test -e /a/b/f", inner, outer) == 0
+    assert run(engine, "grep -q localhost /etc/hosts", Volume(f"{tmp_path}/etc", "/etc")) == 0
+    (tmp_path / "hosts").write_text("mine")
+    assert run(engine, "grep -q mine /etc/hosts", Volume(f"{tmp_path}/hosts", "/etc/hosts")) == 0
+    with pytest.raises(UsageError, match="one place"):
+        run(engine, "true", inner, outer._replace(destination="/a/b/"))

@@ -75,8 +75,12 @@ def bear(plan: Plan, place: init.Place, into: int | None, kept: Iterable[int] = 
 
 def in_user_namespace(plan: Plan) -> bool:
     """Whether the container's root is not the host's."""
-    joined = any(kind == namespaces.CLONE_NEWUSER for kind, _ in plan.joined)
-    return joined or bool(plan.namespaces & namespaces.CLONE_NEWUSER)
+    return joins_user(plan) or bool(plan.namespaces & namespaces.CLONE_NEWUSER)
+
+
+def joins_user(plan: Plan) -> bool:
+    """Whether its user namespace is there already; what forks the first process is not the host's root."""
+    return any(kind == namespaces.CLONE_NEWUSER for kind, _ in plan.joined)
 
 
 def _with_trees(plan: Plan, place: init.Place) -> init.Place:

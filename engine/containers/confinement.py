@@ -31,6 +31,13 @@ def confined(program: Program, document: JSON) -> Program:
     return program._replace(apparmor=profile, selinux=label)
 
 
+def with_personality(program: Program, wanted: JSON) -> Program:
+    """*program* with what ``linux.personality`` says; KeyError or ValueError for what is not known."""
+    if wanted.get("flags"):
+        raise ValueError("no flags of a personality are known")
+    return program._replace(personality=scheduling.PERSONALITIES[wanted["domain"]])
+
+
 def has_apparmor() -> bool:
     """Whether this kernel confines by AppArmor profiles."""
     with contextlib.suppress(OSError), open(_APPARMOR, encoding="ascii") as file:
@@ -59,6 +66,8 @@ def _scheduler(wanted: JSON) -> bytes:
 
 def apply(program: Program) -> None:
     """Give this process, in the container already, what `confined` has found."""
+    if program.personality:
+        scheduling.set_personality(program.personality)
     if program.scheduler:
         scheduling.set_scheduler(program.scheduler)
     if program.io_priority:

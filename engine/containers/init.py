@@ -154,9 +154,18 @@ def staged(plan: Plan) -> bool:
 
 def become_root() -> None:
     """Be user 0 of the user namespace just entered, whoever that is outside."""
-    os.setgroups(())
+    set_groups(())
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+
+
+def set_groups(groups: Sequence[int]) -> None:
+    """Have these groups besides one's own; none where the user namespace denies it (user_namespaces(7))."""
+    try:
+        os.setgroups(groups)
+    except PermissionError:
+        if groups:
+            raise
 
 
 def _hook(kind: str, status: str, plan: Plan, place: Place) -> None:
@@ -250,7 +259,7 @@ def execute(
     os.umask(program.umask)
     for name, soft, hard in program.limits:
         process.set_limit(name, soft, hard)
-    if program.scheduler or program.io_priority or program.apparmor or program.selinux:
+    if program.confined:
         from engine.containers import confinement
 
         confinement.apply(program)
@@ -310,7 +319,7 @@ def _become_user(program: Program, user: users.User) -> int:
     capabilities.drop_bounding(program.bounding)
     capabilities.clear_ambient()
     groups = tuple(dict.fromkeys((*user.groups, *program.groups)))
-    os.setgroups(groups)
+    set_groups(groups)
     os.setresgid(user.gid, user.gid, user.gid)
     # Whoever is not root keeps them until exec, where those that are ambient stay (capabilities(7)).
     held = capabilities.SYS_ADMIN if program.filter.program and not program.no_new_privileges else 0

@@ -69,6 +69,12 @@ class Program(Record):
     """Class and level."""
     apparmor: str = ""
     selinux: str = ""
+    personality: int | None = None
+
+    @property
+    def confined(self) -> bool:
+        """Whether there is anything for `confinement.apply` to do."""
+        return any((self.scheduler, self.io_priority, self.apparmor, self.selinux, self.personality))
 
 
 class Plan(Record):
@@ -98,7 +104,6 @@ class Plan(Record):
     hooks: dict[str, tuple[Hook, ...]] = {}  # noqa: RUF012  # nobody changes it
     propagation: int = mount.MS_PRIVATE | mount.MS_REC
     """How its root and the mounts of the host below it are shared: one of MS_PRIVATE and its like."""
-    personality: int | None = None
     on_host: bool = False
     """Whether it has no mount namespace: what is mounted for it is then to be unmounted."""
     warnings: tuple[str, ...] = ()
@@ -154,6 +159,8 @@ def _plan(spec: JSON, filters: str | None, bundle: str, available: int | None) -
         raise ValueError("process.args is empty")
     warnings: list[str] = []
     annotations = spec.get("annotations") or {}
+    if not all(key and isinstance(value, str) for key, value in annotations.items()):
+        raise ValueError("annotations are not all strings under a name")
     program = program_of(
         document,
         annotations.get(USER_ANNOTATION),
@@ -188,7 +195,7 @@ def _plan(spec: JSON, filters: str | None, bundle: str, available: int | None) -
     return _rare(plan, spec, linux, entered)
 
 
-_RARE = {"hooks", "timeOffsets", "personality", "intelRdt", "netDevices"}
+_RARE = {"hooks", "timeOffsets", "personality", "intelRdt", "netDevices", "mountLabel"}
 
 
 def _rare(plan: Plan, spec: JSON, linux: JSON, entered: int) -> Plan:
@@ -205,12 +212,15 @@ def _rare(plan: Plan, spec: JSON, linux: JSON, entered: int) -> Plan:
             for clock, entry in offsets.items()
         )
         plan = plan._replace(time_offsets="".join(lines))
-    if personality := linux.get("personality"):
-        from engine.kernel.scheduling import PERSONALITIES
+    if linux.get("personality"):
+        from engine.containers.confinement import with_personality
 
-        if personality.get("flags"):
-            raise ValueError("no flags of a personality are known")
-        plan = plan._replace(personality=PERSONALITIES[personality["domain"]])
+        plan = plan._replace(program=with_personality(plan.program, linux["personality"]))
+    if label := linux.get("mountLabel"):
+        from engine.containers.confinement import has_selinux
+
+        if not has_selinux():
+            raise LaunchError(f"cannot apply the label {label}", "SELinux is not enabled in this kernel")
     for name in ("intelRdt", "netDevices"):
         if linux.get(name):
             raise LaunchError(f"cannot apply linux.{name}", "cowl does not support it", "leave it out")
@@ -271,7 +281,7 @@ def program_of(
         args=tuple(document["args"]),
         env=dict(_variable(entry) for entry in document.get("env") or ()),
         cwd=absolute(document["cwd"]),
-        user=f"{numbers.get('uid', 0)}:{numbers.get('gid', 0)}" if user is None else user,
+        user=f"{int(numbers.get('uid', 0))}:{int(numbers.get('gid', 0))}" if user is None else user,
         groups=tuple(numbers.get("additionalGids") or ()),
         terminal=bool(document.get("terminal")),
         no_new_privileges=bool(document.get("noNewPrivileges")),

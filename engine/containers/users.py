@@ -16,6 +16,7 @@ from engine.record import Record
 
 MAX_BYTES = 4 << 20
 """The largest /etc/passwd or /etc/group that is read."""
+_NULL = os.makedev(1, 3)
 MAX_ID = 0xFFFFFFFE
 
 
@@ -101,7 +102,10 @@ def _lines(path: str, root: int) -> list[str]:
     except OSError:
         return []  # an image without users has root alone
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL:
+            return []  # it is masked
+        if not stat.S_ISREG(status.st_mode):
             raise LaunchError(f"cannot look up users in /{path}", "it is not a file")
         data = b""
         while len(data) <= MAX_BYTES and (piece := os.read(descriptor, 1 << 16)):

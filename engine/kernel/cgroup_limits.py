@@ -22,6 +22,7 @@ def apply(cgroup: Cgroup, resources: dict[str, Any]) -> list[str]:
     controller is missing, `ConflictError` where more is in use than a new limit allows, `UsageError` for a
     value that the kernel does not take.
     """
+    _check(resources)
     settings, left_out = _settings(cgroup, resources)
     if ((resources.get("memory") or {}).get("kernel") or 0) > 0:
         left_out.append(KERNEL_MEMORY)
@@ -40,6 +41,18 @@ def apply(cgroup: Cgroup, resources: dict[str, Any]) -> list[str]:
     for setting in again:
         _set(cgroup, setting, final=True)
     return left_out
+
+
+def _check(resources: dict[str, Any]) -> None:
+    """What would be written nowhere must not pass for done."""
+    for entry in (resources.get("blockIO") or {}).get("weightDevice") or ():
+        if not entry.get("weight") and not entry.get("leafWeight"):
+            raise errors.UsageError(
+                f"no weight is given for the device {entry.get('major')}:{entry.get('minor')}"
+            )
+    for device, limits in (resources.get("rdma") or {}).items():
+        if limits.get("hcaHandles") is None and limits.get("hcaObjects") is None:
+            raise errors.UsageError(f"no limit is given for the RDMA device {device} of rdma")
 
 
 def _settings(

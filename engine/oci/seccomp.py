@@ -158,6 +158,8 @@ def _decide(
     for entry in entries:
         action = _action(entry["action"], entry.get("errnoRet"))
         alternatives = _alternatives(entry.get("args") or ())
+        if not entry["names"]:
+            raise ValueError("a rule has no names")
         for name in entry["names"]:
             number = numbers.get(name)
             if number is not None and alternatives:

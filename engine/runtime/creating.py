@@ -127,7 +127,7 @@ def _bear(plan: Plan, container: Container, wanted: Wanted, undo: contextlib.Exi
     """Its first process, waiting to be started."""
     group = container.group
     gate = _listen(container)
-    into = cgroup.into_cgroup(group)
+    into = None if birth.joins_user(plan) else cgroup.into_cgroup(group)
     entries = cgroup.entrances(group, born_inside=into is not None)
     place = init.Place(
         source=rootfs.Directory(container.rootfs),

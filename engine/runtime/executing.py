@@ -7,6 +7,7 @@ import signal
 from typing import NoReturn
 
 from engine.containers import birth, init, joining, request
+from engine.containers.confinement import with_personality
 from engine.containers.filters import filter_of
 from engine.containers.plan import Program, program_of, without_mknod
 from engine.errors import ConflictError, UsageError
@@ -90,6 +91,8 @@ def _program(container: Container, wanted: Execution, report: Report) -> Program
         program = program_of(
             wanted.process, None, filter_of(linux.get("seccomp"), kept), None, warnings
         )._replace(preserved=wanted.preserved)
+        if linux.get("personality"):
+            program = with_personality(program, linux["personality"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError("the process to execute is malformed", f"{type(error).__name__}: {error}") from error
     if not program.args:
@@ -105,7 +108,8 @@ def _enter(container: Container, program: Program, wanted: Execution, channel: C
     if pidfd is None:
         raise ConflictError(f"cannot exec in container {container.id}", "it has ended")
     kinds = _differing(container.pid)
-    into = cgroup.into_cgroup(container.group)
+    # Whoever is root of a user namespace only may not make processes in a cgroup of the host.
+    into = None if kinds & namespaces.CLONE_NEWUSER else cgroup.into_cgroup(container.group)
     entries = cgroup.entrances(container.group, born_inside=into is not None)
     initial, final = _affinity(wanted.process)
 

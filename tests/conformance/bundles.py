@@ -104,7 +104,7 @@ class Bundle:
                 os.dup2(file, number)
             os.closerange(3, 256)
             os.environ["COWL_CGROUP_PARENT"] = self.cgroup_parent
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
             code = main.command(["--root", self.run_root, *arguments])
             sys.stdout.flush()
             sys.stderr.flush()

@@ -27,6 +27,7 @@ LIMIT_SECONDS = float(os.environ.get("UML_SECONDS", "1800"))
 CHOSEN = (
     "tests/kernel",
     "tests/containers",
+    "tests/conformance",
     "tests/escapes",
     "tests/layers/test_overlay.py",
     "tests/uml",

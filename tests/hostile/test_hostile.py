@@ -10,6 +10,7 @@ import pytest
 
 from tests.hostile.cage import MEMORY_KB, Cage, cage
 from tests.hostile.catalogue import KINDS
+from tests.hostile.million import ENTRIES, load_and_remove
 
 pytestmark = pytest.mark.kernel
 SECONDS = 30
@@ -50,3 +51,11 @@ def test_nothing_outside_the_layer_is_touched(
         assert re.fullmatch(r"cowl: error: [^\n]+\n", outcome.said)
         assert re.search(kind.refusal, outcome.said)
         assert outcome.inside == empty
+
+
+@pytest.mark.parametrize("kind", ENTRIES)
+def test_very_many_entries_take_little_memory(tmp_path: Path, kind: str) -> None:
+    """`python -m tests.hostile.million` does it with a million."""
+    for outcome in load_and_remove(str(tmp_path), kind, 20_000):
+        assert (outcome.code, outcome.outside) == (0, []), outcome.said
+        assert outcome.memory_kb < MEMORY_KB // 2

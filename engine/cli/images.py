@@ -221,6 +221,18 @@ def tag_command(session: Session, source: str, name: str) -> None:
         engine.images.tag(source, name)
 
 
+@click.command("untag")
+@quiet_option
+@json_option
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_images)
+@click.pass_obj
+def untag_command(session: Session, quiet: bool, as_json: bool, names: tuple[str, ...]) -> None:
+    """Take tags off nodes, which stay until a prune."""
+    with session.open() as engine:
+        done = engine.images.untag(names)
+    _print_names(done, "Untagged", quiet, as_json)
+
+
 @click.command("rmi")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option

@@ -85,6 +85,17 @@ class Images:
         tagging.tag(self._store, source, name)
         self._tell("tag", reference.normalise(name))
 
+    def untag(self, names: Sequence[str]) -> Names:
+        """Take tags off what they mean, which stays, and return them. Raises NotFoundError, UsageError."""
+        from engine.images import tagging
+        from engine.store import events
+
+        done = []
+        for name in names:
+            done.append(tagging.untag(self._store, name))
+            events.record(self._store.layout, "image", "untag", "", done[-1])
+        return done
+
     def removal(self, names: Sequence[str]) -> Removal:
         """What `remove` would take away, and why not. Raises NotFoundError, AmbiguousError, UsageError."""
         from engine.images import removal

@@ -87,7 +87,7 @@ def remove(store: Store, names: Sequence[str]) -> Removal:
 def forget(connection: sqlite3.Connection, plan: Plan) -> None:
     """Take the records of *plan* away, within a transaction; `delete` follows it."""
     for tag in plan.tags:
-        connection.execute("DELETE FROM tags WHERE name = ?", (tag,))
+        records.delete_tag(connection, tag)
     for digest in plan.manifests:
         connection.execute("DELETE FROM manifests WHERE digest = ?", (digest,))
     for chain_id in plan.nodes:

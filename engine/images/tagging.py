@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.errors import NotFoundError
 from engine.images import forest
 from engine.images.manifests import new_manifest
 from engine.oci import reference
@@ -22,6 +23,19 @@ def tag(store: Store, source: str, name: str) -> None:
         records.set_tag(connection, normalised, digest, now())
         if index:
             indexes.name(connection, normalised, index)
+
+
+def untag(store: Store, name: str) -> str:
+    """Take the tag *name* off what it means, which stays, and return the tag.
+
+    Raises NotFoundError, UsageError.
+    """
+    normalised = reference.normalise(name)
+    with store.write() as connection:
+        for tag in (normalised, f"localhost/{normalised}"):
+            if records.delete_tag(connection, tag):
+                return tag
+    raise NotFoundError(f"no tag {normalised}", "no image has it", "look at cowl images")
 
 
 def ensure_manifest(store: Store, source: str) -> str:

@@ -213,6 +213,11 @@ def set_tag(connection: Connection, name: str, manifest: str, now: str) -> None:
     )
 
 
+def delete_tag(connection: Connection, name: str) -> bool:
+    """Forget the normalised *name*; whether it was there."""
+    return connection.execute("DELETE FROM tags WHERE name = ?", (name,)).rowcount == 1
+
+
 # Containers
 
 _CONTAINER = "SELECT id, name, image, chain_id, manifest, created, command, options FROM containers"

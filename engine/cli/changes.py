@@ -8,7 +8,7 @@ import click
 
 from engine.cli import output
 from engine.cli.group import complete_containers
-from engine.cli.output import Piece, json_option, quiet_option
+from engine.cli.output import Piece, print_options
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
 from engine.errors import UsageError
@@ -22,8 +22,7 @@ STYLES = {"added": "green", "modified": "yellow", "deleted": "red"}
 @click.option("--stat", "with_sizes", is_flag=True, help="Show sizes, and a total.")
 @click.option("-p", "--patch", is_flag=True, help="Show how text files differ.")
 @click.option("--docker", is_flag=True, help="Print C for M, as docker does.")
-@quiet_option
-@json_option
+@print_options
 @click.argument("what", metavar="CONTAINER|NODE", shell_complete=complete_containers)
 @click.argument("paths", nargs=-1, metavar="[PATH...|CONTAINER|NODE]")
 @click.pass_obj
@@ -136,8 +135,7 @@ def _line_style(line: str) -> str:
     help="Change the configuration: 'CMD …', 'ENV A=B'.",
 )
 @click.option("-p", "--pause", is_flag=True, help="Pause the container meanwhile.")
-@quiet_option
-@json_option
+@print_options
 @click.argument("container", shell_complete=complete_containers)
 @click.argument("name", required=False)
 @click.pass_obj

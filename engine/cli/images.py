@@ -10,7 +10,7 @@ import click
 
 from engine.cli import forest, output
 from engine.cli.group import complete_images
-from engine.cli.output import Column, Piece, json_option, quiet_option
+from engine.cli.output import Column, Piece, json_option, print_options, quiet_option
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
 from engine.errors import ConflictError, UsageError
@@ -21,8 +21,7 @@ MAX_CREATED_BY = 60
 
 
 @click.command("starter")
-@quiet_option
-@json_option
+@print_options
 @click.pass_obj
 def starter_command(session: Session, quiet: bool, as_json: bool) -> None:
     """Make starter images from this host's own programs."""
@@ -33,8 +32,7 @@ def starter_command(session: Session, quiet: bool, as_json: bool) -> None:
 
 @click.command("load")
 @click.option("-i", "--input", "source", metavar="FILE|DIR", help="Read this; otherwise standard input.")
-@quiet_option
-@json_option
+@print_options
 @click.pass_obj
 def load_command(session: Session, source: str | None, quiet: bool, as_json: bool) -> None:
     """Load images from a docker-archive or an OCI layout."""
@@ -82,8 +80,7 @@ def save_command(
 
 
 @click.command("images")
-@quiet_option
-@json_option
+@print_options
 @click.option("--no-trunc", is_flag=True, help="Whole chain IDs.")
 @click.argument("name", required=False, shell_complete=complete_images)
 @click.pass_obj
@@ -144,8 +141,7 @@ def _total_sizes(nodes: Sequence[Node]) -> dict[str, int]:
 
 
 @click.command("forest")
-@quiet_option
-@json_option
+@print_options
 @click.pass_obj
 def forest_command(session: Session, quiet: bool, as_json: bool) -> None:
     """Show all nodes as trees (also called tree).
@@ -164,8 +160,7 @@ def forest_command(session: Session, quiet: bool, as_json: bool) -> None:
 
 
 @click.command("history")
-@quiet_option
-@json_option
+@print_options
 @click.option("--no-trunc", is_flag=True, help="Whole chain IDs and commands.")
 @click.argument("name", shell_complete=complete_images)
 @click.pass_obj
@@ -222,8 +217,7 @@ def tag_command(session: Session, source: str, name: str) -> None:
 
 
 @click.command("untag")
-@quiet_option
-@json_option
+@print_options
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_images)
 @click.pass_obj
 def untag_command(session: Session, quiet: bool, as_json: bool, names: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -22,6 +22,11 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, sizes in bytes and times in UTC."
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print IDs or names only, one a line.")
+
+
+def print_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Both of them."""
+    return quiet_option(json_option(command))
 
 
 class Piece(NamedTuple):

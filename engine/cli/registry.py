@@ -11,7 +11,7 @@ import click
 from engine.cli import output
 from engine.cli.group import complete_images
 from engine.cli.layerlines import LayerLines
-from engine.cli.output import json_option, quiet_option
+from engine.cli.output import print_options
 from engine.cli.session import Session
 from engine.errors import UsageError
 
@@ -25,8 +25,7 @@ plain_http_option = click.option(
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Not the image for this machine.")
 @click.option("--all-platforms", is_flag=True, help="Pull the images for all machines.")
 @plain_http_option
-@quiet_option
-@json_option
+@print_options
 @click.argument("name")
 @click.pass_obj
 def pull_command(
@@ -65,8 +64,7 @@ def pull_command(
 )
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Of an image for several machines, only this.")
 @plain_http_option
-@quiet_option
-@json_option
+@print_options
 @click.argument("name", shell_complete=complete_images)
 @click.argument("destination", required=False)
 @click.pass_obj

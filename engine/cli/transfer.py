@@ -8,7 +8,7 @@ import click
 
 from engine.cli import output
 from engine.cli.group import complete_containers
-from engine.cli.output import json_option, quiet_option
+from engine.cli.output import print_options, quiet_option
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
 from engine.errors import UsageError
@@ -24,8 +24,7 @@ from engine.errors import UsageError
     metavar="INSTRUCTION",
     help="Say how to run it: 'CMD …', 'ENV A=B'.",
 )
-@quiet_option
-@json_option
+@print_options
 @click.argument("source", metavar="FILE|-")
 @click.argument("name")
 @click.pass_obj

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from engine.cli import output, report
-from engine.cli.output import Column, Piece, json_option, quiet_option
+from engine.cli.output import Column, Piece, json_option, print_options
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
 from engine.engine import Engine
@@ -27,8 +27,7 @@ AT_REST = ("created", "exited", "dead")
 @click.option("--containers", "with_containers", is_flag=True, help="Containers that do not run, first.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
-@quiet_option
-@json_option
+@print_options
 @click.pass_obj
 def prune_command(
     session: Session,
@@ -231,8 +230,7 @@ def _write_containers(containers: Sequence[tuple[Container, int]]) -> None:
 
 @click.command("check")
 @click.option("--repair", is_flag=True, help="Mend what can be mended, remove what nothing can restore.")
-@quiet_option
-@json_option
+@print_options
 @click.pass_obj
 def check_command(session: Session, repair: bool, quiet: bool, as_json: bool) -> int:
     """Compare every record, blob and layer with what it has to be.

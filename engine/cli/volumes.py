@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem
 
 from engine.cli import output, report
 from engine.cli.group import session_of
-from engine.cli.output import Column, json_option, quiet_option
+from engine.cli.output import Column, print_options
 from engine.cli.session import Session
 from engine.errors import CowlError, UsageError
 
@@ -31,8 +31,7 @@ def volume_command() -> None:
 
 
 @volume_command.command("ls")
-@quiet_option
-@json_option
+@print_options
 @click.pass_obj
 def list_command(session: Session, quiet: bool, as_json: bool) -> None:
     """List volumes and who uses them."""

@@ -8,7 +8,7 @@ import click
 
 from engine.cli import output, values
 from engine.cli.group import complete_images
-from engine.cli.output import Column, Piece, json_option, quiet_option
+from engine.cli.output import Column, Piece, print_options
 from engine.cli.session import Session
 from engine.errors import ConflictError, UsageError
 from engine.images.waste import Waste
@@ -22,8 +22,7 @@ SHOWN = 15
 @click.option("--max-waste", metavar="BYTES|PERCENT", help="End with 1 if more is hidden: 20m or 5%.")
 @click.option("--no-secrets", is_flag=True, help="End with 1 if anything looks like a secret.")
 @click.option("--all", "whole", is_flag=True, help="Whole lists.")
-@quiet_option
-@json_option
+@print_options
 @click.argument("name", shell_complete=complete_images)
 @click.pass_obj
 def waste_command(

@@ -51,6 +51,17 @@ def commit(container: str, request: CommitRequest) -> str:
     return fmt.command_line([*words, container, request.name] if request.name else [*words, container])
 
 
+def update(container: str, limits: Limits, lift: tuple[str, ...], restart: str | None) -> str:
+    """`cowl update … CONTAINER`; nothing where nothing changes."""
+    words = _limits(limits)
+    flags = {"cpus": ("--cpus", "0"), "memory": ("-m", "-1"), "pids": ("--pids-limit", "-1")}
+    for name in lift:
+        words += flags[name]
+    if restart is not None:
+        words += ["--restart", restart]
+    return fmt.command_line(["cowl", "update", *words, container]) if words else ""
+
+
 def _pairs(options: LaunchOptions) -> list[str]:
     words: list[str] = []
     single = (
@@ -58,7 +69,7 @@ def _pairs(options: LaunchOptions) -> list[str]:
         ("-w", options.workdir),
         ("-u", options.user),
         ("-h", options.hostname),
-        ("--network", options.network if options.network != "none" else None),
+        ("--network", options.network or None),
     )
     for flag, value in single:
         if value:
@@ -73,8 +84,8 @@ def _pairs(options: LaunchOptions) -> list[str]:
 
 
 def volume_text(volume: Volume) -> str:
-    """`SOURCE:DESTINATION[:ro]`."""
-    return f"{volume.source}:{volume.destination}{':ro' if volume.read_only else ''}"
+    """`SOURCE:DESTINATION[:ro]`, or the name of a volume instead of a source."""
+    return f"{volume.name or volume.source}:{volume.destination}{':ro' if volume.read_only else ''}"
 
 
 def _limits(limits: Limits) -> list[str]:

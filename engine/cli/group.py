@@ -17,7 +17,7 @@ from engine.cli.session import Session
 COMPLETION = "_COWL_COMPLETE"
 """What the shell's completion function asks for, in click's protocol."""
 MODULES = {
-    "images": ("starter", "load", "save", "images", "forest", "history", "tag", "rmi"),
+    "images": ("starter", "load", "save", "images", "forest", "history", "tag", "untag", "rmi"),
     "registry": ("pull", "push", "login", "logout"),
     "containers": (
         "start",
@@ -34,7 +34,7 @@ MODULES = {
     ),
     "copying": ("cp",),
     "volumes": ("volume",),
-    "watching": ("ps", "logs", "top", "stats", "events"),
+    "watching": ("ps", "port", "logs", "top", "stats", "events"),
     "changes": ("diff", "commit"),
     "upkeep": ("prune", "df", "check"),
     "transfer": ("import", "export"),

@@ -72,8 +72,20 @@ _CONTAINER = (
     Option(("--read-only",), "read_only", "Mount its root read-only."),
     Option(("-h", "--hostname"), "hostname", "Its host name; otherwise the first of its ID.", "NAME"),
     Option(("--entrypoint",), "entrypoint", "Run this instead of the image's entrypoint.", "COMMAND"),
-    Option(("--network", "--net"), "network", "none (the default) or host.", "NETWORK"),
-    Option(("-p", "--publish"), "publish", "Networks come later.", "PORT", True, hidden=True),
+    Option(
+        ("--network", "--net"), "network", "bridge (the default), none, host or container:NAME.", "NETWORK"
+    ),
+    Option(("--network-alias", "--net-alias"), "network_alias", "One more name on its bridge.", "NAME", True),
+    Option(
+        ("-p", "--publish"), "publish", "Reach its port at one of this machine: 8080:80.", "PORT:PORT", True
+    ),
+    Option(("-P", "--publish-all"), "publish_all", "Publish what the image exposes, at free ports."),
+    Option(("--ip",), "ip", "Its address on the bridge; otherwise a free one.", "ADDRESS"),
+    Option(("--mac-address",), "mac_address", "Its hardware address.", "ADDRESS"),
+    Option(("--add-host",), "add_host", "A line for its hosts file; or host-gateway.", "NAME:IP", True),
+    Option(("--dns",), "dns", "Whom it asks for names; otherwise the host's servers.", "ADDRESS", True),
+    Option(("--dns-search",), "dns_search", "A domain to look for short names in.", "DOMAIN", True),
+    Option(("--dns-option", "--dns-opt"), "dns_option", "An option of resolv.conf.", "OPTION", True),
     Option(("--cpus",), "cpus", "At most so many CPUs: 0.5 is half of one.", "NUMBER"),
     Option(("--cpu-shares", "-c"), "cpu_shares", "Its weight beside others; 1024 is usual.", "NUMBER"),
     Option(("--cpuset-cpus",), "cpuset_cpus", "Run on these CPUs only.", "0-2,4"),

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from engine.cli.options import Values
 from engine.errors import UnsupportedError, UsageError
-from engine.model import Health, LaunchOptions, Limits, Volume
+from engine.model import Health, LaunchOptions, Limits, PublishedPort, Volume
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -40,7 +40,16 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         interactive=values["interactive"],
         tty=values["tty"],
         auto_remove=values["rm"],
-        network=network(values["network"], values["publish"]),
+        network=values["network"] or "",
+        publish=published(values["publish"]),
+        publish_all=values["publish_all"],
+        ip=values["ip"] or None,
+        mac_address=values["mac_address"] or None,
+        network_aliases=values["network_alias"],
+        extra_hosts=tuple(host_line(text) for text in values["add_host"]),
+        dns=values["dns"],
+        dns_search=values["dns_search"],
+        dns_options=values["dns_option"],
         read_only=values["read_only"],
         privileged=values["privileged"],
         cap_add=_split(values["cap_add"]),
@@ -256,14 +265,21 @@ def entrypoint(text: str | None) -> tuple[str, ...] | None:
     return (text,) if text else ()
 
 
-def network(name: str | None, published: Sequence[str]) -> Literal["none", "host"]:
-    """``none`` or ``host``."""
-    if name == "host" and not published:
-        return "host"
-    if published or name not in (None, "none"):
-        what = f"publish port {published[0]}" if published else f"join the network {name}"
-        raise UnsupportedError(f"cannot {what}", "networks come later", "use --network none or host")
-    return "none"
+def published(texts: Sequence[str]) -> tuple[PublishedPort, ...]:
+    """The ports of `-p`."""
+    if not texts:
+        return ()
+    from engine.cli import ports
+
+    return ports.published(texts)
+
+
+def host_line(text: str) -> str:
+    """``NAME:ADDRESS`` of `--add-host`, also with an equals sign."""
+    name, colon, address = text.replace("=", ":", 1).partition(":")
+    if not name or not colon or not address:
+        raise UsageError(f"bad host {text!r}", "it is no name with an address", "write it like db:192.0.2.7")
+    return f"{name}:{address.strip('[]')}"
 
 
 def security_options(entries: Sequence[str]) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from engine.cli.containers import one
 from engine.cli.forest import STATES, state_text
 from engine.cli.group import complete_containers
 from engine.cli.output import Column, Piece, json_option, quiet_option
+from engine.cli.ports import place, ports_text
 from engine.cli.session import Session
 from engine.containers.processes import processes
 from engine.engine import Engine
-from engine.errors import ConflictError, UsageError
+from engine.errors import ConflictError, NotFoundError, UsageError
 from engine.model import JSON, Container, Event, Sample
 
 MAX_COMMAND = 30
@@ -60,6 +61,32 @@ def document(container: Container) -> JSON:
     return found
 
 
+@click.command("port")
+@one
+@click.argument("port", required=False, metavar="[PORT[/PROTOCOL]]")
+@json_option
+@click.pass_obj
+def port_command(session: Session, container: str, port: str | None, as_json: bool) -> None:
+    """Show at which ports of this machine a container is reached."""
+    with session.open() as engine:
+        found = engine.containers.get(container)
+    number, _, protocol = (port or "").partition("/")
+    wanted = [
+        each
+        for each in found.ports
+        if port is None or (str(each.container_port), each.protocol) == (number, protocol or "tcp")
+    ]
+    if port is not None and not wanted:
+        raise NotFoundError(
+            f"the port {port} of {found.name} is not published", hint="cowl port " + found.name
+        )
+    if as_json:
+        output.emit([each._asdict() for each in wanted])
+        return
+    for each in wanted:
+        print(place(each) if port else f"{each.container_port}/{each.protocol} -> {place(each)}")
+
+
 def _write_containers(containers: Sequence[Container], no_trunc: bool) -> None:
     rows: list[list[Piece | str]] = []
     for each in containers:
@@ -75,10 +102,11 @@ def _write_containers(containers: Sequence[Container], no_trunc: bool) -> None:
                 command,
                 f"{output.age_text(each.created)} ago",
                 status,
+                ports_text(each.ports),
                 each.name,
             ]
         )
-    titles = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAME")
+    titles = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAME")
     output.write_table([Column(title) for title in titles], rows)
 
 

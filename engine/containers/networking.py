@@ -17,6 +17,8 @@ from engine.store.layout import ContainerPaths
 from engine.store.store import Store
 
 BRIDGE = "bridge"
+HOST_GATEWAY = "host-gateway"
+"""What `--add-host` calls the bridge's own address."""
 _OTHER = "container:"
 _NAMES = {"none", "host", BRIDGE}
 _BRIDGE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"
@@ -58,7 +60,22 @@ def settled(store: Store, options: LaunchOptions, image: JSON, settings: Network
         if given and not (network == "host" and set(given) <= {"publish", "publish_all"}):
             flag = given[0].replace("_", "-")
             raise UsageError(f"--{flag} needs a network of the container's own", hint="use --network bridge")
+    _check_addresses(options)
     return options._replace(network=network, publish=_published(options, image), publish_all=False)
+
+
+def _check_addresses(options: LaunchOptions) -> None:
+    """Raise UsageError for what is no address."""
+    named = [entry.partition(":")[2] for entry in options.extra_hosts]
+    given = [*options.dns, *(text for text in named if text != HOST_GATEWAY), *filter(None, [options.ip])]
+    if not given and options.mac_address is None:
+        return
+    from engine.network import addressing
+
+    for text in given:
+        addressing.parse(text)
+    if options.mac_address is not None:
+        addressing.parse_mac(options.mac_address)
 
 
 def _published(options: LaunchOptions, image: JSON) -> tuple[PublishedPort, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from textual import on
 from textual.containers import Horizontal
@@ -19,6 +19,8 @@ from tui.dialogs.frame import Dialog
 from tui.theme import Line, Span
 
 T = TypeVar("T")
+USUAL = "usual"
+"""The network that containers of this root have when nothing is said."""
 
 
 class LaunchScreen(Dialog[LaunchOptions]):
@@ -54,14 +56,14 @@ class LaunchScreen(Dialog[LaunchOptions]):
             yield Field("memory", name="memory", placeholder="no limit", short=True)
             yield Field("pids", name="pids", placeholder="no limit", short=True)
         yield Field("env", name="env", placeholder='NAME=VALUE OTHER="two words"')
-        yield Field("volumes", name="volumes", placeholder="/here:/there /data:/data:ro")
+        yield Field("volumes", name="volumes", placeholder="/here:/there name:/data:ro")
         with Horizontal(classes="side"):
             yield Field("workdir", name="workdir", placeholder="the image's own")
             yield Field("user", name="user", placeholder="the image's own", short=True)
         yield Static("", classes="gap")
         with Horizontal(classes="side"):
             yield Label("network")
-            yield Choice(("none", "host"), name="network")
+            yield Choice((USUAL, "host", "none", "bridge"), name="network")
         with Horizontal(classes="side"):
             yield Label("keep")
             yield Flag("terminal", True, name="tty")
@@ -114,9 +116,7 @@ class LaunchScreen(Dialog[LaunchOptions]):
         value = {str(field.name): field.value for field in self.query(Field)}
         if not value["image"]:
             self.errors["image"] = "image: from which one?"
-        network: Literal["none", "host"] = (
-            "host" if self.query_one("#network", Choice).value == "host" else "none"
-        )
+        network = self.query_one("#network", Choice).value
         return LaunchOptions(
             image=value["image"],
             command=self._read("command", (), parse.words, value["command"], "command"),
@@ -127,7 +127,7 @@ class LaunchScreen(Dialog[LaunchOptions]):
             interactive=self.query_one("#interactive", Flag).value,
             tty=self.query_one("#tty", Flag).value,
             auto_remove=self.query_one("#rm", Flag).value,
-            network=network,
+            network="" if network == USUAL else network,
             volumes=self._read("volumes", (), parse.volumes, value["volumes"]),
             limits=Limits(
                 cpus=self._read("cpus", None, parse.cpus, value["cpus"]),

@@ -1,0 +1,141 @@
+"""podman with ``cowl-runtime`` as its runtime: what others do with it, on both kernels."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from engine.kernel import terminal
+from tests.conformance.bundles import Bundle, eventually
+from tests.support import peers, traces
+from tests.support.traces import Root
+
+pytestmark = pytest.mark.kernel
+requirement = pytest.mark.requirement
+
+LAUNCHER = """\
+#!{python} -IS
+import sys
+sys.path.insert(0, {checkout!r})
+from engine.runtime.main import main
+main()
+"""
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class Podman:
+    """podman on a store of its own, with our runtime."""
+
+    def __init__(self, root: Root, rootfs: str) -> None:
+        place = f"{root.path}/podman"
+        os.makedirs(place)
+        runtime = f"{place}/cowl-runtime"
+        with open(runtime, "w", encoding="utf-8") as file:
+            file.write(LAUNCHER.format(python=sys.executable, checkout=CHECKOUT))
+        os.chmod(runtime, stat.S_IRWXU)
+        self.rootfs = rootfs
+        self.prefix = [
+            *("podman", "--root", f"{place}/root", "--runroot", f"{place}/run", "--tmpdir", f"{place}/tmp"),
+            *("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"),
+            *("--runtime", runtime),
+        ]
+        self.options = [
+            *("--network", "none", "--cgroup-parent", f"/{root.cgroup_parent}", "--no-hosts"),
+            *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"),
+        ]
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.prefix, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            env={"PATH": os.environ["PATH"], "HOME": os.path.dirname(self.rootfs)},
+        )
+
+    def made(self, verb: str, *arguments: str) -> list[str]:
+        """``run`` or ``create`` of a container with the bundle's rootfs."""
+        return [verb, *self.options, *arguments]
+
+    def do(self, *arguments: str) -> str:
+        """What it prints; AssertionError when it fails."""
+        done = self(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def podman(root: Root, bundle: Bundle) -> Iterator[Podman]:
+    if reason := peers.missing(("podman", "conmon")):
+        pytest.skip(reason)
+    made = Podman(root, bundle.rootfs)
+    yield made
+    made("rm", "-f", "-a", "-t", "0")
+    eventually(lambda: not _left(root))
+
+
+def _left(root: Root) -> list[str]:
+    """podman's parent cgroup, and conmon's in it, which ends a moment later: what cannot be removed yet."""
+    for directory in sorted(traces.cgroups(root), key=len, reverse=True):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+    return list(traces.cgroups(root))
+
+
+@requirement("R1")
+def test_podman_runs_and_tells_the_code(podman: Podman) -> None:
+    done = podman(*podman.made("run", "--rm", "--rootfs", podman.rootfs, "sh", "-c", "id -u; exit 7"))
+    assert (done.returncode, done.stdout) == (7, "0\n"), done.stderr
+    assert podman.do("ps", "-a", "-q") == ""
+
+
+@requirement("R1", "R12", "R14", "R33")
+def test_podman_leads_a_container_through_its_life(podman: Podman) -> None:
+    podman.do(*podman.made("run", "-d", "--name", "a", "--rootfs", podman.rootfs, "sleep", "100"))
+    done = podman("exec", "-e", "A=b", "a", "sh", "-c", "echo $A; exit 5")
+    assert (done.returncode, done.stdout) == (5, "b\n"), done.stderr
+    assert "sleep 100" in podman.do("top", "a", "args")
+    podman.do("pause", "a")
+    assert "paused" in podman.do("ps", "-a", "--format", "{{.Status}}").lower()
+    podman.do("unpause", "a")
+    podman.do("kill", "-s", "TERM", "a")  # the first process of a PID namespace may ignore it
+    podman.do("stop", "-t", "0", "a")
+    assert podman.do("inspect", "-f", "{{.State.ExitCode}}", "a") == "137\n"
+    podman.do("start", "a")
+    assert podman.do("inspect", "-f", "{{.State.Status}}", "a") == "running\n"
+    podman.do("rm", "-f", "-t", "0", "a")
+    assert podman.do("ps", "-a", "-q") == ""
+
+
+@requirement("R26")
+@pytest.mark.parametrize(("command", "code"), [("nosuch", 127), ("/etc", 126)])
+def test_podman_understands_what_is_missing(podman: Podman, command: str, code: int) -> None:
+    done = podman(*podman.made("run", "--rm", "--rootfs", podman.rootfs, command))
+    assert done.returncode == code, done.stderr
+    assert command in done.stderr
+
+
+@requirement("X10")
+def test_podman_gives_a_terminal(podman: Podman) -> None:
+    command = podman.made("run", "--rm", "-it", "--rootfs", podman.rootfs, "sh", "-c", "tty")
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execvp(podman.prefix[0], [*podman.prefix, *command])
+    terminal.set_size(master, terminal.Size(33, 111))
+    text = b""
+    with contextlib.suppress(OSError):  # EIO: nobody has it open any more
+        while piece := os.read(master, 1000):
+            text += piece
+    os.close(master)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0
+    assert b"/dev/pts/0" in text

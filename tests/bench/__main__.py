@@ -1,4 +1,4 @@
-"""``python -m tests.bench [run] [load] [changes] [upkeep] [app]``: how cowl compares; all if none is named.
+"""``python -m tests.bench [run] [load] [registry] [changes] …``: how cowl compares; all if none is named.
 
 It never fails for being slow: the figures are for people. It runs in a mount namespace of its own, so that
 what peers mount goes with it.
@@ -18,7 +18,14 @@ from pathlib import Path
 from tests.bench.measure import report
 from tests.bench.place import place
 
-AREAS = {"run": "launch", "load": "load", "changes": "changes", "upkeep": "upkeep", "app": "app"}
+AREAS = {
+    "run": "launch",
+    "load": "load",
+    "registry": "registry",
+    "changes": "changes",
+    "upkeep": "upkeep",
+    "app": "app",
+}
 HOUSE = Path(__file__).resolve().parents[2]
 INSIDE = "COWL_BENCH_INSIDE"
 

@@ -19,6 +19,8 @@ MAX_LINES = 12
 
 class _Layer(NamedTuple):
     began: float
+    before: int
+    """Bytes that were there when it began: from an earlier attempt."""
     done: int
     total: int | None
 
@@ -40,8 +42,10 @@ class LayerLines:
         with self._lock:
             now = time.monotonic()
             known = self._layers.get(progress.step)
-            began = known.began if known else now
-            self._layers[progress.step] = _Layer(began, progress.done, progress.total)
+            began, before = (known.began, known.before) if known else (now, progress.done)
+            self._layers[progress.step] = _Layer(
+                began, min(before, progress.done), progress.done, progress.total
+            )
             if self._live and now - self._drawn_at >= INTERVAL_S:
                 self._drawn_at = now
                 self._draw(now)
@@ -50,7 +54,10 @@ class LayerLines:
         size = os.get_terminal_size(sys.stderr.fileno())
         most = max(1, min(MAX_LINES, (size.lines or 24) - 1))
         open_layers = [item for item in self._layers.items() if item[1].done != item[1].total]
-        lines = [line(step, layer.done, layer.total, now - layer.began) for step, layer in open_layers]
+        lines = [
+            line(step, layer.done, layer.total, now - layer.began, layer.before)
+            for step, layer in open_layers
+        ]
         self._clear()
         for text in lines[:most]:
             sys.stderr.write(f"{text[: (size.columns or 80) - 1]}\n")
@@ -79,18 +86,27 @@ class LayerLines:
 
     def _amounts(self) -> str:
         """What crossed the network."""
-        moved = [layer.done for step, layer in self._layers.items() if step.startswith(("down", "up"))]
-        return f" {len(moved)} layers, {size_text(sum(moved))} in" if moved else " nothing to transfer,"
+        moved = [
+            layer.done - layer.before
+            for step, layer in self._layers.items()
+            if step.startswith(("down", "up"))
+        ]
+        layers = "1 layer" if len(moved) == 1 else f"{len(moved)} layers"
+        return f" {layers}, {size_text(sum(moved))} in" if moved else " nothing to transfer,"
 
 
-def line(step: str, done: int, total: int | None, seconds: float) -> str:
-    """``downloading 3f2a1b4c5d6e  12 MB of 40 MB  30%  5.1 MB/s  6 s left``."""
-    words = [visible(step), size_text(done) + (f" of {size_text(total)}" if total else "")]
+def line(step: str, done: int, total: int | None, seconds: float, before: int = 0) -> str:
+    """``downloading 3f2a1b4c5d6e   12.0M of   40.0M   30%   5.1M/s  6 s left``.
+
+    *before* is what of *done* was there *seconds* ago.
+    """
+    words = [f"{visible(step):<24}", f"{size_text(done):>7}"]
     if total:
-        words.append(f"{min(100, done * 100 // total)}%")
-    if seconds > INTERVAL_S and done > 0:
-        rate = done / seconds
-        words.append(f"{size_text(int(rate))}/s")
+        words[-1] += f" of {size_text(total):>7}"
+        words.append(f"{min(100, done * 100 // total):>3}%")
+    if seconds > INTERVAL_S and done > before:
+        rate = (done - before) / seconds
+        words.append(f"{size_text(int(rate)):>7}/s")
         if total and total > done:
             words.append(f"{_duration((total - done) / rate)} left")
     return "  ".join(words)

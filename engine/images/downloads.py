@@ -98,5 +98,7 @@ class Downloads:
 
     def close(self) -> None:
         """Let go of what is here in part: it is there for the next pull."""
-        for file in self._held.values():
+        for digest, file in self._held.items():
+            if not file.closed and not os.fstat(file.fileno()).st_size:
+                partials.drop(self._layout, digest)
             file.close()

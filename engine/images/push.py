@@ -197,6 +197,7 @@ class _Push:
             return
         path = blob.path or self._written(blob.layers)
         advance = self._meter.of("uploading", blob.digest, blob.size)
+        advance(0)  # from now on time counts
         try:
             uploads.blob(blob.digest, blob.size, path, advance)
         except FileNotFoundError as error:

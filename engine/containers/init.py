@@ -100,6 +100,8 @@ def _prepare(plan: Plan, place: Place, channel: Channel) -> Prepared:
     join(place.cgroup.entries)
     _enter_namespaces(plan, channel)
     os.setsid()
+    if plan.new_keyring:
+        process.new_session_keyring("cowl")
     process.leave_keyring()
     if plan.hostname:
         sethostname(plan.hostname)
@@ -199,6 +201,8 @@ def _open_terminal(
         )
         try:
             _console(directory, slave, ours=mount.file_system(directory) == mount.TMPFS_MAGIC)
+        except FileExistsError:
+            raise LaunchError("cannot give a terminal", "something lies at its /dev/console") from None
         finally:
             os.close(directory)
     return Stdio(slave, slave, slave, size)
@@ -301,7 +305,11 @@ def _enter(path: str, *, make: bool) -> None:
     except OSError as error:
         raise _no_directory(path, error) from error
     # A directory outside the root reads as "(unreachable)" or not at all (CVE-2024-21626).
-    if not os.getcwd().startswith("/"):
+    try:
+        inside = os.getcwd().startswith("/")
+    except OSError:
+        inside = False
+    if not inside:
         raise LaunchError(f"cannot work in {path}", "it is outside the container")
 
 

@@ -18,7 +18,7 @@ def jail(tmp_path_factory: pytest.TempPathFactory, starter_root: Root) -> Iterat
     made = roots.new_root(str(tmp_path_factory.getbasetemp()))
     try:
         subprocess.run(["cp", "-a", starter_root.path, made.path], check=True)
-        with Engine(made.path, cgroup_parent=made.cgroup_parent) as engine:
+        with Engine(made.path, cgroup_parent=made.cgroup_parent, network="none") as engine:
             yield engine
             for container in engine.containers.list():
                 engine.containers.remove(container.id, force=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import sys
 
 import pytest
@@ -12,7 +13,10 @@ from engine.containers.foreground import Streams
 from engine.engine import Engine
 from engine.errors import LaunchError
 from engine.oci import syscalls
+from engine.store.layout import Layout
 from tests.support.captures import execute, run, start
+from tests.support.roots import environment
+from tests.support.traces import Root
 
 pytestmark = pytest.mark.kernel
 
@@ -89,7 +93,8 @@ def test_no_working_directory_leads_outside(jail: Engine, through: str) -> None:
                     done = run(jail, *look, workdir=path)
                 else:
                     done = execute(jail, name, *look, workdir=path)
-            except LaunchError:
+            except LaunchError as error:
+                assert re.search("cannot change to the directory|outside the container", str(error))
                 continue
             # What is open so late is the container's own: its root, its /dev, its /proc.
             where, same = done.out.split()
@@ -252,7 +257,7 @@ def test_nothing_of_the_caller_s_process_is_inherited(jail: Engine, through: str
             INHERITED,
             str(NUMBERS["keyctl"]),
         ],
-        env={**os.environ, "COWL_ROOT": jail.root, "COWL_CGROUP_PARENT": jail.cgroup_parent},
+        env=environment(Root(jail.root, jail.cgroup_parent, Layout.of(jail.root))),
         capture_output=True,
         text=True,
         check=False,

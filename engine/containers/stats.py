@@ -20,6 +20,7 @@ from engine.containers import state
 from engine.kernel.cgroup import Cgroup
 from engine.kernel.host import HostSampler
 from engine.kernel.meter import Meter, Usage, open_meter
+from engine.kernel.traffic import transferred
 from engine.model import HostFigures, Sample
 from engine.store import clock, database, records
 from engine.store.store import Store
@@ -48,6 +49,8 @@ class Entry(NamedTuple):
     """When *pid* started, in clock ticks since boot; 0 is unknown."""
     run: str = ""
     """The container's run-time directory, where the last sample is kept; empty keeps none."""
+    networked: bool = False
+    """Whether it has a network, and not the host's, whose traffic is not its own."""
 
 
 class Point(NamedTuple):
@@ -220,6 +223,7 @@ def _birth(entry: Entry) -> Point | None:
 
 def _sample(entry: Entry, now: str, usage: Usage, percent: tuple[int, float]) -> Sample:
     limits = usage.limits
+    traffic = transferred(entry.pid) if entry.networked else (0, 0)
     return Sample(
         entry.id,
         entry.name,
@@ -237,8 +241,7 @@ def _sample(entry: Entry, now: str, usage: Usage, percent: tuple[int, float]) ->
         usage.swap,
         usage.io_read,
         usage.io_write,
-        0,
-        0,
+        *traffic,
         usage.pids,
         limits.pids,
         limits.cpu,
@@ -372,5 +375,11 @@ class Statistics:
         if not facts.active or facts.cgroup is None or facts.who is None:
             return None
         return Entry(
-            row.id, row.name, Cgroup.from_json(facts.cgroup), facts.who.pid, facts.who.start, paths.run
+            row.id,
+            row.name,
+            Cgroup.from_json(facts.cgroup),
+            facts.who.pid,
+            facts.who.start,
+            paths.run,
+            row.options.network not in ("none", "host"),
         )

@@ -29,7 +29,8 @@ _NEWLINKPROP = 108
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
 _IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_IFALIAS, _IFLA_EXT_MASK = 18, 19, 20, 29
 _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 52, 53
-_INFO_KIND, _INFO_DATA = 1, 2
+_INFO_KIND, _INFO_DATA, _INFO_PORT_KIND, _INFO_PORT_DATA = 1, 2, 4, 5
+_BRPORT_MODE = 4
 _VETH_PEER = 1
 _IFF_UP = 1
 _EXT_SKIP_STATS = 8
@@ -161,6 +162,17 @@ def set_alias(name: str, alias: str) -> Message:
     """Say at the interface *name* what it is for."""
     body = _LINK.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + text(_IFLA_IFALIAS, alias)
     return Message(f"label the interface {name}", _SETLINK, 0, body)
+
+
+def set_hairpin(name: str) -> Message:
+    """Let the bridge send frames back through the port *name* that they came from."""
+    port = nested(_INFO_PORT_DATA, attribute(_BRPORT_MODE, b"\1"))
+    body = (
+        _LINK.pack(0, 0, 0, 0, 0)
+        + text(_IFLA_IFNAME, name)
+        + nested(_IFLA_LINKINFO, text(_INFO_PORT_KIND, "bridge"), port)
+    )
+    return Message(f"have frames sent back through {name}", _NEWLINK, 0, body)
 
 
 def add_name(index: int, alternative: str) -> Message:

@@ -55,15 +55,17 @@ def ensure(channel: Netlink, key: str, wanted: str) -> Bridge:
         return _make(channel, key, wanted)
 
 
-def remove(channel: Netlink, key: str) -> bool:
-    """Remove the bridge of the root *key*; False when something is still connected to it."""
+def connected(channel: Netlink, key: str) -> bool:
+    """Whether something is still connected to the bridge of the root *key*."""
     link = links.find(channel, _own_name(key))
-    if link is None:
-        return True
-    if links.ports(channel, link.number):
-        return False
-    channel.change(links.remove(link.number))
-    return True
+    return link is not None and bool(links.ports(channel, link.number))
+
+
+def remove(channel: Netlink, key: str) -> None:
+    """Remove the bridge of the root *key*, if there is one."""
+    link = links.find(channel, _own_name(key))
+    if link is not None:
+        channel.change(links.remove(link.number))
 
 
 def forwards(version: int) -> bool:
@@ -110,7 +112,9 @@ def _alone_on_this_machine() -> Iterator[None]:
 def _make(channel: Netlink, key: str, wanted: str) -> Bridge:
     routes = links.routes(channel, AF_INET)
     beyond = [address for address in links.addresses(channel, AF_INET6) if not address.scope]
-    subnet = addressing.choose(routes, key, ipv6=addressing.host_has_ipv6(beyond))
+    # Without forwarding it would lead nowhere, and every name with an address of version 6 be a wait.
+    ipv6 = forwards(6) and addressing.host_has_ipv6(beyond)
+    subnet = addressing.choose(routes, key, ipv6=ipv6)
     uplink = next((route.link for route in routes if not route.prefix and route.link), 0)
     leads_out = links.find_index(channel, uplink) if uplink else None
     mtu = leads_out.mtu if leads_out else _MTU

@@ -165,12 +165,16 @@ def sweep(run: str, seconds: float = _PATIENCE_SECONDS) -> None:
     key = os.path.basename(run)
     deadline = time.monotonic() + seconds
     while True:
-        with locked(run) as members, Netlink() as channel:
-            if any(member.alive for member in members.by_id.values()):
-                return
-            if bridges.remove(channel, key):
-                with nftables.open_channel() as filters:
-                    rules.remove(filters, key)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(FileNotFoundError):  # the whole root is gone
+                members = stack.enter_context(locked(run))
+                if any(member.alive for member in members.by_id.values()):
+                    return
+            channel = stack.enter_context(Netlink())
+            filters = stack.enter_context(nftables.open_channel())
+            if not bridges.connected(channel, key):
+                rules.remove(filters, key)
+                bridges.remove(channel, key)
                 return
         if time.monotonic() > deadline:
             return
@@ -183,12 +187,15 @@ def _sweep_later(run: str) -> NoReturn:
         # The monitor's lock among others: it must go when the monitor does.
         syscalls.close_range(3)
         process.set_name("cowl-sweep")
-        descriptor = os.open(f"{run}/{_SWEEP_LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(FileNotFoundError):  # the whole root is gone: no wait
+            descriptor = os.open(f"{run}/{_SWEEP_LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os._exit(0)
             while (rest := Members(run).left + LINGER_SECONDS - time.monotonic()) > 0:
                 time.sleep(rest)
-            sweep(run)
+        sweep(run)
     finally:
         os._exit(0)
 
@@ -213,6 +220,8 @@ def _plug(channel: Netlink, bridge: Bridge, members: Members, wish: Wish, identi
             channel.change(
                 links.add_veth(name, bridge.number, bridge.mtu, INTERFACE, mac, pid),
                 links.set_alias(name, f"cowl {identity}"),
+                # A container that asks for its own published port is answered by itself.
+                *((links.set_hairpin(name),) if wish.ports else ()),
             )
         except OSError as error:
             if error.errno != errno.EEXIST:
@@ -254,8 +263,6 @@ def _configure(bridge: Bridge, address: bytes, pid: int) -> bool:
     subnet = bridge.subnet
 
     def inside() -> bool:
-        # A default route that leads nowhere would make every name with an address of version 6 a wait.
-        set_out = bool(subnet.gateway6) and bridges.forwards(6)
         with Netlink() as channel:
             link = links.find(channel, INTERFACE)
             if link is None:
@@ -269,9 +276,9 @@ def _configure(bridge: Bridge, address: bytes, pid: int) -> bool:
             if not subnet.gateway6:
                 return False
             own = links.add_address(link.number, AF_INET6, subnet.address6(address), addressing.PREFIX6)
-            out = (links.add_default_route(link.number, AF_INET6, subnet.gateway6),) if set_out else ()
+            out = links.add_default_route(link.number, AF_INET6, subnet.gateway6)
             try:
-                channel.change(own, *out)
+                channel.change(own, out)
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EPERM, errno.EOPNOTSUPP):  # off in there
                     raise

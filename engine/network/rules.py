@@ -126,10 +126,13 @@ def _chains(bridge: str, subnet: Subnet, families: Sequence[int]) -> list[nft.Ch
     ]
 
 
-def _published(number: int) -> tuple[bytes, bytes]:
+def _published(number: int) -> tuple[bytes, ...]:
     version = 4 if number == nft.IPV4 else 6
     local = nft.family(number) + nft.local_destination()
+    # There is no route_localnet in IPv6: at ::1 a port is refused, rather than never answered.
+    refused = nft.address_in(number, "daddr", bytes(15) + b"\1", 128) + nft.verdict(accept=True)
     return (
+        *((nft.family(number) + refused,) if number == nft.IPV6 else ()),
         local + nft.to_mapped(number, AT.format(version), by_address=True),
         local + nft.to_mapped(number, ANY.format(version), by_address=False),
     )
@@ -142,11 +145,12 @@ def _leaving(bridge: str, subnet: Subnet, number: int) -> tuple[bytes, ...]:
     if number == nft.IPV4:
         own = nft.address_in(number, "saddr", subnet.network, PREFIX)
         loopback = nft.address_in(number, "saddr", b"\x7f\0\0\0", 8)
+        from_loopback: tuple[bytes, ...] = (to_bridge + loopback + nft.masquerade(),)
     else:
         own = nft.address_in(number, "saddr", subnet.network6, PREFIX6)
-        loopback = nft.address_in(number, "saddr", bytes(15) + b"\1", 128)
+        from_loopback = ()
     return (
-        to_bridge + loopback + nft.masquerade(),
+        *from_loopback,
         to_bridge + own + nft.translated_destination() + nft.masquerade(),
         elsewhere + own + nft.masquerade(),
     )

@@ -14,6 +14,9 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from engine.kernel import nftables
+from engine.kernel.netlink import Netlink
+from engine.network import bridges, connection, rules
 from engine.store.layout import Layout
 
 SETTLE_SECONDS = 3.0
@@ -40,6 +43,7 @@ class Traces(NamedTuple):
     cgroups: tuple[str, ...] = ()
     processes: tuple[str, ...] = ()
     runtime: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return any(self)
@@ -57,6 +61,7 @@ def find(root: Root) -> Traces:
         cgroups=tuple(cgroups(root)),
         processes=tuple(f"{pid} {_describe(pid)}" for pid in processes(root)),
         runtime=tuple(_container_directories(root)),
+        networks=tuple(_networks(root)),
     )
 
 
@@ -81,6 +86,8 @@ def clean(root: Root) -> None:
         for directory in sorted(left, key=len, reverse=True):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
+    if any(_networks(root)):
+        connection.sweep(root.layout.run, 1.0)
     shutil.rmtree(root.layout.run, ignore_errors=True)
     shutil.rmtree(root.path, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -181,6 +188,18 @@ def _describe(pid: int) -> str:
         line = _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
         return line or _read(f"/proc/{pid}/comm").decode(errors="replace").strip()
     return "(gone)"
+
+
+def _networks(root: Root) -> Iterator[str]:
+    """The bridge and the packet rules of *root* in the network namespace of this process."""
+    key = os.path.basename(root.layout.run)
+    with Netlink() as channel:
+        bridge = bridges.find(channel, key)
+        if bridge is not None:
+            yield bridge.name
+    with contextlib.suppress(OSError), nftables.open_channel() as filters:
+        if nftables.exists(filters, rules.table_name(key)):
+            yield rules.table_name(key)
 
 
 def _container_directories(root: Root) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.model import Container, Limits, Node
+from engine.model import Container, Limits, Node, Volume
 from tui import format as fmt
 from tui.forest_rows import ForestItem, node_name, state_text
 from tui.theme import Line, Span
@@ -63,12 +63,26 @@ def _container(container: Container) -> list[tuple[str, str]]:
         ("state", container.state if container.state != "exited" else state_text(container, 0.0)),
         ("since", _moment(container.finished or container.started or "")),
         ("trouble", container.error),
+        ("health", container.health or ""),
+        ("restart", _restart(container)),
         ("PID", str(container.pid or "")),
         ("limits", limits_text(container.limits)),
         ("network", container.options.network),
-        ("volumes", ", ".join(f"{each.source} on {each.destination}" for each in container.options.volumes)),
+        ("volumes", ", ".join(map(_volume, container.options.volumes))),
         ("created", _moment(container.created)),
     ]
+
+
+def _restart(container: Container) -> str:
+    """Its policy, and how often that was needed."""
+    if container.options.restart == "no":
+        return ""
+    times = "once" if container.restarts == 1 else f"{container.restarts} times"
+    return container.options.restart + (f" (so far {times})" if container.restarts else "")
+
+
+def _volume(volume: Volume) -> str:
+    return f"{volume.name or volume.source} on {volume.destination}"
 
 
 def _moment(stamp: str) -> str:

@@ -107,7 +107,9 @@ def total_text(forest: Total) -> str:
 def state_role(container: Container) -> Role:
     """The colour of a container's state."""
     if container.state == "running":
-        return "running" if container.monitored else "warning"
+        return "running" if container.monitored and container.health != "unhealthy" else "warning"
+    if container.state == "restarting":
+        return "warning"
     if container.state == "paused":
         return "paused"
     return "failed" if container.exit_code or container.error else "exited"
@@ -117,6 +119,8 @@ def state_text(container: Container, now: float) -> str:
     """`2h`, `paused`, `exit 0`: a state in a few cells."""
     if container.state == "running":
         age = fmt.age(container.started or container.created, now)
+        if container.health in ("starting", "unhealthy"):
+            age = f"{age}, {container.health}"
         return age if container.monitored else f"{age}, no monitor"
     if container.state == "exited":
         if container.oom_killed:

@@ -36,6 +36,7 @@ KEYS: tuple[Key, ...] = (
     Key("container.logs", "l", "logs", "logs", "Containers"),
     Key("container.inspect", "i", "inspect", "inspect", "Containers"),
     Key("container.signal", "S", "signal", "send a signal", "Containers"),
+    Key("container.update", "u", "update", "change limits", "Containers"),
     Key("container.rename", "R", "rename", "rename", "Containers"),
     Key("container.remove", "d", "remove", "remove", "Containers"),
     Key("changes.commit", "c", "commit", "commit", "Changes and images"),
@@ -136,7 +137,7 @@ def bar(pane: str, state: State | None) -> list[tuple[str, str]]:
 def _entry(key_id: str, state: State | None) -> tuple[str, str]:
     key = next(key for key in KEYS if key.id == key_id)
     what = SHORT.get(key_id, key.what)
-    if key_id == "container.toggle" and state not in ("running", "paused"):
+    if key_id == "container.toggle" and state not in ("running", "paused", "restarting"):
         what = "start"
     elif key_id == "container.pause" and state == "paused":
         what = "go on"

@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from engine.model import LaunchOptions, Limits, Progress, Removal, Volume
+from tests.tui.records import container
 from tests.tui.samples import ThemedApp
 from tui import twin
 from tui.dialogs import help as help_page
@@ -22,6 +23,7 @@ from tui.dialogs.commit import CommitRequest, CommitScreen
 from tui.dialogs.confirm import ConfirmScreen
 from tui.dialogs.help import HelpScreen, deal
 from tui.dialogs.launch import LaunchScreen
+from tui.dialogs.limits import LimitsScreen, Update
 from tui.dialogs.prompt import PromptScreen
 from tui.dialogs.signals import SignalScreen
 from tui.dialogs.welcome import WelcomeScreen
@@ -196,6 +198,8 @@ def test_memory_is_read_as_docker_reads_it(text: str, number: int | None) -> Non
         (parse.environment, "=1"),
         (parse.volumes, "/a"),
         (parse.volumes, "/a:b"),
+        (parse.volumes, ":/b"),
+        (parse.volumes, "./a:/b"),
         (parse.volumes, "/a:/b:no"),
     ],
 )
@@ -379,3 +383,34 @@ def test_help_is_made_of_bindings_and_follows_the_keymap() -> None:
     ]
     assert help_page.bindings(declared) == [("j ↓", "Down"), ("?", "Help"), ("q", "Quit")]
     assert help_page.bindings(declared, {"list.down": "n"})[0] == ("n", "Down")
+
+
+async def test_limits_are_raised_and_lifted() -> None:
+    app = DialogApp()
+    before = container("web", "base", limits=Limits(cpus=0.5, memory=64 << 20))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await app.ask(pilot, LimitsScreen(before))
+        assert app.text("#twin") == "$ nothing changes"
+        await pilot.press("ctrl+u")
+        await pilot.press("tab", "ctrl+u")
+        await typed(pilot, "128m")
+        await pilot.press("tab")
+        await typed(pilot, "50")
+        await pilot.press("tab", "space")
+        said = "$ cowl update -m 128m --pids-limit 50 --cpus 0 --restart on-failure web"
+        assert app.text("#twin") == said
+        await pilot.press("enter")
+    assert app.answer == Update(Limits(memory=128 << 20, pids=50), ("cpus",), "on-failure")
+
+
+async def test_a_limit_that_is_none_is_not_taken() -> None:
+    app = DialogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await app.ask(pilot, LimitsScreen(container("web", "base", limits=Limits(cpus=0.5))))
+        await pilot.press("tab")
+        await typed(pilot, "1k")
+        await pilot.press("enter")
+        assert "6m is the least" in app.text("#twin")
+        assert app.answer is NOTHING
+        await pilot.press("escape")
+    assert app.answer is None

@@ -12,12 +12,14 @@ from textual.containers import Horizontal
 from textual.pilot import Pilot
 from textual.screen import ModalScreen
 
-from engine.model import FileDiff, HostFigures, LogLine, Pressure, Progress, Removal
+from engine.model import FileDiff, HostFigures, Limits, LogLine, Pressure, Progress, Removal
+from tests.tui.records import container
 from tests.tui.samples import ThemedApp, busy, histories
 from tui.dialogs.commit import CommitScreen
 from tui.dialogs.confirm import ConfirmScreen
 from tui.dialogs.help import HelpScreen
 from tui.dialogs.launch import LaunchScreen
+from tui.dialogs.limits import LimitsScreen
 from tui.dialogs.prompt import PromptScreen
 from tui.dialogs.signals import SignalScreen
 from tui.dialogs.welcome import WelcomeScreen
@@ -155,6 +157,7 @@ DIALOGS: dict[str, Callable[[], ModalScreen[Any]]] = {
     "blocked": lambda: ConfirmScreen(
         "Remove py:3.11", Removal(("tag py:3.11",), (), (), 0, ("container notebook uses py:3.11",))
     ),
+    "limits": lambda: LimitsScreen(container("api", "base", limits=Limits(cpus=0.5, memory=64 << 20))),
     "signal": lambda: SignalScreen("api"),
     "prompt": lambda: PromptScreen("Tag 8a1f03c2", "name", "api:2", note="a second name for the same node"),
     "help": lambda: HelpScreen(

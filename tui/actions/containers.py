@@ -10,11 +10,14 @@ from tui import facts, twin
 from tui.base import Base
 from tui.dialogs.confirm import ConfirmScreen
 from tui.dialogs.launch import LaunchScreen
+from tui.dialogs.limits import LimitsScreen, Update
 from tui.dialogs.signals import SignalScreen
 from tui.forest_rows import container_key
 from tui.format import command_line
 from tui.widgets.logs import Logs
 
+HELD = ("running", "paused", "restarting")
+"""States of a container that has to be stopped before it can go."""
 FALLBACK = "sh"
 """What a container runs whose image names no command."""
 
@@ -39,7 +42,7 @@ class ContainerActions(Base):
         if container is None:
             return
         name, containers = container.name, self.engine.containers
-        if container.state in ("running", "paused"):
+        if container.state in HELD:
             self.job(f"stopping {name}", partial(containers.stop, container.id), twin=f"cowl stop {name}")
         else:
             self.job(f"starting {name}", partial(containers.start, container.id), twin=f"cowl start {name}")
@@ -69,6 +72,12 @@ class ContainerActions(Base):
         container = self.need_container()
         if container is not None:
             self.push_screen(SignalScreen(container.name), partial(self._send_signal, container))
+
+    def action_update(self) -> None:
+        """Ask for new limits of the selected container."""
+        container = self.need_container()
+        if container is not None:
+            self.push_screen(LimitsScreen(container), partial(self._update, container))
 
     def action_remove(self) -> None:
         """Show what removing would take away, and do it if that is wanted."""
@@ -139,7 +148,7 @@ class ContainerActions(Base):
             self.desk.select(container_key(result.id))
 
     def _restart(self, container: Container) -> None:
-        if container.state in ("running", "paused"):
+        if container.state in HELD:
             self.engine.containers.stop(container.id)
         self.engine.containers.start(container.id)
 
@@ -151,6 +160,19 @@ class ContainerActions(Base):
                 partial(self.engine.containers.rename, container.id, name),
                 twin=command_line(("cowl", "rename", container.name, name)),
             )
+
+    def _update(self, container: Container, update: Update | None) -> None:
+        said = twin.update(container.name, *update) if update is not None else ""
+        if update is None or not said:
+            return
+        work = partial(
+            self.engine.containers.update,
+            container.id,
+            update.limits,
+            lift=update.lift,
+            restart=update.restart,
+        )
+        self.job(f"changing limits of {container.name}", work, twin=said)
 
     def _send_signal(self, container: Container, signal: str | None) -> None:
         if signal is not None:
@@ -167,7 +189,7 @@ class ContainerActions(Base):
     def _remove(self, container: Container, agreed: bool | None) -> None:
         if not agreed:
             return
-        force = container.state in ("running", "paused")
+        force = container.state in HELD
         self.job(
             f"removing {container.name}",
             partial(self.engine.containers.remove, container.id, force=force),

@@ -76,7 +76,7 @@ def environment(text: str) -> tuple[str, ...]:
 
 
 def volumes(text: str) -> tuple[Volume, ...]:
-    """`/src:/dst /data:/data:ro`."""
+    """`/src:/dst name:/data:ro`."""
     return tuple(_volume(word) for word in words(text, "volumes"))
 
 
@@ -92,6 +92,11 @@ def _volume(word: str) -> Volume:
     read_only = len(parts) == 3 and parts[2] in ("ro", "rw")
     if len(parts) not in (2, 3) or (len(parts) == 3 and not read_only):
         raise ValueError(f"volumes: {word} is not /here:/there or /here:/there:ro")
-    if not (parts[0].startswith("/") and parts[1].startswith("/")):
-        raise ValueError(f"volumes: both paths of {word} begin with /")
-    return Volume(parts[0], parts[1], parts[2:] == ["ro"])
+    source, destination = parts[:2]
+    if not destination.startswith("/"):
+        raise ValueError(f"volumes: {destination or 'the second path'} of {word} begins with /")
+    if source.startswith("/"):
+        return Volume(source, destination, parts[2:] == ["ro"])
+    if not _NAME.match(source):
+        raise ValueError(f"volumes: {source or 'what is before the colon'} is neither a path nor a name")
+    return Volume("", destination, parts[2:] == ["ro"], name=source)

@@ -102,7 +102,8 @@ def _prepare(plan: Plan, place: Place, channel: Channel) -> Prepared:
     os.setsid()
     if plan.new_keyring:
         process.new_session_keyring("cowl")
-    process.leave_keyring()
+    if plan.new_keyring:
+        process.leave_keyring()
     if plan.hostname:
         sethostname(plan.hostname)
     if plan.domainname:

@@ -104,6 +104,10 @@ class Plan(Record):
     hooks: dict[str, tuple[Hook, ...]] = {}  # noqa: RUF012  # nobody changes it
     propagation: int = mount.MS_PRIVATE | mount.MS_REC
     """How its root and the mounts of the host below it are shared: one of MS_PRIVATE and its like."""
+    new_keyring: bool = True
+    """Whether it gets a session keyring of its own."""
+    pivots: bool = True
+    """Whether its root becomes that of its mount namespace; a ramdisk's root cannot be exchanged."""
     on_host: bool = False
     """Whether it has no mount namespace: what is mounted for it is then to be unmounted."""
     warnings: tuple[str, ...] = ()

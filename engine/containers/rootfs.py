@@ -87,7 +87,7 @@ def close_off(plan: Plan, made: Made) -> None:
 
 def enter(plan: Plan, made: Made) -> None:
     """Make it the root of this process."""
-    if not plan.namespaces & namespaces.CLONE_NEWNS:
+    if not plan.namespaces & namespaces.CLONE_NEWNS or not plan.pivots:
         namespaces.change_root(made.root)  # whoever else is in that namespace keeps theirs
     else:
         namespaces.pivot_root(made.root, shared=bool(plan.propagation & mount.MS_SHARED))

@@ -37,6 +37,8 @@ class Wanted(Record):
     """How many descriptors after the first three are the program's too."""
     terminal: Callable[[int], None]
     """Takes the master of the container's terminal."""
+    pivots: bool = True
+    new_keyring: bool = True
 
 
 def create(wanted: Wanted, report: Report) -> Container:
@@ -80,8 +82,12 @@ def _plan(spec: JSON, wanted: Wanted, report: Report) -> Plan:
     environment = plan.program.env
     if listening:
         environment = {**environment, "LISTEN_FDS": str(listening), "LISTEN_PID": "1"}
+    if not wanted.pivots:
+        report.warn("without pivot_root a container's root with CAP_SYS_CHROOT can leave it")
     return plan._replace(
-        program=plan.program._replace(preserved=wanted.preserved + listening, env=environment)
+        pivots=wanted.pivots,
+        new_keyring=wanted.new_keyring,
+        program=plan.program._replace(preserved=wanted.preserved + listening, env=environment),
     )
 
 

@@ -43,12 +43,14 @@ class Execution(Record):
     pid_file: str
     console_socket: str
     preserved: int
+    paused_too: bool = False
+    """Whether it may wait for a paused container to go on."""
 
 
 def execute(container: Container, wanted: Execution, report: Report) -> int:
     """Run it; its exit code, or 0 at once when it is detached. LaunchError when it does not start."""
     status = container.status()
-    if status not in ("created", "running"):
+    if status not in ("created", "running") and not (status == "paused" and wanted.paused_too):
         raise ConflictError(f"cannot exec in container {container.id}", f"it is {status}")
     program = _program(container, wanted, report)
     terminal = console.for_program(program.terminal, wanted.console_socket, wanted.detach)

@@ -164,8 +164,10 @@ def _wanted(root: str, given: Words, *, detached: bool) -> tuple[Wanted, Termina
         id=words.container(given),
         bundle=bundle,
         pid_file=_absolute(given.one("pid-file")),
-        preserved=_count(given, "preserve-fds"),
+        preserved=_preserved(given),
         terminal=terminal.take,
+        pivots=not given.on("no-pivot"),
+        new_keyring=not given.on("no-new-keyring"),
     )
     return wanted, terminal
 
@@ -174,10 +176,16 @@ def _absolute(path: str) -> str:
     return os.path.abspath(path) if path else ""
 
 
-def _count(given: Words, name: str) -> int:
-    text = given.one(name, "0")
+def _preserved(given: Words) -> int:
+    """How many descriptors after the first three are to be kept; all of them must be open."""
+    text = given.one("preserve-fds", "0")
     if not text.isdigit():
-        raise UsageError(f"--{name} takes a number, not {text!r}")
+        raise UsageError(f"--preserve-fds takes a number, not {text!r}")
+    for descriptor in range(3, 3 + int(text)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            raise UsageError(f"cannot preserve the descriptor {descriptor}", "it is not open") from None
     return int(text)
 
 
@@ -212,6 +220,8 @@ def _exec(root: str, given: Words, report: Report) -> int:
 
     if not given.rest:
         raise UsageError("no container is named")
+    if given.one("cgroup"):
+        raise UnsupportedError("exec enters the container's own cgroup", "--cgroup is not supported")
     container = containers.find(root, given.rest[0])
     if path := given.one("process"):
         with open(path, "rb") as file:
@@ -235,7 +245,8 @@ def _exec(root: str, given: Words, report: Report) -> int:
         detach=given.on("detach"),
         pid_file=_absolute(given.one("pid-file")),
         console_socket=given.one("console-socket"),
-        preserved=_count(given, "preserve-fds"),
+        paused_too=given.on("ignore-paused"),
+        preserved=_preserved(given),
     )
     return executing.execute(container, wanted, report)
 

@@ -101,8 +101,6 @@ def _prepare(plan: Plan, place: Place, channel: Channel) -> Prepared:
     _enter_namespaces(plan, channel)
     os.setsid()
     if plan.new_keyring:
-        process.new_session_keyring("cowl")
-    if plan.new_keyring:
         process.leave_keyring()
     if plan.hostname:
         sethostname(plan.hostname)

@@ -18,7 +18,7 @@ from engine.images.consistency import broken_records
 from engine.images.damage import CheckReport, Damage, Mend, Mended
 from engine.images.inventory import Inventory
 from engine.images.premises import broken_premises
-from engine.images.verifying import BlobJob, LayerJob, Verdict, gives_its_tar, verify
+from engine.images.verifying import BlobJob, LayerJob, Verdict, gives_its_tar, layer_job, verify
 from engine.images.workers import run_all
 from engine.model import Progress, ProgressCallback
 from engine.store import records
@@ -36,8 +36,6 @@ class Looked(NamedTuple):
     """One look at everything."""
 
     damage: list[Damage]
-    fresh: dict[str, str]
-    """By chain ID: where a damaged layer lies ready as it has to be."""
     inventory: Inventory
     nodes_size: int
     blobs_size: int
@@ -61,9 +59,7 @@ def check(
         rounds -= 1
         with staging_area(store.layout) as area:
             looked = _Look(store, area, progress).all()
-            done: list[Mended] = []
-            if rounds:
-                done = mending.mend(store, looked.inventory, looked.damage, looked.fresh, quiet)
+        done = mending.mend(store, looked.inventory, looked.damage, quiet) if rounds else []
         mended += done
         if not done:
             break
@@ -83,7 +79,7 @@ def check(
 
 
 class _Look:
-    """One look at everything, prepared in the staging *area*."""
+    """One look at everything; what has to be unpacked for it is, in the staging *area*."""
 
     def __init__(self, store: Store, area: Area, progress: ProgressCallback | None) -> None:
         self._store = store
@@ -92,7 +88,6 @@ class _Look:
         self._progress = progress
         self._done = 0
         self._total = 0
-        self._fresh: dict[str, str] = {}
 
     def all(self) -> Looked:
         """Everything."""
@@ -102,7 +97,7 @@ class _Look:
         with self._store.write() as connection:
             damage += [seen[0] for seen in content if self._is_still(connection, seen)]
         damage += broken_premises(self._store, found)
-        return Looked(damage, self._fresh, found, *sizes)
+        return Looked(damage, found, *sizes)
 
     # Content
 
@@ -123,7 +118,7 @@ class _Look:
                 gone.append((self._blob(found, digest, path, "it is not there"), 0))
         for node in found.parents_first():
             inode = _inode(self._layout.tree(node.chain_id))
-            jobs.append(self._layer_job(found, node.chain_id))
+            jobs.append(layer_job(self._layout, found, node.chain_id, self._area.path))
             sizes.append(node.size)
             subjects.append((node.chain_id, inode))
         self._total = sum(sizes)
@@ -133,24 +128,6 @@ class _Look:
         blobs_size = sum(v.size for j, v in zip(jobs, verdicts, strict=True) if isinstance(j, BlobJob))
         nodes_size = sum(v.size for j, v in zip(jobs, verdicts, strict=True) if isinstance(j, LayerJob))
         return [*gone, *damage], (nodes_size, blobs_size)
-
-    def _layer_job(self, found: Inventory, chain_id: str) -> LayerJob:
-        node = found.nodes[chain_id]
-        rows = [row for rows in found.layers.values() for row in rows if row.chain_id == chain_id]
-        kept = [row for row in rows if row.stored and os.path.exists(self._layout.blob(row.blob_digest))]
-        blob = kept[0] if kept else None
-        return LayerJob(
-            self._layout.tree(chain_id),
-            node.diff_id,
-            [self._layout.tree(each) for each in found.lineage(chain_id)[1:]],
-            found.trees.get(chain_id),
-            any(not row.stored for row in rows),
-            self._layout.blob(blob.blob_digest) if blob else None,
-            blob.blob_digest if blob else "",
-            blob.blob_size if blob else 0,
-            blob.media_type if blob else "",
-            f"{self._area.path}/{chain_id.removeprefix('sha256:')}",
-        )
 
     def _verify(self, jobs: Sequence[BlobJob | LayerJob], sizes: Sequence[int], alone: bool) -> list[Verdict]:
         if alone:
@@ -186,14 +163,13 @@ class _Look:
             else:
                 wrong.add(subject)
                 why = verdict.why if inode else "it is not there"
+                is_restorable, later = verdict.is_restorable, ""
                 if is_on_wrong:
-                    later = "what is below it has to be mended first, as cowl check --repair does"
-                elif verdict.is_fresh:
-                    self._fresh[subject] = job.fresh
-                    later = ""
-                else:
-                    later = "its blob could not be unpacked: try again" if job.blob_digest in sound else ""
-                damage.append((_layer_damage(found, subject, job.tree, why, verdict.is_fresh, later), inode))
+                    is_restorable = job.blob_digest in sound
+                    later = "" if is_restorable else "what is below it has to be mended first"
+                elif not is_restorable and job.blob_digest in sound:
+                    later = "its blob could not be unpacked: try again"
+                damage.append((_layer_damage(found, subject, job.tree, why, is_restorable, later), inode))
         self._remember(found, right)
         return damage
 
@@ -201,7 +177,7 @@ class _Look:
         _, row = found.kept()[digest]
         node = found.nodes.get(row.chain_id)
         is_plain = node is not None and node.diff_id == digest
-        is_writable = is_plain and gives_its_tar(self._layer_job(found, row.chain_id))
+        is_writable = is_plain and gives_its_tar(layer_job(self._layout, found, row.chain_id, ""))
         return _blob_damage(found, digest, path, why, is_writable)
 
     def _remember(self, found: Inventory, right: dict[str, str]) -> None:
@@ -248,16 +224,18 @@ def _blob_damage(found: Inventory, digest: str, path: str, why: str, is_writable
     return Damage("blob", digest, f"the blob {digest[7:19]} is damaged", why, path, hint, mend, images, users)
 
 
-def _layer_damage(found: Inventory, chain_id: str, path: str, why: str, is_fresh: bool, later: str) -> Damage:
-    """A layer whose tree is not what it has to be; *is_fresh* says that its blob gives it again, *later* why
-    nothing can be said of that yet.
+def _layer_damage(
+    found: Inventory, chain_id: str, path: str, why: str, is_restorable: bool, later: str
+) -> Damage:
+    """A layer whose tree is not what it has to be; *is_restorable* says that its blob gives it again, *later*
+    why nothing can be said of that yet.
     """
     images = found.names_of(found.with_node(chain_id))
     users = tuple(each.name for each in found.on_node(chain_id))
     mend: Mend
     if later:
         mend, hint = "none", later
-    elif is_fresh:
+    elif is_restorable:
         mend, hint = "restore", "cowl check --repair unpacks it again from its blob"
         if users:
             hint += ", while these containers are stopped"

@@ -33,6 +33,8 @@ class Inventory(NamedTuple):
     manifests: dict[str, ManifestRow]
     layers: dict[str, list[LayerRow]]
     """By manifest, bottom first."""
+    by_node: dict[str, list[LayerRow]]
+    """The same layers by their node's chain ID."""
     tags: dict[str, str]
     """By name: the manifest."""
     containers: list[ContainerFacts]
@@ -45,6 +47,10 @@ class Inventory(NamedTuple):
             found.append(here)
             here = self.nodes[here].parent
         return found
+
+    def rows_of(self, chain_id: str) -> list[LayerRow]:
+        """The node as the manifests that have it describe it."""
+        return self.by_node.get(chain_id, [])
 
     def kept(self) -> dict[str, tuple[str, LayerRow]]:
         """By digest: each blob that is kept, as one manifest and layer describe it."""
@@ -107,16 +113,20 @@ def take(store: Store) -> Inventory:
     """The records of *store* now. Raises StoreError."""
     with store.read() as connection:
         layers: dict[str, list[LayerRow]] = {}
+        by_node: dict[str, list[LayerRow]] = {}
         for manifest, chain, blob, size, media, stored in connection.execute(
             "SELECT manifest, chain_id, blob_digest, blob_size, media_type, stored FROM manifest_layers"
             " ORDER BY manifest, position"
         ):
-            layers.setdefault(manifest, []).append(LayerRow(chain, blob, size, media, bool(stored)))
+            row = LayerRow(chain, blob, size, media, bool(stored))
+            layers.setdefault(manifest, []).append(row)
+            by_node.setdefault(chain, []).append(row)
         return Inventory(
             {row[0]: NodeRow(*row) for row in connection.execute("SELECT * FROM nodes")},
             dict(connection.execute("SELECT chain_id, digest FROM trees").fetchall()),
             {row[0]: ManifestRow(*row) for row in connection.execute("SELECT * FROM manifests")},
             layers,
+            by_node,
             dict(connection.execute("SELECT name, manifest FROM tags ORDER BY name").fetchall()),
             [
                 ContainerFacts(*row)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from _sqlite3 import Connection
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import TypeAlias
 
-from engine.errors import NoSpaceError, StoreError
+from engine.errors import ArchiveError, NoSpaceError, StoreError
 from engine.images import removal
 from engine.images.damage import Damage, Mended
 from engine.images.inventory import Inventory
 from engine.images.premises import expected_mode
+from engine.images.verifying import layer_job, unpack_again
 from engine.layers.tarwrite import write_layer
 from engine.layers.treedigest import tree_digest
 from engine.store import records
@@ -45,14 +46,9 @@ _ORDER = (
 _REMOVED = "what nothing can restore was removed"
 
 
-def mend(
-    store: Store, found: Inventory, damage: Sequence[Damage], fresh: Mapping[str, str], quiet: Quiet
-) -> list[Mended]:
-    """Mend what can be mended of *damage*; *fresh* has damaged layers as they have to be, by chain ID.
-
-    Raises StoreError, NoSpaceError.
-    """
-    mender = _Mender(store, found, fresh, quiet)
+def mend(store: Store, found: Inventory, damage: Sequence[Damage], quiet: Quiet) -> list[Mended]:
+    """Mend what can be mended of *damage* in *found*. Raises StoreError, NoSpaceError."""
+    mender = _Mender(store, found, damage, quiet)
     done: list[Mended] = []
     for each in sorted(damage, key=lambda each: _ORDER.index(each.kind)):  # stable: parents come first
         if each.mend != "none" and (mended := mender.mend(each)):
@@ -61,10 +57,10 @@ def mend(
 
 
 class _Mender:
-    def __init__(self, store: Store, found: Inventory, fresh: Mapping[str, str], quiet: Quiet) -> None:
+    def __init__(self, store: Store, found: Inventory, damage: Sequence[Damage], quiet: Quiet) -> None:
         self._store = store
         self._found = found
-        self._fresh = fresh
+        self._wrong = {each.subject for each in damage if each.kind == "layer"}
         self._quiet = quiet
 
     def mend(self, damage: Damage) -> Mended | None:
@@ -74,7 +70,7 @@ class _Mender:
             return act(damage)
         except NoSpaceError:
             raise
-        except StoreError:
+        except (StoreError, ArchiveError):
             return None  # the records do not let it go, or it cannot be read: it stays in the report
 
     # Making whole
@@ -114,21 +110,30 @@ class _Mender:
         return Mended(damage, "it was counted anew")
 
     def _restore_layer(self, damage: Damage) -> Mended | None:
+        """Unpack a layer again, if those below are right (by now) and no process sees it."""
         chain_id = damage.subject
+        if self._wrong.intersection(self._found.lineage(chain_id)[1:]):
+            return None
         with ExitStack() as still:
             for each in self._found.on_node(chain_id):
                 if not still.enter_context(self._quiet(each.id)):
                     return None
+            job = layer_job(self._store.layout, self._found, chain_id, still.enter_context(self._area()))
+            unpack_again(job, lambda count: None)
             with self._store.write() as connection:
                 if records.node_row(connection, chain_id) is None:
                     return None
                 place = self._store.layout.layer(chain_id)
                 old = retire(self._store.layout, place)
                 point("check.after-retire")
-                publish(self._fresh[chain_id], place)
+                publish(job.fresh, place)
         if old is not None:
             delete_tree(old)
+        self._wrong.discard(chain_id)
         return Mended(damage, "it was unpacked again from its blob")
+
+    def _area(self) -> AbstractContextManager[str]:
+        return staging(self._store.layout)
 
     def _restore_blob(self, damage: Damage) -> Mended | None:
         layout = self._store.layout

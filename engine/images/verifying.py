@@ -14,11 +14,14 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from engine.errors import ArchiveError, NoSpaceError, StoreError
+from engine.images.inventory import Inventory
 from engine.images.serving import serve
 from engine.images.unpacking import Job, unpack
 from engine.layers.apply import adopt_parents
 from engine.layers.tarwrite import write_layer
 from engine.layers.treedigest import differences, tree_digest
+from engine.store.deletion import delete_tree
+from engine.store.layout import Layout
 
 SHOWN = 10
 """Paths that are named of a layer that differs."""
@@ -49,7 +52,26 @@ class LayerJob(NamedTuple):
     blob_size: int
     media_type: str
     fresh: str
-    """A path for the layer as its blob has it; left there if it differs."""
+    """A path for the layer as its blob has it, meanwhile."""
+
+
+def layer_job(layout: Layout, found: Inventory, chain_id: str, area: str) -> LayerJob:
+    """The job for a recorded node; *area* is a staging directory."""
+    rows = found.rows_of(chain_id)
+    kept = [row for row in rows if row.stored and os.path.exists(layout.blob(row.blob_digest))]
+    blob = kept[0] if kept else None
+    return LayerJob(
+        layout.tree(chain_id),
+        found.nodes[chain_id].diff_id,
+        [layout.tree(each) for each in found.lineage(chain_id)[1:]],
+        found.trees.get(chain_id),
+        any(not row.stored for row in rows),
+        layout.blob(blob.blob_digest) if blob else None,
+        blob.blob_digest if blob else "",
+        blob.blob_size if blob else 0,
+        blob.media_type if blob else "",
+        f"{area}/{chain_id.removeprefix('sha256:')}",
+    )
 
 
 class Verdict(NamedTuple):
@@ -62,8 +84,8 @@ class Verdict(NamedTuple):
     """Of what is there."""
     size: int = 0
     file_count: int = 0
-    is_fresh: bool = False
-    """Whether the layer as it has to be lies ready at `LayerJob.fresh`."""
+    is_restorable: bool = False
+    """Whether the blob gives the layer again."""
 
 
 def verify_blob(job: BlobJob, advance: Callable[[int], None]) -> Verdict:
@@ -120,23 +142,36 @@ def _against_blob(job: LayerJob, so_far: Verdict, advance: Callable[[int], None]
     """Compare with what the blob holds, if it holds anything."""
     if job.blob is None:
         return so_far
-    source = Job(
-        job.blob, 0, job.blob_size, job.blob_digest, job.diff_id, job.media_type, None, f"{job.fresh}/diff"
-    )
     try:
-        unpacked = unpack(source, advance)
-        adopt_parents(f"{job.fresh}/diff", [os.fsencode(path) for path in unpacked.implicit], job.lowers)
+        unpack_again(job, advance)
+        return _compared(job, so_far)
     except NoSpaceError:
         raise
     except (ArchiveError, StoreError, FileNotFoundError):
         return so_far  # the blob is damaged, or a layer below is not there
+    finally:
+        delete_tree(job.fresh)
+
+
+def unpack_again(job: LayerJob, advance: Callable[[int], None]) -> None:
+    """Make the layer of *job* as its blob has it, at `fresh`.
+
+    Raises ArchiveError for a damaged blob, StoreError for a layer below that is not there, NoSpaceError.
+    """
+    tree = f"{job.fresh}/diff"
+    source = Job(job.blob or "", 0, job.blob_size, job.blob_digest, job.diff_id, job.media_type, None, tree)
+    unpacked = unpack(source, advance)
+    adopt_parents(tree, [os.fsencode(path) for path in unpacked.implicit], job.lowers)
+
+
+def _compared(job: LayerJob, so_far: Verdict) -> Verdict:
     if so_far.state != "unreadable":
         if tree_digest(f"{job.fresh}/diff").digest == so_far.digest:
             return so_far._replace(state="sound", why="")
         differing = list(islice(differences(job.tree, f"{job.fresh}/diff"), SHOWN + 1))
         shown = ", ".join(differing[:SHOWN]) + (", …" if len(differing) > SHOWN else "")
         so_far = so_far._replace(state="different", why=shown)
-    return so_far._replace(is_fresh=True)
+    return so_far._replace(is_restorable=True)
 
 
 def verify(job: BlobJob | LayerJob, advance: Callable[[int], None]) -> Verdict:

@@ -150,6 +150,16 @@ def test_prune_says_what_goes_and_asks_nobody_but_a_person(small: Run) -> None:
     assert shown(small, "forest")["nodes"] == []
 
 
+def test_untagged_images_stay_until_a_prune(small: Run) -> None:
+    before = len(shown(small, "forest")["nodes"])
+    assert small("untag", "a:1", check=True).stdout == "Untagged a:1\n"
+    assert (tags(small), len(shown(small, "forest")["nodes"])) == (set(), before)
+    again = small("untag", "a:1")
+    assert (again.returncode, len(again.stderr.splitlines())) == (1, 1)
+    small("prune", "-f", check=True)
+    assert shown(small, "forest")["nodes"] == []
+
+
 def test_prune_of_containers_takes_those_at_rest(ready: Run) -> None:
     ready("run", "--name", "ended", "starter", "sh", "-c", "echo hello > /x", check=True)
     ready("run", "-d", "--name", "runs", "starter:base", "sleep", "60", check=True)

@@ -141,7 +141,7 @@ def test_device_rules_apply_in_their_order(bundle: Bundle) -> None:
             "",
             str(16 << 20),
         ),
-        ({"cpu": {"shares": 2048}}, ("cpu", "cpu.shares"), "cpu.weight", "2048|164|79|170"),
+        ({"cpu": {"shares": 2048}}, ("cpu", "cpu.shares"), "cpu.weight", "2048|174"),
         (
             {"cpu": {"quota": 50000, "period": 100000}},
             ("cpu", "cpu.cfs_quota_us"),

@@ -27,6 +27,7 @@ sys.path.insert(0, {checkout!r})
 from engine.runtime.main import main
 main()
 """
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -59,7 +60,7 @@ class Podman:
             check=False,
             stdin=subprocess.DEVNULL,
             timeout=120,
-            env={"PATH": os.environ["PATH"], "HOME": os.path.dirname(self.rootfs)},
+            env={"PATH": PATH, "HOME": os.path.dirname(self.rootfs)},
         )
 
     def made(self, verb: str, *arguments: str) -> list[str]:
@@ -129,7 +130,7 @@ def test_podman_gives_a_terminal(podman: Podman) -> None:
     command = podman.made("run", "--rm", "-it", "--rootfs", podman.rootfs, "sh", "-c", "tty")
     pid, master = pty.fork()
     if pid == 0:
-        os.execvp(podman.prefix[0], [*podman.prefix, *command])
+        os.execvpe(podman.prefix[0], [*podman.prefix, *command], {"PATH": PATH, "TERM": "xterm"})
     terminal.set_size(master, terminal.Size(33, 111))
     text = b""
     with contextlib.suppress(OSError):  # EIO: nobody has it open any more

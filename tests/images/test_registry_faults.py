@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +19,10 @@ from engine.images.images import Images
 from engine.oci import documents
 from engine.store import partials
 from engine.store.store import Store
-from tests.images import registries, stores
+from tests.images import peers, registries, stores
 from tests.images.registries import Answer, Asked, Cut, Proxy, Raw, raw
 from tests.images.stores import Archives, NewStore
+from tests.support import images
 
 pytestmark = [
     pytest.mark.kernel,
@@ -338,3 +342,76 @@ def test_a_prune_takes_what_is_here_in_part(store: Store, proxy: Proxy) -> None:
     assert any("unfinished download" in what for what in effect.what)
     Images(store).prune()
     assert held(store) == 0
+
+
+KILLS = int(os.environ.get("COWL_PULL_KILLS", "4"))
+"""How often the pull of the next test is killed; hundreds make a harness of it."""
+
+
+def test_a_pull_that_is_killed_again_and_again_goes_on(
+    new_store: NewStore, registry: str, tmp_path: Path
+) -> None:
+    numbers = random.Random(KILLS)
+    layers = [_noise(numbers.randbytes(300_000 * number)) for number in range(1, 6)]
+    images.archive(f"{tmp_path}/noise.tar", {"noise:1": layers})
+    copy = ("skopeo", "copy", "-q", "--dest-tls-verify=false")
+    peers.run(*copy, f"oci-archive:{tmp_path}/noise.tar:noise:1", f"docker://{registry}/noise:1")
+    sizes = {
+        f"/v2/noise/blobs/{each['digest']}": each["size"] for each in manifest(registry, "noise:1")["layers"]
+    }
+    store = new_store()
+    with registries.proxy(registry) as slow:
+        slow.misbehave = lambda asked, answer: trickle(answer) if asked.path in sizes else None
+        for _ in range(KILLS):
+            had = here(store)
+            slow.asked.clear()
+            child = stores.in_process(store, "images.pull(args[0])", f"{slow.address}/noise:1", wait=False)
+            time.sleep(numbers.uniform(0.2, 1.2))
+            child.kill()
+            child.communicate()
+            for asked in slow.asked:
+                if asked.path in sizes:
+                    start = had.get(asked.path.rpartition(":")[2], 0)
+                    assert start < sizes[asked.path]
+                    assert asked.headers.get("range", "bytes=0-") == f"bytes={start}-"
+            if Images(store).has_any():  # it was quicker
+                Images(store).remove([f"{slow.address}/noise:1"])
+            else:
+                assert all(here(store).get(digest, 0) >= size for digest, size in had.items())
+        slow.misbehave = lambda asked, answer: None
+        Images(store).pull(f"{slow.address}/noise:1")
+    store.sweep()
+    assert stores.problems(store) == []
+    assert held(store) == 0
+
+
+def _noise(data: bytes) -> images.Layer:
+    return images.layer(lambda tar: images.add_file(tar, f"data{len(data)}", data))
+
+
+def manifest(registry: str, name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(raw(f"{registry}/{name}"))
+    return document
+
+
+def here(store: Store) -> dict[str, int]:
+    """Bytes of each unfinished download in the store."""
+    with contextlib.suppress(FileNotFoundError):
+        return {entry.name: entry.stat().st_size for entry in os.scandir(store.layout.partials)}
+    return {}
+
+
+def trickle(answer: Answer) -> Raw:
+    """*answer* at some megabytes a second."""
+
+    def write(connection: socket.socket) -> None:
+        kept = {"Content-Length": str(len(answer.body))}
+        if answer.status == 206:
+            kept["Content-Range"] = answer.headers["Content-Range"]
+        head = "".join(f"{name}: {text}\r\n" for name, text in kept.items())
+        connection.sendall(f"HTTP/1.1 {answer.status} OK\r\n{head}\r\n".encode())
+        for at in range(0, len(answer.body), 20_000):
+            connection.sendall(answer.body[at : at + 20_000])
+            time.sleep(0.01)
+
+    return Raw(write)

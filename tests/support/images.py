@@ -83,7 +83,7 @@ def layer(fill: Fill) -> Layer:
 
 def small_layer(word: str) -> Layer:
     """A layer of one file that says *word*."""
-    return layer(lambda tar: _put(tar, f"etc/{word}", word.encode()))
+    return layer(lambda tar: add_file(tar, f"etc/{word}", word.encode()))
 
 
 def archive(path: str, images: Mapping[str, list[Layer]]) -> None:
@@ -99,9 +99,9 @@ def archive(path: str, images: Mapping[str, list[Layer]]) -> None:
             for blob in (config, manifest, *(one.blob for one in layers)):
                 if (digest := hashlib.sha256(blob).hexdigest()) not in written:
                     written.add(digest)
-                    _put(tar, f"blobs/sha256/{digest}", blob)
-        _put(tar, "oci-layout", _document(imageLayoutVersion="1.0.0"))
-        _put(tar, "index.json", _document(schemaVersion=2, manifests=entries))
+                    add_file(tar, f"blobs/sha256/{digest}", blob)
+        add_file(tar, "oci-layout", _document(imageLayoutVersion="1.0.0"))
+        add_file(tar, "index.json", _document(schemaVersion=2, manifests=entries))
 
 
 def _config(layers: list[Layer]) -> bytes:
@@ -132,7 +132,8 @@ def _descriptor(kind: str, blob: bytes) -> dict[str, object]:
     return {"mediaType": f"{MEDIA_TYPE}.{kind}", "digest": digest, "size": len(blob)}
 
 
-def _put(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+def add_file(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Write the file *name* into *tar*."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
@@ -146,7 +147,7 @@ def _small_files(tar: tarfile.TarFile) -> None:
         above.type, above.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(above)
         for number in range(per_directory):
-            _put(tar, f"{above.name}/{number:03}", numbers.randbytes(MANY_BYTES))
+            add_file(tar, f"{above.name}/{number:03}", numbers.randbytes(MANY_BYTES))
 
 
 def _host_files() -> Iterator[str]:

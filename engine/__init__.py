@@ -31,7 +31,10 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from engine.images.configsecrets import ConfigSecret
     from engine.images.damage import CheckReport, Damage, Mended
+    from engine.images.usage import ImageUsage, Usage
+    from engine.images.waste import Exposure, HiddenPath, LayerWaste, Secret, Waste
     from engine.model import (
         JSON,
         Aspect,
@@ -65,21 +68,26 @@ __all__ = [
     "ChangeKind",
     "CheckReport",
     "CommandNotFoundError",
+    "ConfigSecret",
     "ConflictError",
     "Container",
     "CowlError",
     "Damage",
     "DeniedError",
     "Engine",
+    "Exposure",
     "FileDiff",
     "FileType",
+    "HiddenPath",
     "History",
     "HostFigures",
     "Image",
     "ImageNotFoundError",
+    "ImageUsage",
     "InUseError",
     "LaunchError",
     "LaunchOptions",
+    "LayerWaste",
     "Limits",
     "LogLine",
     "Mended",
@@ -94,21 +102,32 @@ __all__ = [
     "Removal",
     "RemovalItem",
     "Sample",
+    "Secret",
     "State",
     "StoreError",
     "Streams",
     "UnsupportedError",
+    "Usage",
     "UsageError",
     "Volume",
+    "Waste",
 ]
 
 
 _ELSEWHERE = {
     "CheckReport": "engine.images.damage",
+    "ConfigSecret": "engine.images.configsecrets",
     "Damage": "engine.images.damage",
+    "Exposure": "engine.images.waste",
+    "HiddenPath": "engine.images.waste",
     "Engine": "engine.engine",
     "History": "engine.containers.stats",
+    "ImageUsage": "engine.images.usage",
+    "LayerWaste": "engine.images.waste",
     "Mended": "engine.images.damage",
+    "Secret": "engine.images.waste",
+    "Usage": "engine.images.usage",
+    "Waste": "engine.images.waste",
     "Streams": "engine.containers.foreground",
 }
 

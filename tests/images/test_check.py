@@ -22,6 +22,7 @@ from engine.images.check import check
 from engine.images.damage import CheckReport, Damage
 from engine.images.images import Images
 from engine.images.load import load
+from engine.layers.treedigest import tree_digest
 from engine.store.store import Store
 from tests.images import peers, stores
 from tests.images.archives import docker_archive, simple_layer
@@ -148,6 +149,23 @@ def test_a_layer_that_was_changed(store: Store, images: Images, what: str, known
     assert again.is_clean
     assert again.nodes_size == (before or again.nodes_size)
     assert stores.problems(store) == []
+
+
+def test_images_of_others_are_what_was_unpacked(store: Store, five: stores.Archives) -> None:
+    """With links, devices, capabilities, attributes, whiteouts, opaque directories and names of all kinds."""
+    load(store, five.docker)
+    load(store, five.oci)
+    for _ in range(2):  # against the blobs, then against what was recorded by that
+        report = look(store)
+        assert report.is_clean, report
+    recorded = dict(store.connection.execute("SELECT chain_id, digest FROM trees"))
+    assert len(recorded) == report.nodes == 5
+    for chain_id, digest in recorded.items():
+        assert tree_digest(store.layout.tree(chain_id)).digest == digest
+    moved = f"{store.layout.root}/elsewhere"
+    for number, (chain_id, digest) in enumerate(recorded.items()):
+        peers.run("cp", "-a", store.layout.tree(chain_id), f"{moved}{number}")
+        assert tree_digest(f"{moved}{number}").digest == digest, "a copy is the same tree"
 
 
 def test_what_differs_is_named(store: Store, images: Images) -> None:

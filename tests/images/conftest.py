@@ -79,7 +79,7 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory, five: Archives) -> Iterator[str]:
-    """A registry with `five` in three forms: as umoci made it, with zstd layers, in docker's format."""
+    """A registry with `five` as umoci made it, with zstd layers, with plain ones, and in docker's format."""
     if reason := installed.missing(("docker-registry",)):
         pytest.skip(reason)
     home = f"{roots.place(str(tmp_path_factory.getbasetemp()))}/cowl-test-registry-{os.getpid()}"
@@ -91,6 +91,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, five: Archives) -> Iterat
         zstd = ("--dest-compress-format", "zstd", "--format", "oci")
         peers.run(*copy, *zstd, plain, f"docker://{address}/five:zstd")
         peers.run(*copy, "--preserve-digests", made, f"docker://{address}/five:gzip")
+        peers.run(*copy, "--preserve-digests", plain, f"docker://{address}/five:plain")
         peers.run(*copy, "--format", "v2s2", made, f"docker://{address}/five:docker")
         yield address
 

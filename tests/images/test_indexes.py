@@ -150,6 +150,26 @@ def test_a_whole_index_elsewhere_is_mounted(store: Store, multi: Multi, proxy: P
     assert proxy.count("PUT", "/blobs/") == 0
 
 
+@pytest.mark.peers("buildah")
+def test_what_buildah_made_for_two_machines(
+    store: Store, registry: str, five: Archives, tmp_path: Path
+) -> None:
+    own = ["buildah", "--root", f"{tmp_path}/root", "--runroot", f"{tmp_path}/run", "--storage-driver", "vfs"]
+    peers.run(*own, "manifest", "create", "two")
+    for architecture in ("arm64", "s390x"):
+        other = f"{tmp_path}/{architecture}"
+        peers.run("cp", "-a", five.layout, other)
+        peers.run("umoci", "config", "--image", f"{other}:five", "--architecture", architecture)
+        peers.run(*own, "manifest", "add", "two", f"oci:{other}:five")
+    words = ("--all", "--tls-verify=false", "two", f"docker://{registry}/buildah:two")
+    peers.run(*own, "manifest", "push", "-q", *words)
+    images = Images(store)
+    names = images.pull(f"{registry}/buildah:two", all_platforms=True)
+    assert {images.get(name).config["architecture"] for name in names} == {"arm64", "s390x"}
+    there, _ = images.push(names[0], f"{registry}/buildah-copy:1")
+    assert raw(there) == raw(f"{registry}/buildah:two")
+
+
 def test_removing_the_name_removes_all_platforms(store: Store, multi: Multi) -> None:
     images = Images(store)
     tag = f"{multi.name}:all"

@@ -37,7 +37,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize("tag", ["gzip", "zstd", "docker"])
+@pytest.mark.parametrize("tag", ["gzip", "zstd", "plain", "docker"])
 def test_an_image_comes_and_goes_bit_for_bit(
     store: Store, registry: str, five: Archives, mounts: Overlay, tag: str
 ) -> None:
@@ -53,11 +53,12 @@ def test_an_image_comes_and_goes_bit_for_bit(
     assert raw(f"{registry}/copy-{tag}:1") == original
     blobs = json.loads(original)["layers"]
     assert all("zstd" in blob["mediaType"] for blob in blobs) == (tag == "zstd")
+    assert all("gzip" in blob["mediaType"] for blob in blobs) == (tag in ("gzip", "docker"))
 
 
 def test_all_tags_come_at_once_and_share_their_nodes(store: Store, registry: str) -> None:
     names = Images(store).pull(f"{registry}/five", all_tags=True)
-    assert sorted(names) == [f"{registry}/five:{tag}" for tag in ("docker", "gzip", "zstd")]
+    assert sorted(names) == [f"{registry}/five:{tag}" for tag in ("docker", "gzip", "plain", "zstd")]
     assert len(Images(store).forest()) == 5
     assert stores.problems(store) == []
     with pytest.raises(UsageError):
@@ -136,6 +137,61 @@ def test_basic_authentication(new_store: NewStore, guarded: str, five: Archives)
     assert images.logout(guarded) == [kept]
     with pytest.raises(DeniedError):
         images.pull(f"{guarded}/five:1")
+
+
+HELPER = """#!/bin/sh
+cd "$KEPT" || exit 1
+case $1 in
+    store) cat > entry ;;
+    get) cat > asked; cat entry 2> /dev/null || { echo credentials not found in native keychain; exit 1; } ;;
+    erase) cat > /dev/null; rm -f entry ;;
+esac
+"""
+
+
+def test_a_helper_keeps_what_files_do_not(
+    store: Store, guarded: str, five: Archives, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "bin/docker-credential-keychain"
+    helper.parent.mkdir()
+    helper.write_text(HELPER)
+    helper.chmod(0o755)
+    config = tmp_path / "docker/config.json"
+    config.parent.mkdir()
+    config.write_text('{"credsStore": "keychain"}')
+    monkeypatch.delenv("REGISTRY_AUTH_FILE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"{tmp_path}/run")
+    monkeypatch.setenv("DOCKER_CONFIG", str(config.parent))
+    monkeypatch.setenv("KEPT", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{helper.parent}:{os.environ['PATH']}")
+    images = Images(store)
+    images.load(five.oci)
+    with pytest.raises(DeniedError):
+        images.push("five:oci", f"{guarded}/helped:1")
+    assert images.login(guarded, registries.USER, registries.PASSWORD) == "docker-credential-keychain"
+    assert config.read_text() == '{"credsStore": "keychain"}'
+    images.push("five:oci", f"{guarded}/helped:1")
+    assert (tmp_path / "asked").read_text() == guarded
+    assert images.logout(guarded) == ["docker-credential-keychain"]
+    with pytest.raises(DeniedError):
+        images.pull(f"{guarded}/helped:1")
+
+
+def test_who_one_is_for_skopeo_is_who_one_is(
+    store: Store, guarded: str, five: Archives, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = f"{tmp_path}/skopeo.json"
+    words = ("--tls-verify=false", "-u", registries.USER, "-p", registries.PASSWORD, guarded)
+    peers.run("skopeo", "login", "--authfile", kept, *words)
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", kept)
+    images = Images(store)
+    images.load(five.oci)
+    images.push("five:oci", f"{guarded}/skopeo:1")
+    assert images.logout(guarded) == [kept]
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", f"{tmp_path}/none.json")
+    with pytest.raises(DeniedError):
+        images.pull(f"{guarded}/skopeo:1")
 
 
 def test_bearer_tokens(store: Store, proxy: Proxy) -> None:

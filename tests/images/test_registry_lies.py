@@ -218,3 +218,23 @@ def test_a_registry_that_hangs_up_on_every_upload(store: Store, proxy: Proxy, fi
     proxy.misbehave = lambda asked, answer: Raw(lambda connection: None) if asked.method == "POST" else None
     with pytest.raises(RegistryError, match="broke"):
         Images(store).push("five:docker", f"{proxy.address}/never:1")
+
+
+@pytest.mark.parametrize("status", [202, 400, 403, 404, 405])
+def test_a_mount_that_is_refused_costs_an_upload(
+    store: Store, proxy: Proxy, five: Archives, status: int
+) -> None:
+    images = Images(store)
+    images.load(five.docker)
+    images.tag("five:docker", f"{proxy.address}/other:1")  # nobody pushed it there
+
+    def misbehave(asked: Asked, answer: Answer) -> Answer | None:
+        return Answer(status, {}, b"{}") if status != 202 and "mount=" in asked.path else None
+
+    proxy.misbehave = misbehave
+    _, digest = images.push("five:docker", name := f"{proxy.address}/refused-{os.urandom(4).hex()}:1")
+    assert proxy.count("POST", "mount=") == 6
+    assert proxy.count("DELETE", "") == 0
+    assert documents.digest_of(raw(name)) == digest
+    if status == 202:
+        assert proxy.count("POST", "/blobs/uploads/") == 6

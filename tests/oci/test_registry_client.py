@@ -13,7 +13,7 @@ import pytest
 from engine.errors import NotFoundError, RegistryError, UsageError
 from engine.oci import platforms
 from engine.oci.documents import Descriptor, Platform
-from engine.oci.registry import auth, credentials, naming, settings
+from engine.oci.registry import auth, clients, credentials, naming, settings
 from engine.oci.registry.connection import Connection
 from engine.oci.registry.credentials import Credentials
 
@@ -256,3 +256,18 @@ def test_platforms_are_chosen_by_variant() -> None:
 def test_what_is_no_platform(text: str) -> None:
     with pytest.raises(UsageError):
         platforms.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "same"),
+    [
+        ("https://reg.example/v2/", "reg.example:443", True),
+        ("https://reg.example/v2/", "Reg.Example", True),
+        ("http://reg.example/v2/", "reg.example:80", True),
+        ("https://reg.example:5000/v2/", "reg.example", False),
+        ("https://reg.example.evil/v2/", "reg.example", False),
+        ("https://[::1]:5000/v2/", "[::1]:5000", True),
+    ],
+)
+def test_a_host_is_itself_however_it_is_written(url: str, host: str, same: bool) -> None:
+    assert clients.is_at(httpx.URL(url), host) is same

@@ -121,7 +121,7 @@ class Clients:
 
     def _client(self, target: httpx.URL) -> httpx.Client:
         host = target.netloc.decode("ascii")
-        plain, own = target.scheme == "http", host == self._host
+        plain, own = target.scheme == "http", is_at(target, self._host)
         key = (plain, own, is_loopback(host))
         with self._lock:
             if key not in self._made:
@@ -172,6 +172,11 @@ class Clients:
 
     def _too_slow(self) -> BrokenError:
         return BrokenError(f"the connection to {self._registry} broke", "it is too slow", "try again")
+
+
+def is_at(target: httpx.URL, host: str) -> bool:
+    """Whether *target* is at *host*, however people write that: in capitals, with the usual port."""
+    return target.netloc == httpx.URL(f"{target.scheme}://{host}").netloc
 
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

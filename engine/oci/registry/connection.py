@@ -16,7 +16,7 @@ import httpx
 
 from engine.errors import RegistryError
 from engine.oci.registry import auth, clients, failures
-from engine.oci.registry.clients import Clients, Patience
+from engine.oci.registry.clients import Clients, Patience, is_at
 from engine.oci.registry.credentials import Credentials
 from engine.oci.registry.failures import BrokenError
 from engine.oci.registry.naming import api_host, is_loopback
@@ -213,9 +213,9 @@ class Connection:
             )
 
     def _may_be_plain(self, target: httpx.URL) -> bool:
-        host = target.netloc.decode("ascii")
-        named = (self._plain_http or self._insecure) and host == api_host(self.registry)
-        return named or host in self._plain_hosts or is_loopback(host)
+        named = (self._plain_http or self._insecure) and is_at(target, api_host(self.registry))
+        also = any(is_at(target, host) for host in self._plain_hosts)
+        return named or also or is_loopback(target.netloc.decode("ascii"))
 
     def _learn(self, response: httpx.Response, scopes: tuple[str, ...]) -> bool:
         """Answer the challenge of *response*, if that can be done and was not done already."""

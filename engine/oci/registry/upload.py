@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import httpx
 
-from engine.errors import RegistryError
+from engine.errors import DeniedError, RegistryError
 from engine.oci.registry.connection import Connection
 from engine.oci.registry.failures import BrokenError
 from engine.oci.registry.repository import Document, Repository, chunks_of
@@ -27,25 +27,31 @@ class Uploads:
         self.name = f"{connection.prefix}{name}"
         self._repository = Repository(connection, name)
         self._scopes = (f"repository:{self.name}:pull,push",)
+        self._begun: dict[str, str] = {}
 
     def has(self, digest: str) -> bool:
         """Whether the blob is there already."""
         return self._repository.has_blob(digest, self._scopes)
 
     def mount(self, digest: str, source: str) -> bool:
-        """Have the registry take the blob from its repository *source*; False if it does not."""
+        """Have the registry take the blob from its repository *source*; False if it does not.
+
+        Raises BrokenError.
+        """
         url = self.connection.url(f"{self.name}/blobs/uploads/?mount={digest}&from={source}")
         scopes = (*self._scopes, f"repository:{source}:pull")
-        response = self.connection.request("POST", url, scopes, content=b"")
-        self.connection.check(response, 201, 202)
-        if response.status_code == 202:  # an upload was begun instead, which is not wanted like this
-            self.connection.request("DELETE", self.connection.location(response), self._scopes)
+        try:
+            response = self.connection.request("POST", url, scopes, content=b"")
+        except DeniedError:  # that repository is none of ours
+            return False
+        if response.status_code == 202:  # an upload was begun instead
+            self._begun[digest] = self.connection.location(response)
         return response.status_code == 201
 
     def blob(self, digest: str, size: int, path: str, advance: Callable[[int], None]) -> None:
         """Send the file *path* as the blob *digest*. Raises RegistryError, DeniedError."""
         sent = _Sent(advance)
-        location: str | None = None
+        location = self._begun.pop(digest, None)
         offset = 0
         for attempt in range(self.connection.patience.attempts):
             try:

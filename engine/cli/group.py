@@ -194,6 +194,8 @@ def session_of(context: click.Context) -> Session:
 def _message(error: click.ClickException) -> str:
     """click's sentence as ours: what, then what to do."""
     text = error.format_message().rstrip(".")
+    if text.startswith("Got unexpected extra argument"):
+        text = f"too many arguments: {text.partition('(')[2].removesuffix(')') or 'an empty one'}"
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "cowl"
     return f"{text}; see {path} --help"

@@ -175,3 +175,10 @@ def test_completion(cowl: Run, shell: str) -> None:
     assert "_COWL_COMPLETE" in cowl("completion", shell, check=True).stdout
     asked = {"_COWL_COMPLETE": "bash_complete", "COMP_WORDS": "cowl run --cp", "COMP_CWORD": "2"}
     assert "plain,--cpus" in cowl(env=asked).stdout
+
+
+def test_an_argument_too_many_is_named(cowl: Run) -> None:
+    for words, said in ((("",), "an empty one"), (("a", "b"), "a b")):
+        done = cowl("starter", *words)
+        assert done.returncode == 2
+        assert done.stderr == f"cowl: error: too many arguments: {said}; see cowl starter --help\n"

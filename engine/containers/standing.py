@@ -1,0 +1,241 @@
+"""A launcher that stands by for whoever launches next: one for a root and a kind of caller.
+
+What `cowl` would have to load for each launch is loaded in it already, and the monitors that it forks share
+its memory. It is begun by a launch that found none, does nothing until it is called, and ends by itself after
+IDLE_S. What it forks has to be what the caller would have forked: so it is called only by those that have the
+same namespaces, cgroups, limits and umask, and it ends as soon as its own files have changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import sys
+from collections.abc import Sequence
+
+from engine.containers import request
+from engine.containers.request import Join, Launch
+from engine.errors import LaunchError
+from engine.kernel import mount
+from engine.kernel.channel import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_SEQPACKET, Channel, pair
+from engine.store.layout import Layout, digest_of
+
+IDLE_S = 600.0
+"""Seconds without a caller after which it ends."""
+ACCEPTED = b"A"
+"""To the caller: what it asks for will be done."""
+SWITCH = "COWL_LAUNCHER"
+"""``no`` in the environment: no launcher is called or begun."""
+PATIENCE_MS = 200
+"""How long a launcher that is there may take to answer."""
+_NAMESPACES = ("mnt", "net", "pid", "user", "uts", "ipc", "cgroup", "time")
+_PREFIX = "launcher-"
+_SOCKET = ".sock"
+_CODE = (
+    "import sys; sys.path.insert(0, {path!r}); "
+    "from engine.containers.launcher import stand; stand({run!r}, {kind!r})"
+)
+_INHERITED = (
+    b"Groups",
+    b"CapInh",
+    b"CapPrm",
+    b"CapEff",
+    b"CapBnd",
+    b"CapAmb",
+    b"NoNewPrivs",
+    b"Seccomp",
+    b"Cpus_allowed",
+)
+"""Lines of /proc/self/status that children have too (proc_pid_status(5))."""
+
+
+def wanted() -> bool:
+    """Whether a launcher may be used here: tests that crash a process mean the one that they start."""
+    return os.environ.get(SWITCH) != "no" and "COWL_FAULT" not in os.environ
+
+
+def kind() -> str:
+    """What a process would inherit from this one, in sixteen digits."""
+    parts = [sys.executable.encode(), str(os.getpriority(os.PRIO_PROCESS, 0)).encode()]
+    for name in _NAMESPACES:
+        with contextlib.suppress(OSError):  # a kernel without that kind
+            parts.append(os.readlink(f"/proc/self/ns/{name}").encode())
+    for name in ("cgroup", "limits", "oom_score_adj"):
+        parts.append(_read(f"/proc/self/{name}"))
+    status = _read("/proc/self/status").split(b"\n")
+    parts += [line for line in status if line.partition(b":")[0] in _INHERITED]
+    return digest_of(b"\n".join(parts))[:16]
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+class Standing:
+    """A launcher that has accepted this caller; use it where a Launcher is used, from one thread."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def launch(self, work: Launch | Join, descriptors: Sequence[int] = ()) -> Channel:
+        """Have *work* done; our end of its control socket. Raises LaunchError when it has gone."""
+        ours, theirs = pair()
+        with theirs:
+            try:
+                request.send_request(self._channel, work, theirs, descriptors)
+            except OSError as error:
+                ours.close()
+                raise LaunchError("cannot start a process", "the launcher was killed", "try again") from error
+        return ours
+
+    def close(self) -> None:
+        """It is not needed any more."""
+        self._channel.close()
+
+
+def call(layout: Layout) -> Standing | None:
+    """The launcher that stands by for this process, if there is one that answers."""
+    if not wanted():
+        return None
+    channel = _connect(layout.run, _name(kind()))
+    if channel is None:
+        return None
+    poller = select.poll()
+    poller.register(channel, select.POLLIN)
+    try:
+        if poller.poll(PATIENCE_MS) and channel.recv(len(ACCEPTED)) == ACCEPTED:
+            return Standing(channel)
+    except ConnectionError:  # it has ended just now
+        pass
+    channel.close()
+    return None
+
+
+def begin(layout: Layout) -> None:
+    """Start a launcher for those who come after this process; that it cannot be started is no failure.
+
+    It takes along none of this process's open files: somebody may wait for their end.
+    """
+    if not wanted():
+        return
+    home = os.path.abspath(__file__).removesuffix("/engine/containers/standing.py")
+    code = _CODE.format(path=home, run=layout.run, kind=kind())
+    actions = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+    closing = [(os.POSIX_SPAWN_CLOSE, int(name)) for name in os.listdir("/proc/self/fd") if int(name) > 2]
+    with contextlib.suppress(OSError):
+        os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-c", code],
+            os.environ,
+            file_actions=[*actions, *closing],
+        )
+
+
+def dismiss(layout: Layout) -> None:
+    """End every launcher of the root, whomever it stands by for; what they have launched runs on."""
+    for name in _names(layout.run):
+        channel = _connect(layout.run, name)
+        if channel is not None:
+            with channel, contextlib.suppress(OSError):
+                channel.send(request.DISMISSED)
+                while channel.recv(len(ACCEPTED)):
+                    pass
+
+
+def _names(run: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(run) if name.startswith(_PREFIX) and name.endswith(_SOCKET)]
+    except FileNotFoundError:
+        return []
+
+
+def _name(kind_of_caller: str) -> str:
+    return f"{_PREFIX}{kind_of_caller}{_SOCKET}"
+
+
+def _connect(run: str, name: str) -> Channel | None:
+    """By the directory's descriptor: sun_path ends at 108 bytes (unix(7))."""
+    channel = Channel(AF_UNIX, SOCK_SEQPACKET)
+    try:
+        directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            channel.connect(f"{mount.by_descriptor(directory)}/{name}")
+        finally:
+            os.close(directory)
+    except OSError:  # there is none, or it is one that was killed
+        channel.close()
+        return None
+    return channel
+
+
+class Post:
+    """Where a launcher that stands by is called: its socket, and the lock of the one that has it."""
+
+    idle_ms = IDLE_S * 1000
+
+    def __init__(self, run: str, kind_of_caller: str) -> None:
+        self._run = run
+        self._path = f"{run}/{_name(kind_of_caller)}"
+        self._lock = -1
+        self.listener: Channel | None = None
+        self._sources = {path: os.stat(path).st_mtime_ns for path in _sources()}
+
+    def take(self) -> bool:
+        """Listen, where nobody else does."""
+        try:
+            self._lock = os.open(f"{self._path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self._lock), os.stat(f"{self._path}.lock")):
+                return False
+        except OSError:  # another one is faster, or the root has gone
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        listener = Channel(AF_UNIX, SOCK_SEQPACKET)
+        directory = os.open(self._run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            listener.bind(f"{mount.by_descriptor(directory)}/{os.path.basename(self._path)}")
+        finally:
+            os.close(directory)
+        listener.listen(64)
+        self.listener = listener
+        return True
+
+    def accept(self) -> list[Channel]:
+        """The caller who has come; none where that one is to start what it wants itself."""
+        assert self.listener is not None
+        channel = self.listener.accept()
+        if self._is_stale():
+            channel.close()
+            self.leave()
+            return []
+        with contextlib.suppress(OSError):  # it did not wait
+            channel.send(ACCEPTED, MSG_DONTWAIT | MSG_NOSIGNAL)
+        return [channel]
+
+    def leave(self) -> None:
+        """Nobody is accepted any more."""
+        if self.listener is None:
+            return
+        for path in (self._path, f"{self._path}.lock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        self.listener.close()
+        self.listener = None
+        os.close(self._lock)
+
+    def _is_stale(self) -> bool:
+        """Whether what this process has loaded is not what is on disk."""
+        try:
+            return any(os.stat(path).st_mtime_ns != then for path, then in self._sources.items())
+        except FileNotFoundError:
+            return True
+
+
+def _sources() -> list[str]:
+    """The files of cowl's own modules that are loaded."""
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "engine"]
+    return [path for module in modules if (path := getattr(module, "__file__", None))]

@@ -7,7 +7,7 @@ forks; a fresh interpreter costs less than the smallest layer that is worth it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -20,6 +20,8 @@ from engine.store.faults import point
 
 _READ = 1 << 20
 _HEAD = 6
+_LARGE = 4 << 20
+"""Bytes of a layer that is worth a second process."""
 
 
 class Job(NamedTuple):
@@ -39,6 +41,8 @@ class Job(NamedTuple):
     """A directory to be made for the unpacked layer; None: it is there already."""
     is_verified: bool = False
     """Whether the bytes were compared with `digest` already."""
+    fork: bool = False
+    """Whether a second process may help, as no other layer keeps its processor busy."""
 
 
 class Unpacked(NamedTuple):
@@ -52,6 +56,13 @@ class Unpacked(NamedTuple):
     """Directories without an entry of their own, as `engine.layers.apply` tells them; surrogate-escaped."""
 
 
+def shared_out(jobs: Sequence[Job]) -> list[Job]:
+    """*jobs*, of which one that outweighs all others together is for two processes."""
+    half = max(sum(job.size for job in jobs) / 2, _LARGE)
+    may_fork = len(os.sched_getaffinity(0)) > 1
+    return [job._replace(fork=may_fork and job.tree is not None and job.size > half) for job in jobs]
+
+
 def unpack(job: Job, advance: Callable[[int], None]) -> Unpacked:
     """Do *job*, calling *advance* with the number of bytes read each time.
 
@@ -62,7 +73,7 @@ def unpack(job: Job, advance: Callable[[int], None]) -> Unpacked:
         plain = open_layer(reader, job.media_type)
         if job.tree is not None:
             os.makedirs(job.tree)
-            applied = apply_layer(plain, job.tree)
+            applied = apply_layer(plain, job.tree, fork=job.fork)
             diff_id, size, count = applied.diff_id, applied.size, applied.file_count
             implicit = [os.fsdecode(path) for path in applied.implicit]
         else:

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine import errors
 from engine.errors import CowlError, StoreError
-from engine.images.unpacking import Job, Unpacked
+from engine.images.unpacking import Job, Unpacked, shared_out
 
 UNPACKING = "engine.images.unpacking"
 _READ = 1 << 16
@@ -21,7 +21,8 @@ _READ = 1 << 16
 
 def unpack_all(jobs: Sequence[Job], lock: int, advance: Callable[[int], None]) -> list[Unpacked]:
     """Do *jobs* side by side, the largest first; results in the order of *jobs*. See `run_all`."""
-    return [Unpacked(*done) for done in run_all(UNPACKING, jobs, [job.size for job in jobs], lock, advance)]
+    sizes = [job.size for job in jobs]
+    return [Unpacked(*done) for done in run_all(UNPACKING, shared_out(jobs), sizes, lock, advance)]
 
 
 def run_all(
@@ -109,10 +110,11 @@ class Worker:
         self._process.kill()
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does, and wait until a child of it has ended, too."""
         self._process.kill()
         with self._process:
-            pass
+            while os.read(self.descriptor, _READ):
+                pass
 
     def _died(self) -> StoreError:
         assert self._process.stderr

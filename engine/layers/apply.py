@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import NamedTuple
 
 from engine.layers import stack
+from engine.layers.child import Child
 from engine.layers.compression import Source
 from engine.layers.confine import Confined, InTheWayError, clean, hostile
 from engine.layers.creation import plain_modes
@@ -30,7 +31,9 @@ from engine.layers.overlayfs import (
     write_xattrs,
 )
 from engine.layers.readahead import Readahead
+from engine.layers.relay import Relay
 from engine.layers.removal import remove_tree
+from engine.layers.tardata import MemberData
 from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK, Member, TarReader
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,6 +46,11 @@ _UNUSUAL = (b"", b".")
 _SHORT = 3000
 """Bytes of parents whose children are not too long for a path, whatever their names."""
 _NODES = {CHAR: stat.S_IFCHR, BLOCK: stat.S_IFBLK, FIFO: stat.S_IFIFO}
+
+
+Update = Callable[[bytes], object]
+_Extracted = tuple[int, int, tuple[bytes, ...]]
+"""What Applied says but the digest."""
 
 
 class Applied(NamedTuple):
@@ -58,30 +66,58 @@ class Applied(NamedTuple):
     """Directories that had no entry of their own, parents first; the root is the empty path."""
 
 
-def apply_layer(stream: Source, destination: str) -> Applied:
+def apply_layer(stream: Source, destination: str, *, fork: bool = False) -> Applied:
     """Unpack the plain layer tar *stream* into *destination*, an empty directory that nobody else uses.
+
+    With *fork* a child process writes while this one reads: worth it for large layers, and only for a process
+    without threads.
 
     Raises ArchiveError for a malformed, truncated or hostile tar, NoSpaceError on a full disk,
     UnsupportedError where devices or attributes cannot be made here. What was written until then stays for
     the caller to throw away.
     """
     digest = sha256()
-    with (
-        reporting("cannot unpack the layer", archive=True),
-        _opened(destination) as root,
-        Readahead(stream, digest.update) as ahead,
-    ):
+    with reporting("cannot unpack the layer", archive=True), _opened(destination) as root:
+        extract = _extract_apart if fork else _extract_here
+        size, count, implicit = extract(stream, digest.update, root)
+    return Applied(f"sha256:{digest.hexdigest()}", size, count, implicit)
+
+
+def _extract_here(stream: Source, update: Update, root: int) -> _Extracted:
+    with Readahead(stream, update) as ahead:
         reader = TarReader(ahead)
-        extractor = _Extractor(root, reader)
-        try:
+        extracted = _extract(reader, reader, root)
+        reader.drain()
+    return extracted
+
+
+def _extract_apart(stream: Source, update: Update, root: int) -> _Extracted:
+    relay = Relay()
+
+    def write() -> _Extracted:
+        receiver = relay.receiver()
+        return _extract(receiver, receiver, root)
+
+    with Child(write) as child:
+        # A child that fails takes no more; `result` says why.
+        with suppress(BrokenPipeError), Readahead(stream, update) as ahead, relay.sender(ahead) as sender:
+            reader = TarReader(sender)
             for member in reader:
-                extractor.add(member)
+                sender.found(member, reader.place)
             reader.drain()
-            extractor.finish()
-        finally:
-            extractor.close()
-    implicit = tuple(sorted(extractor.implicit))
-    return Applied(f"sha256:{digest.hexdigest()}", extractor.size, extractor.count, implicit)
+            sender.finish()
+        return child.result()
+
+
+def _extract(members: Iterable[Member], data: MemberData, root: int) -> _Extracted:
+    extractor = _Extractor(root, data)
+    try:
+        for member in members:
+            extractor.add(member)
+        extractor.finish()
+    finally:
+        extractor.close()
+    return extractor.size, extractor.count, tuple(sorted(extractor.implicit))
 
 
 def adopt_parents(destination: str, implicit: Sequence[bytes], lowers: Sequence[str]) -> None:
@@ -125,11 +161,11 @@ class _Extractor:
     until then none is set-group-ID, so new files start as ours.
     """
 
-    def __init__(self, root: int, reader: TarReader) -> None:
+    def __init__(self, root: int, data: MemberData) -> None:
         self.size = 0
         self.count = 0
         self.implicit: set[bytes] = {b""}
-        self._reader = reader
+        self._data = data
         self._root = root
         self._cursor = Confined(root, self._make_parent)
         self._sources = Confined(root)
@@ -217,7 +253,7 @@ class _Extractor:
             descriptor = os.open(name, _CREATE, mode & 0o777, dir_fd=parent)
         try:
             if member.size:
-                self._reader.copy_to(descriptor)
+                self._data.copy_to(descriptor)
             if member.uid != self._user or member.gid != self._group:
                 os.fchown(descriptor, member.uid, member.gid)
             if mode not in self._plain_modes:

@@ -8,15 +8,12 @@ guessing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Any, NamedTuple
 from zlib import adler32
 
-from engine.errors import ArchiveError
 from engine.layers.compression import Source
-from engine.layers.creation import write_all, write_sparsely
 from engine.layers.paxrecords import (
     Records,
     Segments,
@@ -29,6 +26,7 @@ from engine.layers.paxrecords import (
     parse_records,
     xattrs_of,
 )
+from engine.layers.tardata import CHUNK, MemberData
 from engine.layers.tarrun import FileRuns
 
 FILE, LINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
@@ -38,7 +36,6 @@ _WITH_DATA = frozenset((FILE, _OLD_FILE, _CONTIGUOUS, _GNU_SPARSE))
 _KNOWN = _WITH_DATA | {LINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO, _GNU_DUMPDIR}
 
 BLOCK_SIZE = 512
-CHUNK = 1 << 20
 _ZERO_BLOCK = bytes(BLOCK_SIZE)
 _MAX_METADATA = 4 << 20
 """Bytes of one PAX header or long name: more than any file system's names and attributes need."""
@@ -75,7 +72,7 @@ class Member(NamedTuple):
     """Where the stored data of a sparse file belongs; None for a file that is stored whole."""
 
 
-class TarReader:
+class TarReader(MemberData):
     """Iterates over the members of *stream*; `copy_to` or `read_data` takes the data of the current one.
 
     *update* sees every byte of the stream once, in order, in large pieces: a hash, usually. After the last
@@ -83,15 +80,12 @@ class TarReader:
     """
 
     def __init__(self, stream: Source, update: Callable[[bytes], object] | None = None) -> None:
+        super().__init__()
         self._stream = stream
         self._update = update
         self._buffer = b""
-        self._view = memoryview(b"")
-        self._at = 0
-        self._data = 0  # bytes of the current member that nobody took yet
+        self._passed = 0  # bytes of the stream before the buffer
         self._padding = 0
-        self._sparse: Segments | None = None
-        self._size = 0
         self._numbers: dict[bytes, int] = {}
         self._global: Records = {}
         self._runs = FileRuns()
@@ -113,21 +107,10 @@ class TarReader:
                 return
             yield other
 
-    def copy_to(self, descriptor: int) -> None:
-        """Write the current member's data to a fresh, empty file: holes stay holes, long runs of zeros become
-        holes.
-        """
-        if self._sparse is not None:
-            for offset, length in self._sparse:
-                os.lseek(descriptor, offset, os.SEEK_SET)
-                self._copy(descriptor, length)
-            os.ftruncate(descriptor, self._size)
-        elif self._at + self._data <= len(self._view) and self._data <= CHUNK:
-            end = self._at + self._data
-            write_all(descriptor, self._view[self._at : end])
-            self._at, self._data = end, 0
-        else:
-            self._copy(descriptor, self._data)
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where in the stream the current member's data begins, and how many bytes of it are stored there."""
+        return self._passed + self._at, self._data
 
     def read_data(self, limit: int = CHUNK) -> bytes:
         """The stored data of the current member; ArchiveError if it has more than *limit* bytes."""
@@ -142,38 +125,16 @@ class TarReader:
         while self._read_more():
             pass
 
-    def _copy(self, descriptor: int, length: int) -> None:
-        ended_in_hole = False
-        self._data -= length
-        whole = length
-        while length:
-            piece = self._view[self._at : self._at + length]
-            if not piece:
-                self._need_more("a file's data")
-                continue
-            self._at += len(piece)
-            length -= len(piece)
-            ended_in_hole = (
-                write_sparsely(descriptor, piece) if whole > CHUNK else write_all(descriptor, piece)
-            )
-        if ended_in_hole:
-            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
-
     def _read_more(self) -> bool:
         """Replace the (used up) buffer by the next piece of the stream; False at its end."""
         chunk = self._stream.read(CHUNK)
         if self._update is not None and chunk:
             self._update(chunk)
+        self._passed += len(self._buffer)
         self._buffer = chunk
         self._view = memoryview(chunk)
         self._at = 0
         return bool(chunk)
-
-    def _need_more(self, what: str) -> None:
-        if not self._read_more():
-            raise ArchiveError(
-                "the tar archive is truncated", f"it ends within {what}", "get a complete copy"
-            )
 
     def _take(self, length: int, what: str = "a header") -> bytes:
         piece = self._buffer[self._at : self._at + length]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from engine.changes import Changes
     from engine.containers.lifecycle import Containers
     from engine.containers.standby import Standby
+    from engine.containers.standing import Standing
     from engine.containers.stats import Statistics
     from engine.containers.volumes import Volumes
     from engine.images.damage import CheckReport
@@ -45,7 +46,7 @@ class Engine:
         root: str | None = None,
         *,
         cgroup_parent: str | None = None,
-        launcher: bool | Standby = False,
+        launcher: bool | Standby | Standing = False,
         network: str | None = None,
         bridge: str | None = None,
     ) -> None:
@@ -53,7 +54,8 @@ class Engine:
 
         *cgroup_parent* is the cgroup under which containers get theirs (None: $COWL_CGROUP_PARENT, or
         ``cowl``). With *launcher*, containers are started by a small process kept for that, never by a fork
-        of this one: for programs that have threads; a Standby is one that was forked already.
+        of this one: for programs that have threads; a Standby or Standing
+        is one that is there already.
         *network* is that of containers that name none (None: $COWL_NETWORK, or ``bridge``), *bridge* what its
         bridge is called (None: $COWL_BRIDGE, or cowl0 or the next that is free). Raises
         UnsupportedError on a machine or for a user that cannot run containers, StoreError for a root that

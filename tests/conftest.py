@@ -49,6 +49,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     for name in [name for name in os.environ if name.startswith("COWL_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COWL_CGROUP_PARENT", made.cgroup_parent)
+    monkeypatch.setenv("COWL_LAUNCHER", "no")  # tests/containers/test_standing.py is about those
     monkeypatch.setenv("COWL_NETWORK", "none")  # tests/network has machines of its own for the others
     try:
         yield made

@@ -5,15 +5,19 @@ The process that is to start the program is forked first; both then load what th
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from engine.cli import report
 from engine.cli.options import Values
 from engine.cli.session import Session
+from engine.containers import standing
 from engine.containers.standby import Standby
+from engine.containers.standing import Standing
 from engine.errors import ImageNotFoundError, UsageError
+from engine.store.layout import Layout, default_root
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -24,6 +28,21 @@ PULL: Final = "COWL_PULL"
 
 T = TypeVar("T")
 Action: TypeAlias = Callable[[Session, Values, Sequence[str]], int]
+
+
+@contextlib.contextmanager
+def starter(kind: Literal["start", "exec"], session: Session) -> Iterator[Standby | Standing]:
+    """Who starts a program for this process: a launcher that stands by, else a process of our own.
+
+    In the latter case a launcher is begun in the end, for those who come later.
+    """
+    layout = Layout.of(session.root or default_root())
+    found = standing.call(layout)
+    if found is not None:
+        yield found
+        return
+    yield Standby(kind)
+    standing.begin(layout)
 
 
 def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
@@ -38,8 +57,7 @@ def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
 
 def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Make and start a container; in the foreground the exit code is its process's own."""
-    with report.launching():
-        standby = Standby("start")
+    with report.launching(), starter("start", session) as standby:
         from engine.cli import values
 
         options = values.launch_options(given, arguments)
@@ -59,8 +77,7 @@ def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
 
 def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Run a command in a running container; the exit code is the command's own."""
-    with report.launching():
-        standby = Standby("exec")
+    with report.launching(), starter("exec", session) as standby:
         from engine.cli import values
 
         container, *command = arguments

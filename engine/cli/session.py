@@ -8,6 +8,7 @@ from engine.record import Record
 
 if TYPE_CHECKING:
     from engine.containers.standby import Standby
+    from engine.containers.standing import Standing
     from engine.engine import Engine
 
 
@@ -17,7 +18,7 @@ class Session(Record):
     root: str | None = None
     cgroup_parent: str | None = None
 
-    def open(self, standby: Standby | None = None) -> Engine:
+    def open(self, standby: Standby | Standing | None = None) -> Engine:
         """The engine on this root, with a process forked for its launch; use it in a ``with``."""
         from engine.engine import Engine
 

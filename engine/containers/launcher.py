@@ -15,7 +15,7 @@ import signal
 import sys
 from _thread import allocate_lock
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from engine.containers import monitor, request
 from engine.containers.request import Join, Launch
@@ -23,6 +23,9 @@ from engine.errors import LaunchError
 from engine.kernel.channel import Channel, pair
 from engine.model import LaunchOptions
 from engine.oci.runtime import build_spec
+
+if TYPE_CHECKING:
+    from engine.containers.standing import Post
 
 SPARE_DELAY_MS = 10.0
 """How long after a launch without a spare monitor one is forked for the next."""
@@ -116,35 +119,117 @@ class Launcher:
 
 
 def main() -> NoReturn:
-    """The launcher process: until nobody holds the other end of its socket."""
+    """The launcher of one program: until nobody holds the other end of its standard input."""
+    channel = Channel(fileno=os.dup(0))
+    _settle()
+    _Desk([channel]).serve()
+    os._exit(0)
+
+
+def stand(run: str, kind: str) -> NoReturn:
+    """The launcher that stands by for processes of a *kind*, see `standing`: until nobody calls."""
+    from engine.containers import standing
+
+    os.closerange(3, 256)
+    _settle()
+    post = standing.Post(run, kind)
+    if post.take():
+        _Desk([], post).serve()
+    os._exit(0)
+
+
+def _settle() -> None:
+    """Belong to nobody, and have loaded what every fork needs."""
     from engine.containers import joining, removal
     from engine.kernel import process, terminal
 
-    channel = Channel(fileno=os.dup(0))
     null = os.open("/dev/null", os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
     os.close(null)
-    os.setsid()
+    with contextlib.suppress(PermissionError):  # it leads a session already
+        os.setsid()
     os.chdir("/")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors report to whoever asked, not to us
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     process.set_name("cowl-launcher")
-    sample = _sample()
     _warm(joining, removal, terminal)
-    spare: Channel | None = None
-    given: Channel | None = None
-    while True:
-        if spare is None and not _comes_first(channel, given):
-            spare = _fork_spare(sample)
-        data, descriptors = request.receive_descriptors(channel)
+
+
+class _Desk:
+    """Those who ask, and the monitor that stands by for the next of them."""
+
+    def __init__(self, callers: list[Channel], post: Post | None = None) -> None:
+        self._callers = callers
+        self._post = post
+        self._sample = _sample()
+        self._spare: Channel | None = None
+        self._given: Channel | None = None
+        """The spare that was given away last; it closes when its program runs."""
+
+    def serve(self) -> None:
+        """Until everybody has gone and nobody can come."""
+        while self._callers or self._listener is not None:
+            ready = self._wait()
+            if self._post is not None and not ready and not self._callers:
+                self._post.leave()
+            for caller in [caller for caller in self._callers if caller.fileno() in ready]:
+                self._hear(caller)
+            if self._post is not None and self._listener is not None and self._listener.fileno() in ready:
+                self._callers += self._post.accept()
+
+    @property
+    def _listener(self) -> Channel | None:
+        """Where callers come in, as long as they may."""
+        return None if self._post is None else self._post.listener
+
+    def _wait(self) -> set[int]:
+        """Whom to hear; nobody after a long time."""
+        patience: float | None = None
+        if self._spare is None:
+            patience = SPARE_DELAY_MS if self._given is None else SPARE_LATEST_MS
+        ready = self._poll(patience)
+        if ready or self._spare is not None:
+            return ready
+        # It is time to fork a monitor for the next launch: until the program of the one before runs, that
+        # needs the processors more.
+        self._spare = _fork_spare(self._sample)
+        return self._poll(None)
+
+    def _poll(self, patience: float | None) -> set[int]:
+        poller = select.poll()
+        for caller in self._callers:
+            poller.register(caller, select.POLLIN)
+        if self._listener is not None:
+            poller.register(self._listener, select.POLLIN)
+        if self._post is not None and patience is None:
+            patience = self._post.idle_ms
+        if self._given is not None and self._spare is None:
+            poller.register(self._given, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poller.poll(patience)}
+        return ready - ({self._given.fileno()} if self._given is not None else set())
+
+    def _hear(self, caller: Channel) -> None:
+        """Do what one of them asks for."""
+        try:
+            data, descriptors = request.receive_descriptors(caller)
+        except ConnectionError:
+            data, descriptors = b"", []
         if not data:
-            os._exit(0)
-        if given is not None:
-            given.close()
-            given = None
-        if spare is not None and _give(spare, data, descriptors):
-            spare, given = None, spare
+            self._callers.remove(caller)
+            caller.close()
+            return
+        if data == request.DISMISSED and self._post is not None:
+            self._post.leave()
+            self._callers.remove(caller)
+            caller.close()
+            return
+        if self._given is not None:
+            self._given.close()
+            self._given = None
+        if self._spare is not None and _give(self._spare, data, descriptors):
+            self._spare, self._given = None, self._spare
         else:
             _fork(data, descriptors)
         for descriptor in descriptors:
@@ -157,19 +242,6 @@ def _sample() -> bytes:
     return json.dumps(
         build_spec(options, {}, hostname="sample", cgroup_path="sample", files={}, available=0)
     ).encode()
-
-
-def _comes_first(channel: Channel, given: Channel | None) -> bool:
-    """Whether a request comes before it is time to fork a monitor for the one after.
-
-    That is when the program of the launch before runs: until then it needs the processors more.
-    """
-    poller = select.poll()
-    poller.register(channel, select.POLLIN)
-    if given is not None:
-        poller.register(given, select.POLLIN)
-    ready = dict(poller.poll(SPARE_DELAY_MS if given is None else SPARE_LATEST_MS))
-    return channel.fileno() in ready
 
 
 def _fork_spare(sample: bytes) -> Channel:

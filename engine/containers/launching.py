@@ -20,6 +20,7 @@ from engine.store.store import Store
 if TYPE_CHECKING:
     from engine.containers.launcher import Launcher
     from engine.containers.standby import Standby
+    from engine.containers.standing import Standing
 
 NOBODY = Streams(None, None, None)
 NO_SIZE = (24, 80)
@@ -39,7 +40,10 @@ class Launchpad:
     """Starts containers of one store: through the launcher if there is one, else by forking this process."""
 
     def __init__(
-        self, store: Store, launcher: Launcher | Standby | None, network: networking.NetworkSettings
+        self,
+        store: Store,
+        launcher: Launcher | Standby | Standing | None,
+        network: networking.NetworkSettings,
     ) -> None:
         self._network = network
         self._store = store

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.containers.copying import Subject
     from engine.containers.launcher import Launcher
     from engine.containers.standby import Standby
+    from engine.containers.standing import Standing
 
 STDIO = Streams()
 
@@ -37,7 +38,7 @@ class Containers:
         store: Store,
         *,
         cgroup_parent: str = "cowl",
-        launcher: bool | Standby = False,
+        launcher: bool | Standby | Standing = False,
         network: NetworkSettings = NetworkSettings(),  # noqa: B008 - immutable
     ) -> None:
         self._network = network

@@ -43,6 +43,9 @@ TERMINAL = b"T"
 GO = b"G"
 """To a first process that is ready: become the program."""
 
+DISMISSED = b"D"
+"""To a launcher that stands by: end."""
+
 # From the client.
 STDIN = b"i"
 STDIN_END = b"z"

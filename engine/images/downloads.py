@@ -6,7 +6,6 @@ by one that asks for the rest only.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,8 +20,6 @@ from engine.oci.registry.repository import Repository
 from engine.store import partials
 from engine.store.layout import Layout
 from engine.store.staging import Area
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _T = TypeVar("_T")
 
@@ -70,12 +67,7 @@ class Downloads:
             os.rename(f"{job.source}.part", job.source)
             return
         self._held[digest] = part
-        try:
-            self._download(digest, size, part, advance)
-        except OSError as error:
-            if error.errno in _FULL:  # it is no help for the next attempt then
-                partials.drop(self._layout, digest)
-            raise
+        self._download(digest, size, part, advance)
         os.link(self._layout.partial(digest), job.source)
 
     def _download(self, digest: str, size: int, file: FileIO, advance: Callable[[int], None]) -> None:
@@ -91,9 +83,9 @@ class Downloads:
                 raise
             registry.download(digest, size, file, advance, urls[-1])
 
-    def recorded(self) -> None:
-        """The image is in the store: what was kept for another attempt is not needed."""
-        for digest in self._held:
+    def drop(self) -> None:
+        """Keep nothing for another attempt: the image is in the store, or the file system is full."""
+        for digest in list(self._held):
             partials.drop(self._layout, digest)
 
     def close(self) -> None:

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
-from engine.errors import NotFoundError, StoreError, UsageError
+from engine.errors import NoSpaceError, NotFoundError, StoreError, UsageError
 from engine.images import remotes
 from engine.images.crew import Meter, run_all
 from engine.images.downloads import Downloads, first
 from engine.images.intake import ATTEMPTS, Intake
 from engine.images.publication import VanishedError, has_blob
 from engine.images.resolving import Resolved, Resolver
-from engine.images.unpacking import Job, Unpacked
+from engine.images.unpacking import Job, Unpacked, shared_out
 from engine.images.workers import Worker
 from engine.model import ProgressCallback
 from engine.oci import documents, platforms
@@ -29,7 +29,7 @@ from engine.oci.registry.naming import Remote
 from engine.oci.registry.repository import Repository
 from engine.store import records
 from engine.store.faults import point
-from engine.store.staging import Area, staging_area
+from engine.store.staging import Area, no_space_on_full, staging_area
 from engine.store.store import Store
 
 DOWNLOADS = 4
@@ -83,7 +83,11 @@ def pull(
         downloads = Downloads(store.layout, repositories, area, meter)
         try:
             pulling = _Pull(store, remote, repositories, area, downloads, meter, stop)
-            return pulling.all(wanted, all_platforms) if all_tags else pulling.one(wanted, all_platforms)
+            with no_space_on_full(store.layout):
+                return pulling.all(wanted, all_platforms) if all_tags else pulling.one(wanted, all_platforms)
+        except NoSpaceError:
+            downloads.drop()  # else a full store stays full, and cannot even be opened
+            raise
         finally:
             stop.set()
             downloads.close()
@@ -149,7 +153,7 @@ class _Pull:
                 intake.publish(indexes)
             except VanishedError:
                 continue
-            self._downloads.recorded()
+            self._downloads.drop()
             return [
                 Pulled(self._name(image.names, digest), digest, digest not in known)
                 for image, digest in zip(images, digests, strict=True)
@@ -166,6 +170,7 @@ class _Pull:
     def _unpack(self, jobs: Sequence[Job]) -> Sequence[Unpacked]:
         """Download what *jobs* need and is not here; each is done as soon as its bytes are here."""
         self._link_known(jobs)
+        jobs = shared_out(jobs)
         by_source: dict[str, list[int]] = {}
         for number, job in enumerate(jobs):
             by_source.setdefault(job.source, []).append(number)

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -415,3 +416,31 @@ def trickle(answer: Answer) -> Raw:
             time.sleep(0.01)
 
     return Raw(write)
+
+
+FULL = """
+import os, subprocess, sys
+from engine.errors import NoSpaceError
+from engine.images.images import Images
+from engine.store.store import Store
+place, name = sys.argv[1:]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", place], check=True)
+store = Store(f"{place}/root")
+try:
+    Images(store).pull(name)
+except NoSpaceError as error:
+    print(error.what, os.listdir(store.layout.partials), os.listdir(store.layout.staging))
+store.close()
+"""
+
+
+def test_a_full_store_keeps_nothing_of_a_pull(registry: str, tmp_path: Path) -> None:
+    data = random.Random(1).randbytes(1_500_000)
+    images.archive(f"{tmp_path}/large.tar", {"large:1": [_noise(data), _noise(data[1:]), _noise(data[2:])]})
+    copy = ("skopeo", "copy", "-q", "--dest-tls-verify=false")
+    peers.run(*copy, f"oci-archive:{tmp_path}/large.tar:large:1", f"docker://{registry}/large:1")
+    place = tmp_path / "place"
+    place.mkdir()
+    alone = ("unshare", "--mount", "--propagation", "private", sys.executable, "-c", FULL)
+    said = peers.run(*alone, str(place), f"{registry}/large:1")
+    assert said.endswith(" [] []\n")

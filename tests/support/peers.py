@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 PACKAGES = {
+    "bsdtar": "libarchive-tools",
     "bwrap": "bubblewrap",
     "docker-registry": "docker-registry",
     "linux.uml": "user-mode-linux",

@@ -62,7 +62,7 @@ def _wrong(text: str, why: str) -> UsageError:
 def ports_text(ports: Sequence[PublishedPort]) -> str:
     """As `ps` shows them, neighbours as one: ``0.0.0.0:8080-8082->80-82/tcp``."""
     runs: list[list[PublishedPort]] = []
-    for port in sorted(ports, key=lambda one: (one.host_ip, one.protocol, one.container_port, one.host_port)):
+    for port in sorted(ports, key=_by_run):
         last = runs[-1][-1] if runs else None
         if last is not None and port == last._replace(
             host_port=last.host_port + 1, container_port=last.container_port + 1
@@ -71,6 +71,10 @@ def ports_text(ports: Sequence[PublishedPort]) -> str:
         else:
             runs.append([port])
     return ", ".join(_run_text(run[0], run[-1]) for run in runs)
+
+
+def _by_run(port: PublishedPort) -> tuple[str, str, int, int]:
+    return port.protocol, port.host_ip, port.host_port - port.container_port, port.container_port
 
 
 def _run_text(first: PublishedPort, last: PublishedPort) -> str:

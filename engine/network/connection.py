@@ -62,8 +62,8 @@ class Connection:
         """After `leave`, when nobody waits any more: what the others know, or what the last one leaves."""
         if not self._last:
             self.announce()
-        elif os.fork() == 0:
-            _sweep_later(self._run)
+        else:
+            _fork_sweep(self._run)
 
 
 def connect(wish: Wish, run: str, identity: str, home: str, pid: int) -> Connection:
@@ -72,6 +72,14 @@ def connect(wish: Wish, run: str, identity: str, home: str, pid: int) -> Connect
     Raises LaunchError or OSError, with nothing left of it but perhaps the bridge.
     """
     key = os.path.basename(run)
+    with contextlib.ExitStack() as unless_connected:
+        unless_connected.callback(_fork_sweep, run)
+        held = _connect(wish, run, key, identity, home, pid)
+        unless_connected.pop_all()
+    return Connection(run, identity, held)
+
+
+def _connect(wish: Wish, run: str, key: str, identity: str, home: str, pid: int) -> Held:
     with locked(run) as members, Netlink() as channel:
         _drop(members, identity, key)
         bridge = bridges.ensure(channel, key, wish.bridge)
@@ -102,7 +110,7 @@ def connect(wish: Wish, run: str, identity: str, home: str, pid: int) -> Connect
             members.save()
             undo.pop_all()
         _write_names(wish, identity, home, members, bridge)
-    return Connection(run, identity, held)
+    return held
 
 
 def leave(run: str, identity: str) -> bool:
@@ -179,6 +187,12 @@ def sweep(run: str, seconds: float = _PATIENCE_SECONDS) -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(0.05)
+
+
+def _fork_sweep(run: str) -> None:
+    """Have a process sweep in a moment; only for one of one thread, as a monitor is."""
+    if os.fork() == 0:
+        _sweep_later(run)
 
 
 def _sweep_later(run: str) -> NoReturn:
@@ -312,8 +326,14 @@ def _living(members: Members, wish: Wish, key: str) -> Sequence[Member]:
 def _open_ports(key: str, bridge: Bridge, members: Members, member: Member) -> None:
     with nftables.open_channel() as filters:
         rules.ensure(filters, key, bridge.name, bridge.subnet, members.by_id.values())
-        if member.ports:
+        try:
             rules.publish(filters, key, member)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            # Nobody who is known has the port: the run-time files of whoever had it are lost.
+            rules.remove(filters, key)
+            rules.ensure(filters, key, bridge.name, bridge.subnet, (*members.by_id.values(), member))
 
 
 def _drop(members: Members, identity: str, key: str) -> None:

@@ -115,7 +115,7 @@ def holder(port: PublishedPort) -> str:
             for entry in os.scandir(f"/proc/{pid}/fd"):
                 if os.readlink(entry.path) in sockets:
                     return f"the process {pid}, {_name(pid)}, has it"
-    return "it is in use on this machine"
+    return "somebody holds it without listening, as a container of another root does"
 
 
 def _inodes(port: PublishedPort) -> set[str]:

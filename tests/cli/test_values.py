@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from engine.cli import values
 from engine.cli.options import RUN
 from engine.cli.parser import parse
-from engine.errors import CowlError, UnsupportedError, UsageError
-from engine.model import LaunchOptions, Limits, Volume
+from engine.errors import CowlError, UsageError
+from engine.model import LaunchOptions, Limits, PublishedPort, Volume
 
 
 def launch(*words: str) -> LaunchOptions:
@@ -83,6 +83,18 @@ def test_everything_given(monkeypatch: pytest.MonkeyPatch) -> None:
         *("-h", "box", "--entrypoint", "/e", "--read-only", "--privileged", "--tmpfs", "/t:size=1m"),
         *("-v", "/s:/d:ro", "-v", "./here:/e", "--cap-add", "SYS_ADMIN,NET_ADMIN", "--cap-drop", "ALL"),
         *("--ulimit", "nofile=1:2", "--sysctl", "net.x=1", "--label", "k=v", "-l", "w", "--network", "host"),
+        *("-p", "8080:80", "-p", "[::1]:53:53/udp", "-p", "7000-7001:8000-8001", "-p", "9", "-P"),
+        *("--ip", "10.0.0.9", "--mac-address", "02:00:00:00:00:09", "--network-alias", "db"),
+        *(
+            "--add-host",
+            "up=192.0.2.7",
+            "--dns",
+            "192.0.2.53",
+            "--dns-search",
+            "x.y",
+            "--dns-option",
+            "rotate",
+        ),
         *("--stop-signal", "INT", "--stop-timeout", "3", "--cpus", "0.5", "--cpu-shares", "512"),
         *("--cpuset-cpus", "0-1", "-m", "64m", "--memory-swap", "-1", "--pids-limit", "50"),
         *("starter", "sh", "-c", "-e"),
@@ -100,6 +112,21 @@ def test_everything_given(monkeypatch: pytest.MonkeyPatch) -> None:
         tty=True,
         auto_remove=True,
         network="host",
+        publish=(
+            PublishedPort("", 8080, 80),
+            PublishedPort("::1", 53, 53, "udp"),
+            PublishedPort("", 7000, 8000),
+            PublishedPort("", 7001, 8001),
+            PublishedPort("", 0, 9),
+        ),
+        publish_all=True,
+        dns=("192.0.2.53",),
+        dns_search=("x.y",),
+        dns_options=("rotate",),
+        extra_hosts=("up:192.0.2.7",),
+        mac_address="02:00:00:00:00:09",
+        ip="10.0.0.9",
+        network_aliases=("db",),
         read_only=True,
         privileged=True,
         cap_add=("SYS_ADMIN", "NET_ADMIN"),
@@ -170,13 +197,13 @@ def test_waiting_for_ever() -> None:
         (["--log-opt", "colour=red"], UsageError, "bad log option"),
         (["--health-interval", "3s"], UsageError, "nothing to check"),
         (["--health-cmd", "x", "--health-interval", "3 weeks"], UsageError, "write it like 30s"),
-        (
-            ["-p", "80:80"],
-            UnsupportedError,
-            "networks come later; use --network none or host|networks come later",
-        ),
-        (["--network", "bridge"], UnsupportedError, "networks come later"),
-        (["--network", "container:x"], UnsupportedError, "networks come later"),
+        (["-p", "80:x"], UsageError, "'x' is no port"),
+        (["-p", "80:0"], UsageError, "from 1 to 65535"),
+        (["-p", "80-82:80"], UsageError, "not of one length"),
+        (["-p", "80:80/icmp"], UsageError, "no protocol with ports"),
+        (["-p", "1.2.3:80:80"], UsageError, "is no address"),
+        (["-p", "::1:80:80"], UsageError, "in brackets"),
+        (["--add-host", "db"], UsageError, "write it like db:192.0.2.7"),
         (["--entrypoint", "[1]"], UsageError, "array of strings"),
         (["--entrypoint", "[oops"], UsageError, "JSON array"),
     ],

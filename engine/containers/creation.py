@@ -1,4 +1,4 @@
-"""Making a container: its record first, then its directories, ready to be started."""
+"""Making a container: its directories, ready to be started, and then their place and its record at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.store import clock, events, records
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths
-from engine.store.staging import between_record_and_files, no_space_on_full
+from engine.store.staging import making, no_space_on_full
 from engine.store.store import Store
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
@@ -87,17 +87,19 @@ def create(
         command=runtime.command_of(options, image),
         options=settled,
     )
-    with between_record_and_files(store.layout), no_space_on_full(store.layout):
-        row = _record(store, row)
-        point("create.after-record")
-        with contextlib.ExitStack() as unless_made:
+    with no_space_on_full(store.layout), contextlib.ExitStack() as unless_made:
+        with making(store.layout):
             unless_made.callback(_undo, store, row)
-            if any(volume.name for volume in options.volumes):
-                from engine.containers.volumes import provide
-
-                provide(store.layout, options.volumes, lowers)
+            unless_made.callback(delete_tree, paths.unfinished)
             _make_directories(paths, options, spec, hostname, lowers)
-            unless_made.pop_all()
+            point("create.before-record")
+            row = _record(store, row, paths)
+        point("create.after-record")
+        if any(volume.name for volume in options.volumes):
+            from engine.containers.volumes import provide
+
+            provide(store.layout, options.volumes, lowers)
+        unless_made.pop_all()
     events.record(store.layout, "container", "create", row.id, row.name, image=row.image)
     return Made(row, lowers)
 
@@ -145,8 +147,10 @@ def _hostname(store: Store, options: LaunchOptions, container_id: str) -> str:
     return gethostname() if "host" in (options.network, options.uts) else container_id[:12]
 
 
-def _record(store: Store, row: records.ContainerRow) -> records.ContainerRow:
-    """One transaction; a name that is ours to choose is chosen again when it is taken."""
+def _record(store: Store, row: records.ContainerRow, paths: ContainerPaths) -> records.ContainerRow:
+    """One transaction, in which its files get their place; a name that is ours to choose is chosen again when
+    it is taken.
+    """
     chosen = bool(row.name)
     for attempt in range(_ATTEMPTS):
         if not chosen:
@@ -154,6 +158,8 @@ def _record(store: Store, row: records.ContainerRow) -> records.ContainerRow:
         try:
             with store.write() as connection:
                 records.add_container(connection, row)
+                os.rename(paths.unfinished, paths.home)
+                point("create.after-rename")
         except ConflictError:
             if chosen or attempt == _ATTEMPTS - 1:
                 raise
@@ -168,7 +174,6 @@ def _make_directories(
     for volume in options.volumes:
         if not volume.name and not os.path.lexists(volume.source):
             os.makedirs(volume.source)
-    final = paths.home
     paths = paths._replace(home=paths.unfinished)
     os.mkdir(paths.home, 0o700)
     try:
@@ -186,8 +191,6 @@ def _make_directories(
     _write(f"{paths.home}/hosts", _hosts(options, hostname))
     _write(f"{paths.home}/resolv.conf", _resolv_conf(options))
     _write(paths.config, json.dumps(spec))
-    point("create.before-rename")
-    os.rename(paths.home, final)
 
 
 def _write(path: str, text: str) -> None:
@@ -224,5 +227,4 @@ def _undo(store: Store, row: records.ContainerRow) -> None:
     from engine.containers.removal import erase
 
     with contextlib.suppress(CowlError, OSError):
-        delete_tree(store.layout.container(row.id).unfinished)
         erase(store.layout, store.connection, row.id)

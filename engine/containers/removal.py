@@ -23,7 +23,7 @@ from engine.store import database, events, records
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths, Layout
-from engine.store.staging import between_record_and_files, retire
+from engine.store.staging import retire
 from engine.store.store import Store
 
 SETTLE_SECONDS = 15.0
@@ -83,17 +83,16 @@ def erase(layout: Layout, connection: Connection, container_id: str, *, volumes:
     Volumes that were made for it alone go too if it was to go by itself, or with *volumes*.
     """
     paths = layout.container(container_id)
-    point("remove.before-rename")
-    with between_record_and_files(layout):
-        trashed = retire(layout, paths.home)
-        point("remove.after-rename")
-        _erase_run(paths.run)
-        try:
-            with database.transaction(connection):
-                gone = records.delete_container(connection, container_id)
-        except SQLiteError as error:
-            raise database.translate(error, layout) from error
+    point("remove.before-record")
+    _erase_run(paths.run)
+    try:
+        with database.transaction(connection):
+            gone = records.delete_container(connection, container_id)
+    except SQLiteError as error:
+        raise database.translate(error, layout) from error
     point("remove.after-record")
+    trashed = retire(layout, paths.home)
+    point("remove.after-rename")
     if gone is not None:
         _erase_volumes(layout, connection, gone, volumes)
         events.record(layout, "container", "destroy", container_id, gone.name)

@@ -229,14 +229,6 @@ class _Mender:
         removal.delete(self._store, plan, "check")
         return tuple(removed)
 
-    def _remove_container(self, damage: Damage) -> Mended | None:
-        """Forget a container that has no files at all: nothing is lost."""
-        with self._store.write() as connection:
-            if os.path.lexists(self._store.layout.container(damage.subject).home):
-                return None
-            records.delete_container(connection, damage.subject)
-        return Mended(damage, "it was forgotten", damage.containers)
-
     def _remove_stray(self, damage: Damage) -> Mended | None:
         self._store.sweep()
         if os.path.lexists(damage.path):

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-import time
 from collections.abc import Iterator
 
 from engine.images.damage import Damage
 from engine.images.inventory import ContainerFacts, Inventory
 from engine.store.layout import Layout
-from engine.store.staging import is_held, nobody_between
 from engine.store.store import Store
 
-_GRACE_S = 2.0
-"""How long a container's files may be missing: somebody makes it or removes it just now."""
 _EMPTY = ("work", "init", "rootfs")
 """Directories of a container that hold nothing of anybody's when they are not in use."""
 
@@ -60,30 +56,20 @@ def _wrong_place(path: str, why: str, does: str) -> Damage:
 
 
 def _containers(store: Store, found: Inventory) -> Iterator[Damage]:
-    suspects = {each.id: each for each in found.containers if _wrong_with(store.layout, each)}
-    until = time.monotonic() + _GRACE_S
-    while suspects:
-        recorded = {row[0] for row in store.connection.execute("SELECT id FROM containers")}
-        suspects = {
-            key: each for key, each in suspects.items() if key in recorded and _wrong_with(store.layout, each)
-        }
-        if time.monotonic() > until:
-            break
-        time.sleep(0.05)
-    if suspects:
-        with nobody_between(store.layout) as is_alone:
-            for each in suspects.values() if is_alone else ():
-                damage = _wrong_with(store.layout, each)
-                if damage is not None and not is_held(store.layout.container(each.id).lock):
-                    yield damage
+    if not any(_wrong_with(store.layout, each) for each in found.containers):
+        return
+    with store.write() as connection:  # its record comes with its files, and goes before them
+        recorded = {row[0] for row in connection.execute("SELECT id FROM containers")}
+        wrong = [_wrong_with(store.layout, each) for each in found.containers if each.id in recorded]
+    yield from filter(None, wrong)
 
 
 def _wrong_with(layout: Layout, each: ContainerFacts) -> Damage | None:
     paths = layout.container(each.id)
     changes = f"its changes are untouched: commit or copy them, then cowl rm {each.name}"
     if not os.path.isdir(paths.home):
-        hint = "cowl check --repair forgets it"
-        return _damage(each, "has no files", "it was never finished", paths.home, hint, "remove")
+        hint = f"put it back, or forget the container: cowl rm {each.name}"
+        return _damage(each, "has no files", "its directory is not there", paths.home, hint)
     if not os.path.isdir(paths.upper):
         hint = f"they are lost: cowl rm {each.name}"
         return _damage(each, "has lost its changes", "its directory is not there", paths.upper, hint)

@@ -102,11 +102,11 @@ def sync_directory(path: str) -> None:
 
 
 @contextlib.contextmanager
-def between_record_and_files(layout: Layout) -> Iterator[None]:
-    """For whoever makes or removes a container: its record and its directory come and go one after the other.
+def making(layout: Layout) -> Iterator[None]:
+    """For whoever makes a container: its directory grows under a name of its own until it is recorded.
 
-    While one is there without the other, the directory of all containers is locked (shared, flock): a sweep
-    that finds such a container, and can lock all others out, knows that a crash left it.
+    Meanwhile the directory of all containers is locked (shared, flock): a sweep that finds an unfinished one,
+    and can lock all others out, knows that a crash left it.
     """
     descriptor = _containers(layout)
     try:
@@ -117,8 +117,8 @@ def between_record_and_files(layout: Layout) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def nobody_between(layout: Layout) -> Iterator[bool]:
-    """Whether nobody is within `between_record_and_files`; nobody gets there meanwhile if so."""
+def nobody_makes(layout: Layout) -> Iterator[bool]:
+    """Whether nobody is within `making`; nobody gets there meanwhile if so."""
     descriptor = _containers(layout)
     try:
         yield not is_locked(descriptor)

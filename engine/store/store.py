@@ -9,10 +9,10 @@ from _sqlite3 import Error as SQLiteError
 from _thread import get_ident
 from collections.abc import Iterator
 
-from engine.store import database, records
+from engine.store import database
 from engine.store.deletion import delete_tree
 from engine.store.layout import UNFINISHED, Layout, default_root
-from engine.store.staging import is_held, no_space_on_full, nobody_between, retire, sweep_unlocked, unlocked
+from engine.store.staging import is_held, no_space_on_full, nobody_makes, retire, sweep_unlocked, unlocked
 
 
 class Store:
@@ -90,31 +90,23 @@ class Store:
                 if trash is not None:
                     delete_tree(trash)
                     swept.append(path)
+                if path.startswith(f"{self.layout.containers}/"):
+                    delete_tree(self.layout.container(os.path.basename(path)).run)
         return swept
 
     def _sweep_unfinished(self) -> list[str]:
-        """Forget containers of which there is the record or the directory only, if nobody is at one."""
+        """Delete containers whose making ended half way, unless somebody makes one just now."""
         if not self._unfinished():
             return []
-        with nobody_between(self.layout) as is_alone:
-            if not is_alone:
-                return []
-            with self.write() as connection:
-                unfinished = self._unfinished()
-                for identity in unfinished:
-                    records.delete_container(connection, identity)
-        found = [self.layout.container(identity) for identity in unfinished]
-        for paths in found:
-            delete_tree(paths.unfinished)
-            delete_tree(paths.run)
-        return [paths.home for paths in found]
+        with nobody_makes(self.layout) as is_alone:
+            found = self._unfinished() if is_alone else []
+            for path in found:
+                delete_tree(path)
+        return found
 
     def _unfinished(self) -> list[str]:
-        """IDs of containers whose directory is not there yet, or not any more."""
-        names = set(_names(self.layout.containers))
-        begun = {name.removesuffix(UNFINISHED) for name in names if name.endswith(UNFINISHED)}
-        recorded = {row[0] for row in self.connection.execute("SELECT id FROM containers")}
-        return sorted(begun | (recorded - names))
+        names = _names(self.layout.containers)
+        return [f"{self.layout.containers}/{name}" for name in names if name.endswith(UNFINISHED)]
 
     def strays(self) -> list[str]:
         """What `sweep` would take away now, but what is on its way out already."""

@@ -30,7 +30,7 @@ START_POINTS = (
     "end.after-record",
     "end.after-cgroup",
 )
-REMOVE_POINTS = ("remove.before-rename", "remove.after-rename", "remove.after-record")
+REMOVE_POINTS = ("remove.before-record", "remove.after-record", "remove.after-rename")
 
 
 def monitor_of(engine: Engine, container: str) -> int:

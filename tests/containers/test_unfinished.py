@@ -55,9 +55,9 @@ def children(root: Root, script: str, *arguments: str, fault: str = "") -> subpr
 @pytest.mark.parametrize(
     "fault",
     [
-        "create.after-record",
-        "create.before-rename",
-        "remove.before-rename",
+        "create.before-record",
+        "create.after-rename",
+        "remove.before-record",
         "remove.after-rename",
         "remove.after-record",
     ],
@@ -67,7 +67,7 @@ def test_killed_half_way(starter_images: Root, fault: str) -> None:
     child.communicate(timeout=60)
     assert child.returncode == -9
     with Engine(starter_images.path) as engine:
-        whole = fault == "remove.before-rename"
+        whole = fault == "remove.before-record"
         assert [each.name for each in engine.containers.list()] == (["half"] if whole else [])
         assert engine.check().is_clean
         if whole:

@@ -1,7 +1,7 @@
 """Taking a container away: what runs is killed; cgroup, files, record and run-time files go.
 
-Every step may be the last before a crash: the record goes when everything that it names has gone, and a
-directory that lost its record is swept when the store is next opened.
+Every step may be the last before a crash: the record goes when nothing runs any more, and the files, which
+nobody can mistake for a container's then, go after it or are swept when the store is next opened.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from engine.containers import init, request, restarting, rootfs, state
+from engine.containers import birth, init, request, restarting, rootfs, state
 from engine.containers.cgroupviews import views_of
 from engine.containers.clients import Client
 from engine.containers.isolation import CONTROL, isolate
@@ -25,10 +25,11 @@ from engine.containers.plan import Plan, plan_of, without_devices
 from engine.containers.pump import Pump
 from engine.containers.request import Launch
 from engine.errors import ConflictError, CowlError, LaunchError
-from engine.kernel import cgroup, devices, mount, namespaces, process, syscalls
-from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel, pair
+from engine.kernel import cgroup, devices, mount, namespaces, process
+from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
 from engine.kernel.terminal import Size
 from engine.model import JSON, Health
+from engine.oci.runtime import VERSION
 from engine.record import Record
 from engine.store import clock, events
 from engine.store.faults import point
@@ -240,7 +241,6 @@ def _begin(
 ) -> tuple[Child, Pump, Connection | None]:
     """From the fork to the exec of the program. Raises whatever stopped it, with nothing left running."""
     child = _fork(launch, plan, group, paths)
-    master: int | None = None
     with contextlib.ExitStack() as unless_begun:
         unless_begun.callback(_kill, child)
         point("start.after-fork")
@@ -250,20 +250,11 @@ def _begin(
         if connection is not None:
             unless_begun.callback(connection.leave)
         log = LogFile(paths.log, launch.log_max_size, launch.log_max_files)
-        while packet := request.receive_descriptors(child.channel):
-            data, descriptors = packet
-            if descriptors:
-                master = descriptors[0]
-            elif data == init.READY:
-                child.channel.send(request.GO)
-                break
-            elif data[:1] == request.FAILED:
-                raise request.raise_failure(data[1:])
-            else:
-                raise LaunchError(
-                    "cannot start the container", "its first process was killed while being set up"
-                )
-        pump = _pump(child, master, log, listener or _listen(paths))
+        masters: list[int] = []
+        told = _state(launch) | {"pid": child.pid}
+        birth.await_ready(birth.Born(*child[:3]), plan, lambda: told, masters.append)
+        child.channel.send(request.GO)
+        pump = _pump(child, masters[0] if masters else None, log, listener or _listen(paths))
         # The channel closes by itself when the exec succeeds.
         if data := child.channel.recv(request.MAX_PACKET):
             raise request.raise_failure(data[1:])
@@ -291,27 +282,20 @@ def _kill(child: Child) -> None:
 
 def _fork(launch: Launch, plan: Plan, group: cgroup.Cgroup, paths: ContainerPaths) -> Child:
     stack = rootfs.Stack(launch.lowers, paths.upper, paths.work, paths.init, paths.rootfs)
-    ours, theirs = pair()
     inside, outside = _streams(plan, launch)
     into = cgroup.into_cgroup(group)
     joinable = init.Joinable(cgroup.entrances(group, born_inside=into is not None), views_of(group))
-    flags = plan.namespaces & ~namespaces.CLONE_NEWCGROUP
-    pid = namespaces.clone(flags, into)
-    if pid == 0:
-        # Neither the control socket nor the monitor's lock nor its end of the channel may outlive it in here.
-        kept = (theirs.fileno(), *joinable.entries, *(fd for fd in inside[:3] if isinstance(fd, int)))
-        syscalls.close_all_but(kept)
-        init.become(plan, init.Place(stack, joinable, inside), theirs)
-    pidfd = os.pidfd_open(pid)
-    theirs.close()
-    if plan.program.oom_score_adj is not None:
-        from engine.containers import birth
-
-        birth.set_oom_score(pid, plan.program.oom_score_adj)
+    place = init.Place(stack, joinable, inside, state=_state(launch))
+    born = birth.bear(plan, place, into)
     for descriptor in (*inside[:3], *joinable.entries, into):
         if isinstance(descriptor, int):
             os.close(descriptor)
-    return Child(pid, pidfd, ours, *outside)
+    return Child(*born, *outside)
+
+
+def _state(launch: Launch) -> JSON:
+    """What hooks are told about the container (runtime.md, State); its number and status are added."""
+    return {"ociVersion": VERSION, "id": launch.id, "bundle": launch.home, "status": "creating"}
 
 
 def _streams(plan: Plan, launch: Launch) -> tuple[init.Stdio, tuple[int | None, int | None, int | None]]:

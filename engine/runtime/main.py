@@ -289,10 +289,10 @@ def _ps(root: str, given: Words, _: Report) -> int:
         return 0
     import subprocess
 
-    table = subprocess.run(
-        ["ps", *(given.rest[1:] or ["-ef"])], capture_output=True, text=True, check=True
-    ).stdout
-    head, *lines = table.splitlines()
+    done = subprocess.run(["ps", *(given.rest[1:] or ["-ef"])], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UnsupportedError("ps cannot list processes", done.stderr.strip(), "use --format json")
+    head, *lines = done.stdout.splitlines()
     column = head.split().index("PID")
     print(head)
     for line in lines:

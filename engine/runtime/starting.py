@@ -17,6 +17,9 @@ def start(container: Container, report: Report) -> None:
     status = container.status()
     if status != "created":
         raise ConflictError(f"cannot start container {container.id}", f"it is {status}")
+    spec = container.document()
+    if not spec.get("process"):
+        raise LaunchError(f"cannot start container {container.id}", "config.json has no process")
     with Channel(AF_UNIX, SOCK_SEQPACKET) as channel:
         _connect(container, channel)
         os.unlink(container.gate)
@@ -30,7 +33,6 @@ def start(container: Container, report: Report) -> None:
 
         ending.delete(container, True, report)  # its process has gone, and no other will come
         raise request.raise_failure(answer[1:])
-    spec = container.document()
     if (spec.get("hooks") or {}).get("poststart"):
         from engine.containers import hooks
 

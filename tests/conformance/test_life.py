@@ -114,6 +114,7 @@ def test_start_without_a_process(bundle: Bundle) -> None:
     del bundle.config["process"]
     bundle.create().check()
     assert "no process" in bundle.call("start", "c").err
+    assert bundle.state()["status"] == "created"
 
 
 @requirement("R32", "R16")

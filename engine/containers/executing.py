@@ -146,8 +146,8 @@ class Relay:
         """Our pipe ends and where what comes out of each goes."""
 
     def output(self, target: int | None) -> None:
-        """One of the outputs: given as it is, but a terminal of ours never enters a container."""
-        if target is not None and not os.isatty(target):
+        """One of the outputs, given as it is where that is `_harmless`."""
+        if target is not None and _harmless(target):
             self.given.append(target)
             return
         ours, theirs = os.pipe2(os.O_CLOEXEC)
@@ -157,7 +157,7 @@ class Relay:
 
     def input(self, source: int) -> None:
         """The input, likewise."""
-        if not os.isatty(source):
+        if _harmless(source):
             self.given.append(source)
             return
         theirs, ours = os.pipe2(os.O_CLOEXEC)
@@ -183,15 +183,22 @@ class Relay:
 def _relay(options: ExecOptions, streams: Streams, stack: contextlib.ExitStack) -> Relay:
     relay = Relay()
     stack.callback(relay.close)
-    if options.detach:
-        null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-        stack.callback(os.close, null)
-        streams = Streams(None, null, null)
+    if options.detach:  # all of it is the container's own null device
+        return relay
     if options.interactive and streams.stdin is not None:
         relay.input(streams.stdin)
     relay.output(streams.stdout)
     relay.output(streams.stderr)
     return relay
+
+
+def _harmless(descriptor: int) -> bool:
+    """Whether a container may hold *descriptor*: only what is no file of the host's.
+
+    Root in there could open that anew for writing through /proc/self/fd, or change its mode and owner, be it
+    a device like /dev/null; and a terminal takes what is typed on it by anybody.
+    """
+    return os.readlink(f"/proc/self/fd/{descriptor}").startswith(("pipe:[", "socket:["))
 
 
 class _Session:

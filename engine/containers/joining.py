@@ -33,7 +33,7 @@ _INSIDE = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 
 
 def run(join: Join, control: Channel, streams: list[int]) -> NoReturn:
-    """Start *join* and report its end over *control*; *streams* are its 0, 1, 2; empty for a terminal."""
+    """Start *join* and report its end over *control*; *streams* are its 0, 1, 2, or empty."""
     try:
         kept = isolate(control, streams)
         _serve(join, Channel(fileno=CONTROL), kept)
@@ -124,8 +124,9 @@ def become(
             )
             stdio = init.Stdio(slave, slave, slave)
         else:
-            stdin = streams[0] if len(streams) > 2 else _null(root)
-            stdio = init.Stdio(stdin, streams[-2], streams[-1])
+            null = _null(root) if len(streams) < 3 else -1
+            stdin, stdout, stderr = [null] * (3 - len(streams)) + list(streams)
+            stdio = init.Stdio(stdin, stdout, stderr)
         user = users.resolve(program.user, root)
         init.execute(program, user, stdio, channel)
     except (CowlError, OSError) as error:

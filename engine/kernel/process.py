@@ -159,8 +159,11 @@ def default_signals() -> None:
     ignored = _ignored_signals()
     for number in range(1, 65):
         if ignored >> (number - 1) & 1:
-            with contextlib.suppress(OSError):  # two belong to the C library and cannot be changed
+            try:
                 signal.signal(number, signal.SIG_DFL)
+            except OSError:  # those that the C library keeps for itself, which posix_spawn(3) leaves ignored
+                usual = bytes(32)
+                syscalls.call("reset a signal", syscalls.number("rt_sigaction"), number, usual, None, 8)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -27,6 +27,7 @@ _OLDER = {
         "capset": 126,
         "capget": 125,
         "keyctl": 250,
+        "rt_sigaction": 13,
     },
     "aarch64": {
         "clone": 220,
@@ -36,6 +37,7 @@ _OLDER = {
         "capset": 91,
         "capget": 90,
         "keyctl": 219,
+        "rt_sigaction": 134,
     },
 }
 NR_OPEN_TREE = 428

@@ -14,7 +14,7 @@ from engine.engine import Engine
 from engine.errors import LaunchError
 from engine.oci import syscalls
 from engine.store.layout import Layout
-from tests.support.captures import execute, run, start
+from tests.support.captures import execute, run, start, wait_for
 from tests.support.roots import environment
 from tests.support.traces import Root
 
@@ -283,3 +283,56 @@ def test_nothing_of_the_caller_s_process_is_inherited(jail: Engine, through: str
         "session": True,
         "personality": 0,
     }
+
+
+STREAMS = """
+import os, stat
+for number in range(3):
+    kind = stat.S_IFMT(os.fstat(number).st_mode)
+    os.fchmod(number, 0o7777)
+    os.fchown(number, 5, 5)
+    for flags in (os.O_RDWR, os.O_WRONLY):
+        try:
+            os.write(os.open(f"/proc/self/fd/{number}", flags), b"written\\n")
+        except OSError:
+            pass
+"""
+
+
+def test_files_given_as_streams_are_not_given_away(jail: Engine, tmp_path: object) -> None:
+    """Root inside could open them anew for writing, or change what they are, were they passed in."""
+    paths = [f"{tmp_path}/{name}" for name in ("in", "out", "err", "fifo")]
+    os.mkfifo(paths.pop(), 0o600)
+    descriptors = [os.open(path, os.O_RDWR | os.O_CREAT, 0o600) for path in paths]
+    fifo = os.open(f"{tmp_path}/fifo", os.O_RDWR)
+    name = start(jail)
+    try:
+        for streams in (Streams(*descriptors), Streams(fifo, *descriptors[1:])):
+            jail.containers.exec(
+                name, ("python3", "-c", STREAMS), interactive=True, streams=streams, user="0"
+            )
+            jail.containers.exec(name, ("python3", "-c", STREAMS), streams=streams, user="12:34")
+        for path in (*paths, f"{tmp_path}/fifo"):
+            status = os.stat(path)
+            assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (
+                os.geteuid(),
+                os.getegid(),
+                0o600,
+            )
+        assert os.fstat(descriptors[0]).st_size == 0
+    finally:
+        for descriptor in (*descriptors, fifo):
+            os.close(descriptor)
+        jail.containers.remove(name, force=True)
+
+
+def test_what_runs_on_its_own_has_the_container_s_null_device(jail: Engine) -> None:
+    name = start(jail)
+    code = (
+        "import os; n = os.stat('/dev/null'); open('/same', 'w').write(str([os.path.samestat(os.fstat(i), n)"
+    )
+    code += " for i in range(3)]))"
+    jail.containers.exec(name, ("python3", "-c", code), detach=True)
+    wait_for(lambda: execute(jail, name, "cat", "/same").out)
+    assert execute(jail, name, "cat", "/same").out == str([True] * 3)
+    jail.containers.remove(name, force=True)

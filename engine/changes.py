@@ -176,6 +176,8 @@ class Changes:
                 f"no container or image {name}", "no name or ID matches", "look at cowl ps -a and cowl images"
             ) from error
         trees = tuple(self._store.layout.tree(each) for each in records.lineage(connection, chain_id))
+        if not trees:
+            raise records.image_gone(name)
         return _Stack(trees[0], trees[1:], trees)
 
     def _stack_of(self, row: ContainerRow) -> _Stack:

@@ -53,6 +53,8 @@ def create(
     chain_id, manifest = reference.resolve_image(connection, options.image)
     image = _configuration(connection, chain_id, manifest)
     chain = records.lineage(connection, chain_id)
+    if not chain:
+        raise records.image_gone(options.image)
     lowers = tuple(store.layout.tree(node) for node in chain)
     container_id = os.urandom(32).hex()
     paths = store.layout.container(container_id)

@@ -238,9 +238,7 @@ def add_container(connection: Connection, container: ContainerRow) -> None:
         if error.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE":
             raise name_taken(container.name) from error
         if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
-            raise NotFoundError(
-                f"no image {container.image}", "it was removed a moment ago", "look at cowl images"
-            ) from error
+            raise image_gone(container.image) from error
         raise
 
 
@@ -296,6 +294,11 @@ def container_row(connection: Connection, reference: str) -> ContainerRow:
             f"{reference} is ambiguous", f"it matches {matches}", "give more digits or the name"
         )
     return _container(found[0])
+
+
+def image_gone(name: str) -> NotFoundError:
+    """The error for an image that was there when its name was looked up."""
+    return NotFoundError(f"no image {name}", "it was removed a moment ago", "look at cowl images")
 
 
 def name_taken(name: str) -> ConflictError:

@@ -9,8 +9,11 @@ import time
 
 import pytest
 
+from engine.containers import creation
 from engine.engine import Engine
+from engine.errors import NotFoundError
 from engine.model import LaunchOptions
+from engine.oci import reference
 from engine.store.store import Store
 from tests.support.roots import environment
 from tests.support.traces import Root
@@ -92,3 +95,15 @@ def test_openings_harm_nobody_who_makes_or_removes(starter_images: Root) -> None
         assert {each.id for each in engine.containers.list()} == kept
         assert set(os.listdir(starter_images.layout.containers)) == kept
         assert engine.check().is_clean
+
+
+def test_an_image_that_goes_when_its_name_was_just_looked_up(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "resolve_image", lambda *_: ("sha256:" + "0" * 64, None))
+    monkeypatch.setattr(creation, "_configuration", lambda *_: {})
+    with pytest.raises(NotFoundError, match="a moment ago"):
+        engine.containers.create(LaunchOptions("starter", ("true",)))
+    with pytest.raises(NotFoundError, match="a moment ago"):
+        engine.changes.of("starter")
+    assert os.listdir(engine.store.layout.containers) == []

@@ -23,6 +23,8 @@ AREAS = {
     "load": "load",
     "registry": "registry",
     "changes": "changes",
+    "listing": "listing",
+    "memory": "memory",
     "upkeep": "upkeep",
     "app": "app",
 }

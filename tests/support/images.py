@@ -66,6 +66,24 @@ def many(path: str, tree: str) -> None:
     archive(path, {"bench:many": [layer(lambda tar: tar.add(tree, ".")), layer(_small_files)]})
 
 
+def small_files(path: str) -> None:
+    """Write the plain tar of 100,000 files alone."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        _small_files(tar)
+
+
+def big(path: str, tree: str, size: int) -> None:
+    """Write an archive of *size* bytes in four files on top of *tree*."""
+    numbers = random.Random(2)
+    piece = numbers.randbytes(1 << 20)
+
+    def fill(tar: tarfile.TarFile) -> None:
+        for number in range(4):
+            add_file(tar, f"big/{number}", bytes([number]) + piece * (size // 4 >> 20))
+
+    archive(path, {"bench:big": [layer(lambda tar: tar.add(tree, ".")), layer(fill)]})
+
+
 def deb(path: str) -> None:
     """Write an archive of five layers, 375 MB together where the host has as much."""
     files = _host_files()

@@ -21,6 +21,7 @@ from engine.store.layout import Layout, default_root
 
 if TYPE_CHECKING:
     from engine.engine import Engine
+    from engine.model import LaunchOptions
 
 PULLS: Final = ("missing", "always", "never")
 PULL: Final = "COWL_PULL"
@@ -36,13 +37,18 @@ def starter(kind: Literal["start", "exec"], session: Session) -> Iterator[Standb
 
     In the latter case a launcher is begun in the end, for those who come later.
     """
+    with launcher(session) as found:
+        yield found or Standby(kind)
+
+
+@contextlib.contextmanager
+def launcher(session: Session) -> Iterator[Standing | None]:
+    """The launcher that stands by for this process, if there is one; else one is begun in the end."""
     layout = Layout.of(session.root or default_root())
     found = standing.call(layout)
-    if found is not None:
-        yield found
-        return
-    yield Standby(kind)
-    standing.begin(layout)
+    yield found
+    if found is None:
+        standing.begin(layout)
 
 
 def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
@@ -51,6 +57,7 @@ def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
 
     options = values.launch_options(given, arguments)
     with session.open() as engine:
+        caution(engine, options)
         print(with_image(engine, options.image, given["pull"], lambda: engine.containers.create(options)).id)
     return 0
 
@@ -63,6 +70,7 @@ def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
         options = values.launch_options(given, arguments)
         if given["detach"]:
             with session.open(standby) as engine:
+                caution(engine, options)
                 started = with_image(
                     engine, options.image, given["pull"], lambda: engine.containers.run(options)
                 )
@@ -70,9 +78,16 @@ def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
             return 0
         check_terminal(interactive=options.interactive, tty=options.tty)
         with session.open(standby) as engine:
+            caution(engine, options)
             return with_image(
                 engine, options.image, given["pull"], lambda: engine.containers.run(options, attach=True)
             )
+
+
+def caution(engine: Engine, options: LaunchOptions) -> None:
+    """Say what is well to know of a container that is about to be made."""
+    for message in engine.containers.cautions(options):
+        report.warn(message)
 
 
 def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:

@@ -50,12 +50,21 @@ def launching() -> Iterator[None]:
 
 def say(message: str) -> None:
     """One line on stderr, whatever *message* holds: names come from archives and containers."""
+    _line("error", message)
+
+
+def warn(message: str) -> None:
+    """`say` for what is no failure."""
+    _line("warning", message)
+
+
+def _line(kind: str, message: str) -> None:
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
     try:
         sys.stdout.flush()
     except OSError:
         _drop_output()  # it may be what *message* tells of
-    sys.stderr.write(f"cowl: error: {line}\n")
+    sys.stderr.write(f"cowl: {kind}: {line}\n")
 
 
 def as_cowl_error(error: BaseException) -> CowlError:

@@ -142,6 +142,7 @@ def _settle() -> None:
     """Belong to nobody, and have loaded what every fork needs."""
     from engine.containers import joining, removal
     from engine.kernel import process, terminal
+    from engine.network import connection
 
     null = os.open("/dev/null", os.O_RDWR)
     for number in range(3):
@@ -154,7 +155,7 @@ def _settle() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     process.set_name("cowl-launcher")
-    _warm(joining, removal, terminal)
+    _warm(joining, removal, terminal, connection)
 
 
 class _Desk:

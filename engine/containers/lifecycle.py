@@ -105,6 +105,10 @@ class Containers:
 
     # Launching
 
+    def cautions(self, options: LaunchOptions) -> tuple[str, ...]:
+        """What is well to know before `create` or `run`."""
+        return networking.cautions(options, self._network)
+
     def create(self, options: LaunchOptions) -> Container:
         """Make a container without starting it."""
         made = self._create(options)

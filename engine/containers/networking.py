@@ -145,6 +145,18 @@ def join_other(store: Store, row: records.ContainerRow, paths: ContainerPaths) -
     state.write_document(paths.config, spec)
 
 
+def cautions(options: LaunchOptions, settings: NetworkSettings) -> tuple[str, ...]:
+    """What whoever launches a container had better know of its network: not errors."""
+    from engine.network.forwarding import forwards
+
+    if (options.network or settings.default) not in (BRIDGE, "default") or forwards(4):
+        return ()
+    return (
+        "this machine does not forward packets: the container reaches it and its neighbours alone; "
+        "sysctl -w net.ipv4.ip_forward=1",
+    )
+
+
 def ports(store: Store) -> Mapping[str, tuple[PublishedPort, ...]]:
     """By container, those that lead to it now."""
     run = store.layout.run

@@ -14,6 +14,7 @@ from engine.kernel.links import AF_INET, AF_INET6
 from engine.kernel.netlink import Netlink
 from engine.network import addressing
 from engine.network.addressing import PREFIX, PREFIX6, Subnet
+from engine.network.forwarding import forwards
 from engine.record import Record
 
 DEFAULT_NAME = "cowl"
@@ -66,19 +67,6 @@ def remove(channel: Netlink, key: str) -> None:
     link = links.find(channel, _own_name(key))
     if link is not None:
         channel.change(links.remove(link.number))
-
-
-def forwards(version: int) -> bool:
-    """Whether this machine sends packets on, without which a bridge leads nowhere (ip-sysctl)."""
-    names = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
-    try:
-        descriptor = os.open(f"/proc/sys/net/{names[version]}", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        return os.read(descriptor, 8).strip() != b"0"
-    finally:
-        os.close(descriptor)
 
 
 def set_own(version: int, link: str, name: str, value: bytes) -> None:

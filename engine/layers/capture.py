@@ -22,7 +22,7 @@ from engine.layers.creation import plain_modes, write_all, write_sparsely
 from engine.layers.failures import reporting
 from engine.layers.overlayfs import read_xattrs, write_xattrs
 from engine.layers.tarheader import padding
-from engine.layers.tarwrite import LayerTar, exactly, root_differs
+from engine.layers.tarwrite import LayerTar, exactly, tells_root
 from engine.model import Change
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -122,7 +122,7 @@ class _Capture:
         self._started = True
         root = self._instead.get(b"") or Entry(self._upper, os.lstat(self._upper))
         xattrs = read_xattrs(root.path)
-        if root_differs(root.status, xattrs, self.old):
+        if tells_root(root.status, xattrs, self.old):
             self._tar.directory(b"", root.status, xattrs)
         write_xattrs(self._destination, xattrs)
         self._open.append(_Directory(b"", root.status))

@@ -21,6 +21,7 @@ from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYML
 
 _READ_AT_ONCE = 1 << 18
 _FLUSH_AT = 1 << 18
+_USUAL_ROOT = (0o755, 0, 0)
 _KINDS = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: DIRECTORY,
@@ -147,8 +148,8 @@ def write_layer(tree: str, out: Sink | None, lowers: Sequence[str] = ()) -> Writ
     """Write the layer directory *tree* as a tar to *out* (None: only to know its digest and size).
 
     *lowers* (top first) is the stack that the layer lies on: a directory is written as opaque only where that
-    has a directory of the same name, and the root's own entry only where it differs from the root below or
-    nothing lies below. Raises NoSpaceError or StoreError.
+    has a directory of the same name, and the root's own entry only where `tells_root` says so. Raises
+    NoSpaceError or StoreError.
     """
     with reporting("cannot write the layer as a tar"):
         tar = LayerTar(out)
@@ -156,7 +157,7 @@ def write_layer(tree: str, out: Sink | None, lowers: Sequence[str] = ()) -> Writ
         below = stack.roots(lowers)
         status = os.lstat(root)
         xattrs = read_xattrs(root)
-        if root_differs(status, xattrs, below):
+        if tells_root(status, xattrs, below):
             tar.directory(b"", status, xattrs)
         levels = [_entries(tar, root, b"", below, is_opaque(root))]
         while levels:
@@ -168,13 +169,17 @@ def write_layer(tree: str, out: Sink | None, lowers: Sequence[str] = ()) -> Writ
         return tar.finish()
 
 
-def root_differs(status: os.stat_result, xattrs: dict[str, bytes], below: Sequence[bytes]) -> bool:
-    """Whether the root of a layer says something that the root below it does not: then it gets an entry."""
-    if not below:
+def tells_root(status: os.stat_result, xattrs: dict[str, bytes], below: Sequence[bytes]) -> bool:
+    """Whether the root of a layer gets an entry: where it differs from the root below, and where it is not
+    the usual one.
+
+    Other engines show the root of the topmost layer, and the usual one where that says nothing.
+    """
+    if not below or xattrs or (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) != _USUAL_ROOT:
         return True
     other = os.lstat(below[0])
     same = (other.st_mode, other.st_uid, other.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
-    return not same or read_xattrs(below[0]) != xattrs
+    return not same or bool(read_xattrs(below[0]))
 
 
 def exactly(descriptor: int, size: int) -> Iterator[bytes]:

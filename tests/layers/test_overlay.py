@@ -23,7 +23,7 @@ from engine.layers.capture import capture_layer
 from engine.layers.changes import changes, tree_changes
 from engine.layers.stack import list_dir, lookup
 from engine.layers.tarwrite import write_layer
-from engine.model import Change
+from tests.layers.oracle import expected
 from tests.layers.overlay import Operation, Overlay, overlay
 from tests.layers.trees import Seen, snapshot
 
@@ -70,56 +70,12 @@ PATIENT = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-TYPES = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFCHR: "char",
-}
 
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Overlay]:
     with overlay() as made:
         yield made
-
-
-def expected(before: dict[bytes, Seen], after: dict[bytes, Seen]) -> list[Change]:
-    """The changes between two trees, from nothing but what both look like."""
-    found = []
-    for path in before.keys() | after.keys():
-        old, new = before.get(path), after.get(path)
-        parent = path.rpartition(b"/")[0]
-        if new is None:
-            assert old is not None
-            above = after.get(parent)
-            if above is not None and above.kind == stat.S_IFDIR:
-                found.append(change(path, "deleted", old, 0, old.size, ()))
-        elif old is None:
-            found.append(change(path, "added", new, new.size, 0, ()))
-        elif what := aspects(old, new):
-            found.append(change(path, "modified", new, new.size, old.size, what))
-    return sorted(found)
-
-
-def change(path: bytes, kind: str, seen: Seen, size: int, old_size: int, what: tuple[str, ...]) -> Change:
-    return Change("/" + os.fsdecode(path), kind, TYPES[seen.kind], size, old_size, what)  # type: ignore[arg-type]
-
-
-def aspects(old: Seen, new: Seen) -> tuple[str, ...]:
-    if old.kind != new.kind:
-        return ("type",)
-    compared = {
-        "content": old.content != new.content,
-        "mode": old.mode != new.mode,
-        "owner": old.owner != new.owner,
-        "xattr": old.xattrs != new.xattrs,
-    }
-    what = [name for name, differs in compared.items() if differs]
-    if not compared["content"] and new.kind != stat.S_IFDIR and old.mtime_ns != new.mtime_ns:
-        what.append("mtime")
-    return tuple(what)
 
 
 def essence(tree: dict[bytes, Seen]) -> dict[bytes, Seen]:

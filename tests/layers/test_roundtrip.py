@@ -151,3 +151,20 @@ def test_long_runs_of_zeros_take_no_space(tmp_path: Path) -> None:
     apply_layer(io.BytesIO(out.getvalue()), str(copy))
     assert (copy / "sparse").read_bytes() == (tree / "sparse").read_bytes()
     assert os.stat(copy / "sparse").st_blocks * 512 < 2 << 20
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o700, ["."]), (0o755, [])])
+def test_every_layer_tells_of_a_root_that_is_not_the_usual_one(
+    tmp_path: Path, mode: int, told: list[str]
+) -> None:
+    """Other engines show the root of the topmost layer."""
+    lower, upper = tmp_path / "lower", tmp_path / "upper"
+    for directory in (lower, upper):
+        directory.mkdir()
+        directory.chmod(mode)
+        os.chown(directory, 0, 0)
+    out = io.BytesIO()
+    write_layer(str(upper), out, [str(lower)])
+    out.seek(0)
+    with tarfile.open(fileobj=out) as tar:
+        assert tar.getnames() == told

@@ -17,6 +17,7 @@ from engine.model import Limits
 
 if TYPE_CHECKING:
     from engine.containers.lifecycle import Containers
+    from engine.containers.standing import Standing
 
 one = click.argument("container", shell_complete=complete_containers)
 several = click.argument(
@@ -24,10 +25,15 @@ several = click.argument(
 )
 
 
-def _each(session: Session, containers: Sequence[str], act: Callable[[Containers, str], object]) -> int:
+def _each(
+    session: Session,
+    containers: Sequence[str],
+    act: Callable[[Containers, str], object],
+    launcher: Standing | None = None,
+) -> int:
     """Do *act* to each container and print its name as it was given; a failure does not spare the others."""
     code = 0
-    with session.open() as engine:
+    with session.open(launcher) as engine:
         for name in containers:
             try:
                 act(engine.containers, name)
@@ -46,10 +52,11 @@ def _each(session: Session, containers: Sequence[str], act: Callable[[Containers
 def start_command(session: Session, attach: bool, interactive: bool, containers: tuple[str, ...]) -> int:
     """Start containers that were created or have ended."""
     if not (attach or interactive):
-        return _each(session, containers, lambda room, name: room.start(name))
+        with launch.launcher(session) as found:
+            return _each(session, containers, lambda room, name: room.start(name), found)
     if len(containers) > 1:
         raise UsageError("cannot attach to several containers", "there is one terminal", "name one")
-    with report.launching(), session.open() as engine:
+    with report.launching(), launch.launcher(session) as found, session.open(found) as engine:
         return launch.start_attached(engine, containers[0], interactive=interactive)
 
 
@@ -75,7 +82,8 @@ def restart_command(session: Session, timeout: str | None, containers: tuple[str
         room.stop(name, limit)
         room.start(name)
 
-    return _each(session, containers, again)
+    with launch.launcher(session) as found:
+        return _each(session, containers, again, found)
 
 
 @click.command("kill")

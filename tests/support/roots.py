@@ -41,6 +41,7 @@ def environment(root: Root, extra: Mapping[str, str] | None = None) -> dict[str,
     own = {
         "COWL_ROOT": root.path,
         "COWL_CGROUP_PARENT": root.cgroup_parent,
+        "COWL_LAUNCHER": "no",
         "COWL_NETWORK": "none",
         "COWL_PULL": "never",
     }

@@ -1,0 +1,202 @@
+"""Launchers that stand by: found, used by those alike, gone when they are stale, dismissed, or not needed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.containers import standing
+from engine.engine import Engine
+from tests.support.captures import wait_for
+from tests.support.roots import Run
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def standing_engine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """An engine with launchers as users have them, all dismissed at the end."""
+    monkeypatch.delenv("COWL_LAUNCHER")
+    os.makedirs(engine.store.layout.run, 0o700, exist_ok=True)
+    yield engine
+    standing.dismiss(engine.store.layout)
+
+
+@pytest.fixture
+def standing_cowl(standing_engine: Engine, cowl: Run) -> Run:
+    """The command line with launchers as users have them."""
+    return functools.partial(cowl, env={"COWL_LAUNCHER": "yes"})
+
+
+def launchers(engine: Engine) -> list[str]:
+    return sorted(path.name for path in Path(engine.store.layout.run).glob("launcher-*.sock"))
+
+
+def processes(engine: Engine) -> list[int]:
+    """Launchers of the root, and the monitors that stand by with them."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if f"stand('{engine.store.layout.run}".encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def pid_of(engine: Engine) -> int:
+    """The process that listens."""
+    (name,) = launchers(engine)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(f"{engine.store.layout.run}/{name}")
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[:4], "little")
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def begun(engine: Engine, cowl: Run) -> int:
+    cowl("run", "--rm", "starter", "true")
+    wait_for(lambda: launchers(engine))
+    return pid_of(engine)
+
+
+def test_a_launch_begins_one_and_the_next_ones_use_it(standing_engine: Engine, standing_cowl: Run) -> None:
+    pid = begun(standing_engine, standing_cowl)
+    found = standing_cowl("run", "-d", "starter", "sleep", "100").stdout.strip()
+    monitor = parent_of(standing_engine.containers.get(found).pid or 0)
+    assert Path(f"/proc/{monitor}/comm").read_text() == "cowl-monitor\n"
+    assert parent_of(monitor) == pid
+    assert standing_cowl("exec", found, "sh", "-c", "exit 5", check=False).returncode == 5
+    done = standing_cowl("run", "--rm", "-i", "starter", "sh", "-c", "cat; exit 6", input="in", check=False)
+    assert (done.returncode, done.stdout) == (6, "in")
+    assert standing_cowl("stop", "-t", "0", found).stdout
+    assert standing_cowl("start", found).stdout.strip() == found
+    assert parent_of(parent_of(standing_engine.containers.get(found).pid or 0)) == pid
+
+
+def test_containers_outlive_it(standing_engine: Engine, standing_cowl: Run) -> None:
+    pid = begun(standing_engine, standing_cowl)
+    found = standing_cowl("run", "-d", "--restart", "always", "starter", "sleep", "100").stdout.strip()
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
+    assert standing_cowl("exec", found, "echo", "hi").stdout == "hi\n"  # by another
+    os.kill(standing_engine.containers.get(found).pid or 0, signal.SIGKILL)
+    wait_for(lambda: standing_engine.containers.get(found).restarts == 1)
+    wait_for(lambda: launchers(standing_engine) and pid_of(standing_engine) != pid)
+
+
+@pytest.mark.parametrize("how", ["ulimit -n 512", "nice -n 5", "unshare -n", "unshare -m", "taskset 1"])
+def test_it_stands_by_for_those_alike_alone(standing_engine: Engine, standing_cowl: Run, how: str) -> None:
+    pid = begun(standing_engine, standing_cowl)
+    assert os.environ.get("COWL_LAUNCHER") is None
+    joint = "&&" if how.startswith("ulimit") else ""
+    done = subprocess.run(
+        ["sh", "-c", f"{how} {joint} {sys.executable} -m engine.cli run -d starter sleep 100"],
+        env={**os.environ, "COWL_ROOT": standing_engine.root},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = standing_engine.containers.get(done.stdout.strip())
+    assert parent_of(parent_of(found.pid or 0)) != pid
+    wait_for(lambda: len(launchers(standing_engine)) == 2)
+
+
+def test_one_that_is_stale_starts_nothing(standing_engine: Engine, tmp_path: Path) -> None:
+    layout = standing_engine.store.layout
+    post = standing.Post(layout.run, "stale")
+    assert post.take()
+    module = tmp_path / "module.py"
+    module.touch()
+    post._sources[str(module)] = 1
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(f"{layout.run}/launcher-stale.sock")
+        assert post.accept() == []
+        assert client.recv(1) == b""
+    assert post.listener is None
+    assert launchers(standing_engine) == []
+
+
+def test_there_is_one_at_a_time(standing_engine: Engine) -> None:
+    run = standing_engine.store.layout.run
+    first, second = standing.Post(run, "one"), standing.Post(run, "one")
+    assert first.take()
+    assert not second.take()
+    first.leave()
+    third = standing.Post(run, "one")
+    assert third.take()
+    third.leave()
+
+
+def test_it_ends_when_nobody_comes(standing_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.containers import launcher
+
+    post = standing.Post(standing_engine.store.layout.run, "idle")
+    assert post.take()
+    monkeypatch.setattr(post, "idle_ms", 50)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            launcher._Desk([], post).serve()
+        finally:
+            os._exit(0)
+    began = time.monotonic()
+    os.waitpid(pid, 0)
+    assert time.monotonic() - began < 5
+    assert launchers(standing_engine) == []
+
+
+def test_one_that_hangs_is_not_waited_for(standing_engine: Engine, standing_cowl: Run) -> None:
+    pid = begun(standing_engine, standing_cowl)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert standing_cowl("run", "--rm", "starter", "echo", "hi").stdout == "hi\n"
+        assert time.monotonic() - began < 5
+        wait_for(lambda: len(processes(standing_engine)) == 2)  # a second one finds the place taken
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_it_holds_nothing_of_the_one_that_began_it(standing_engine: Engine) -> None:
+    """Not its pipes, for whose end somebody waits; not its other files, which may be locks."""
+    done = subprocess.run(
+        ["sh", "-c", f"exec 9>/dev/null; {sys.executable} -m engine.cli run --rm starter echo hi | cat"],
+        env={**os.environ, "COWL_ROOT": standing_engine.root},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    assert done.stdout == "hi\n"
+    wait_for(lambda: launchers(standing_engine))
+    held = [os.readlink(f"/proc/{pid_of(standing_engine)}/fd/{number}") for number in range(3)]
+    assert held == ["/dev/null"] * 3
+    assert "9" not in os.listdir(f"/proc/{pid_of(standing_engine)}/fd") or not os.readlink(
+        f"/proc/{pid_of(standing_engine)}/fd/9"
+    ).startswith("/dev/null")
+
+
+def test_none_is_begun_where_that_is_not_wanted(standing_engine: Engine, cowl: Run) -> None:
+    cowl("run", "--rm", "starter", "true", env={"COWL_LAUNCHER": "no"})
+    time.sleep(0.3)
+    assert launchers(standing_engine) == []
+
+
+def test_dismissing(standing_engine: Engine, standing_cowl: Run) -> None:
+    pid = begun(standing_engine, standing_cowl)
+    standing.dismiss(standing_engine.store.layout)
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
+    assert launchers(standing_engine) == []

@@ -30,9 +30,8 @@ WRITERS = {
     "GNU tar, pax": ["tar", "--format=posix", *XATTRS],
     "GNU tar, pax, sparse 1.0": ["tar", "--format=posix", "--sparse", *XATTRS],
     "GNU tar, gnu": ["tar", "--format=gnu", "--sparse"],
-    "bsdtar, pax": ["bsdtar", "--format=pax", "--xattrs", "--no-acls", "--no-fflags"],
     "bsdtar, gnutar": ["bsdtar", "--format=gnutar"],
-    "bsdtar, pax without sparse files": [
+    "bsdtar, pax": [
         "bsdtar",
         "--format=pax",
         "--no-read-sparse",
@@ -44,12 +43,13 @@ WRITERS = {
 
 def below_root(tree: str) -> dict[bytes, Seen]:
     """What bsdtar can be the judge of: not the root, the time of which it does not restore; not times before
-    1970 that are no whole seconds; not the attributes that it invents out of its own escapes.
+    1970 that are no whole seconds; not attributes with `=` in their names, the escape of which it takes for
+    another name. (It cuts names of sparse files that are not UTF-8, and so is told not to look for holes.)
     """
     return {
         path: seen._replace(
             mtime_ns=max(seen.mtime_ns, 0),
-            xattrs=tuple(each for each in seen.xattrs if "%" not in each[0]),
+            xattrs=tuple(each for each in seen.xattrs if not {"%", "="} & set(each[0])),
         )
         for path, seen in snapshot(tree).items()
         if path
@@ -83,7 +83,7 @@ def test_bsdtar_unpacks_what_is_written(tmp_path: Path, plan: Plan) -> None:
         tree, copy = f"{scratch}/tree", f"{scratch}/copy"
         os.mkdir(tree)
         os.mkdir(copy)
-        build(tree, plan)
+        build(tree, [(names, each._replace(mtime_ns=abs(each.mtime_ns))) for names, each in plan])
         with open(f"{scratch}/it.tar", "wb") as out:
             write_layer(tree, out)
         command = ["bsdtar", "-xp", "--xattrs", "--same-owner", "-f", f"{scratch}/it.tar", "-C", copy]

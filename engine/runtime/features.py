@@ -7,7 +7,8 @@ import os
 from engine.containers import confinement, hooks, steps
 from engine.kernel import capabilities, namespaces, seccomp
 from engine.model import JSON
-from engine.oci import runtime
+from engine.oci import runtime, syscalls
+from engine.oci import seccomp as compiler
 from engine.version import VERSION
 
 _MOUNTS = (
@@ -40,13 +41,26 @@ def features() -> JSON:
                 "systemdUser": False,
                 "rdma": True,
             },
-            "seccomp": {"enabled": seccomp.available()},
+            "seccomp": _seccomp(),
             "apparmor": {"enabled": confinement.has_apparmor()},
             "selinux": {"enabled": confinement.has_selinux()},
             "intelRdt": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": True}},
         },
         "annotations": {"cowl.version": VERSION},
+    }
+
+
+def _seccomp() -> JSON:
+    """What `linux.seccomp` may ask for; listeners are refused (features-linux.md, Seccomp)."""
+    family = syscalls.FAMILIES.get(os.uname().machine, ())
+    return {
+        "enabled": seccomp.available(),
+        "actions": [f"SCMP_ACT_{name}" for name in compiler.ACTIONS],
+        "operators": sorted(f"SCMP_CMP_{name}" for name in compiler.OPERATORS),
+        "archs": [f"SCMP_ARCH_{each.name}" for each in family],
+        "knownFlags": list(compiler.FLAGS),
+        "supportedFlags": list(compiler.FLAGS),
     }
 
 

@@ -355,3 +355,21 @@ def test_a_file_that_is_no_profile(tmp_path: object, content: object) -> None:
 def test_a_file_that_is_not_there(tmp_path: object) -> None:
     with pytest.raises(UsageError, match="cannot read"):
         profile.read_profile(f"{tmp_path}/none", ())
+
+
+PEERS = "/usr/share/containers/seccomp.json"
+
+
+@judge
+@pytest.mark.skipif(not os.path.exists(PEERS), reason=f"{PEERS} is not here")
+def test_the_profile_that_podman_ships() -> None:
+    found = profile.read_profile(PEERS, CAPABILITIES)
+    ours, theirs = compile_filter(found).program, filters.judged(found)
+    numbers = syscalls.tables([syscalls.X86_64])["X86_64"]
+    last = filters.newest(found, syscalls.X86_64)
+    for name, number in numbers.items():
+        if number in filters.unknown(syscalls.X86_64) or number > last:
+            continue
+        for value in (0, 1, 40, 0x20000):
+            mine = filters.run(ours, X86_64, number, (value,))
+            assert mine == filters.run(theirs, X86_64, number, (value,)), (name, value)

@@ -160,6 +160,7 @@ def test_it_ends_when_nobody_comes(standing_engine: Engine, monkeypatch: pytest.
 
 def test_one_that_hangs_is_not_waited_for(standing_engine: Engine, standing_cowl: Run) -> None:
     pid = begun(standing_engine, standing_cowl)
+    wait_for(lambda: len(processes(standing_engine)) == 2)
     os.kill(pid, signal.SIGSTOP)
     try:
         began = time.monotonic()

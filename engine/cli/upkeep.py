@@ -40,6 +40,7 @@ def prune_command(
 ) -> int:
     """Remove what nothing needs; shows what that is first.
 
+    With --json: dry_run, size, and items, each with kind, name, size and note. It goes only with -f, too.
     That is images without a name and without a container, and downloads that did not come to their end.
     """
     code = 0
@@ -235,6 +236,7 @@ def _write_containers(containers: Sequence[tuple[Container, int]]) -> None:
 def check_command(session: Session, repair: bool, quiet: bool, as_json: bool) -> int:
     """Compare every record, blob and layer with what it has to be.
 
+    A layer of another's making is compared with what its blob unpacks to; after that its digest is known.
     Ends with 1 if something is wrong; after --repair, if something still is. What a container needs is never
     removed. Others may work on the store meanwhile.
     """
@@ -270,8 +272,8 @@ def _lines(report: CheckReport) -> Iterator[list[Piece]]:
 
 def _mended(mended: Mended) -> Iterator[list[Piece]]:
     damage = mended.damage
-    yield [Piece("mended    ", "green"), Piece(damage.what, "bold"), Piece(f" ({damage.why})")]
-    yield from _text(mended.how)
+    yield [Piece("mended    ", "green"), Piece(damage.what, "bold")]
+    yield from _text(f"{damage.why}: {mended.how}")
     for what in mended.removed:
         yield [Piece("          removed ", "yellow"), Piece(what)]
 

@@ -81,7 +81,7 @@ def test_killed_half_way(starter_images: Root, fault: str) -> None:
 
 
 def test_openings_harm_nobody_who_makes_or_removes(starter_images: Root) -> None:
-    makers = [children(starter_images, LOOP, "2") for _ in range(3)]
+    makers = [children(starter_images, LOOP, "1") for _ in range(3)]
     openings = 0
     while any(maker.poll() is None for maker in makers):
         Store(starter_images.path).close()

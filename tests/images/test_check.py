@@ -367,6 +367,31 @@ def test_records_that_were_changed(store: Store, images: Images, what: str) -> N
     assert stores.problems(store) == []
 
 
+def test_an_index_of_the_records_that_lost_a_row(store: Store, images: Images) -> None:
+    """As a bad page of the database would have it: the table knows a tag that its index does not."""
+    hide = "DELETE FROM sqlite_schema WHERE name = 'tags_by_manifest'"
+    connection = sqlite3.connect(store.layout.database, isolation_level=None)
+    hidden = connection.execute("SELECT * FROM sqlite_schema WHERE name = 'tags_by_manifest'").fetchone()
+    manifest = images.get("a:1").manifest_digest
+    for statement, values in (
+        (hide, ()),
+        ("INSERT INTO tags VALUES ('c:1', ?, '')", (manifest,)),
+        ("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", hidden),
+    ):
+        connection.close()
+        connection = sqlite3.connect(store.layout.database, isolation_level=None)
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(statement, values)
+    connection.close()
+    again = Store(store.layout.root)
+    report = look(again)
+    assert [(each.kind, each.mend) for each in report.damage] == [("records", "restore")], report
+    assert "tags_by_manifest" in report.damage[0].why
+    assert look(again, repair=True).is_clean
+    assert Images(again).removal(["c:1"]).what == ("tag c:1",)
+    again.close()
+
+
 def test_a_container_that_lost_its_image(store: Store, images: Images) -> None:
     paths = stores.new_container(store, "web", "a:1")
     Path(paths.config).write_text("{}")

@@ -52,6 +52,7 @@ def _as_installed() -> None:
     """Let commands start as they do for users: compiled once, with none of a developer's settings."""
     for name in [name for name in os.environ if name.startswith("PYTHON")]:
         del os.environ[name]
+    os.environ["COWL_NETWORK"] = "none"
     for room in ("engine", "tui"):
         compileall.compile_dir(HOUSE / room, quiet=1)
 

@@ -77,7 +77,7 @@ def main(place: str) -> None:
     """Take commands until there are no more."""
     _shut(place)
     root = f"{place}/root"
-    os.environ.update(COWL_ROOT=root, COWL_CGROUP_PARENT="cowl-hostile")
+    os.environ.update(COWL_ROOT=root, COWL_CGROUP_PARENT="cowl-hostile", COWL_NETWORK="none")
     _plant(f"{place}/canary")
     from engine.cli import group  # before the forks: they all need it
     from engine.cli.main import command

@@ -23,6 +23,7 @@ def app(root: Root, tmp_path: Path) -> Iterator[Terminal]:
     """`cowl` on an empty root, in 120x40."""
     env = {name: value for name, value in roots.environment(root).items() if name in ("PATH", "HOME")}
     env |= {"COWL_ROOT": root.path, "COWL_CGROUP_PARENT": root.cgroup_parent, "SHELL": "/bin/sh"}
+    env["COWL_NETWORK"] = "none"
     with terminal([sys.executable, "-m", "engine.cli"], str(tmp_path / "tmux"), env) as made:
         yield made
 

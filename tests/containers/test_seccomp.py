@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import subprocess
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from engine.engine import Engine
 from engine.errors import LaunchError, UsageError
 from engine.kernel import seccomp
+from engine.model import Volume
 from tests.support.captures import execute, fields, run, start
 
 pytestmark = [
@@ -143,3 +146,32 @@ def test_the_compiled_filter_is_kept_and_found_again(engine: Engine, root: Any) 
     assert kept[0].stat().st_size > 1000
     assert os.stat(kept[0].path).st_mtime_ns == before
     assert kept[0].stat().st_mode & 0o077 == 0
+
+
+def narrow_program() -> bytes:
+    """For 32-bit x86: exits with the errno of keyctl(KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING)."""
+    code = bytes.fromhex("b820010000 31db b9fdffffff cd80 f7d8 89c3 b801000000 cd80")
+    base = 0x8048000
+    head = struct.pack(
+        "<16sHHIIIIIHHHHHH", b"\x7fELF\x01\x01\x01", 2, 3, 1, base + 84, 52, 0, 0, 52, 32, 1, 0, 0, 0
+    )
+    size = 84 + len(code)
+    return head + struct.pack("<8I", 1, 0, base, base, size, size, 5, 4096) + code
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="a program of 32-bit x86")
+def test_programs_of_32_bits_are_held_too(engine: Engine, tmp_path: object) -> None:
+    program = f"{tmp_path}/narrow"
+    with open(program, "wb") as file:
+        file.write(narrow_program())
+    os.chmod(program, 0o755)
+    try:
+        outside = subprocess.run([program], check=False).returncode
+    except OSError:
+        pytest.skip("this kernel runs no programs of 32 bits")
+    volumes = (Volume(program, "/narrow", read_only=True),)
+    assert outside != 1
+    assert run(engine, "/narrow", volumes=volumes).code == 1
+    assert run(engine, "/narrow", volumes=volumes, security_opts=("seccomp=unconfined",)).code != 1
+    wide_only = profile(f"{tmp_path}/p", architectures=["SCMP_ARCH_X86_64"])
+    assert run(engine, "/narrow", volumes=volumes, security_opts=(wide_only,)).code == 128 + 31

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -9,10 +10,11 @@ import time
 
 import pytest
 
-from engine.errors import ArchiveError, DeniedError, RegistryError
+from engine.errors import ArchiveError, CowlError, DeniedError, RegistryError
 from engine.images.images import Images
 from engine.oci import documents
 from engine.oci.registry import clients
+from engine.store import partials
 from engine.store.store import Store
 from tests.images import registries, stores
 from tests.images.registries import Answer, Asked, Cut, Proxy, Raw, raw
@@ -238,3 +240,50 @@ def test_a_mount_that_is_refused_costs_an_upload(
     assert documents.digest_of(raw(name)) == digest
     if status == 202:
         assert proxy.count("POST", "/blobs/uploads/") == 6
+
+
+STRANGE = {
+    "Content-Range": ["bytes 0-" + "9" * 5000 + "/*", "bytes 5-1/3", "bytes */*", "", "bytes -1-5/9"],
+    "Retry-After": [
+        "9" * 400,
+        "-1",
+        "soon",
+        "Thu, 99 Foo 9999 99:99:99 GMT",
+        "Mon, 01 Jan 0001 00:00:00 -2359",
+    ],
+    "Docker-Content-Digest": ["", "sha256:", "sha512:00", "md5:" + "0" * 32, "x" * 5000],
+    "WWW-Authenticate": [
+        "Bearer",
+        'Bearer realm="',
+        'Bearer realm="http://[::/"',
+        "Basic",
+        "Digest x=y",
+        ",",
+    ],
+    "Content-Type": ["", ";", "application/vnd.oci.image.index.v1+json;;", "\x80", "a" * 5000],
+    "Link": ["<", '<>; rel="next"', ";;;", '<http://x:99999999/>; rel="next"'],
+}
+WHERE = {
+    "Content-Range": ("/blobs/", 206),
+    "Retry-After": ("/manifests/", 503),
+    "Docker-Content-Digest": ("/manifests/", 200),
+    "WWW-Authenticate": ("/manifests/", 401),
+    "Content-Type": ("/manifests/", 200),
+    "Link": ("/tags/", 200),
+}
+
+
+@pytest.mark.parametrize("header", STRANGE)
+def test_strange_headers_are_no_defects(store: Store, proxy: Proxy, header: str) -> None:
+    when, status = WHERE[header]
+    for value in STRANGE[header]:
+
+        def misbehave(asked: Asked, answer: Answer, value: str = value) -> Answer | None:
+            changed = {**answer.headers, header: value}
+            return answer._replace(status=status, headers=changed) if when in asked.path else None
+
+        proxy.misbehave = misbehave
+        with contextlib.suppress(CowlError):
+            Images(store).pull(f"{proxy.address}/five", all_tags=True)
+        assert stores.problems(store) == []
+        partials.sweep(store.layout, everything=True)

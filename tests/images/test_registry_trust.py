@@ -141,7 +141,7 @@ def test_files_that_are_no_certificates_are_named(store: Store, trusted: Trusted
 
 
 def test_plain_http_is_only_what_is_named(store: Store, trusted: Trusted) -> None:
-    with pytest.raises(RegistryError, match="HTTP request to an HTTPS server"):
+    with pytest.raises(RegistryError, match="wants TLS; leave out --plain-http"):
         Images(store).pull(f"{trusted.right}/five:1", plain_http=True)
 
 

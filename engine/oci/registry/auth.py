@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 
@@ -73,9 +73,10 @@ def authorization(
     """
     if challenge.scheme == "basic":
         return basic(credentials) if credentials and credentials.username else None
-    realm = urlsplit(challenge.realm)
-    safe = realm.scheme == "https" or (realm.scheme == "http" and (plain or is_loopback(realm.netloc)))
-    if not safe or not realm.netloc:
+    realm = _address(challenge.realm)
+    server = realm.netloc.decode("ascii")
+    safe = realm.scheme == "https" or (realm.scheme == "http" and (plain or is_loopback(server)))
+    if not safe or not server:
         raise RegistryError(
             f"the registry sends to {challenge.realm or 'nowhere'} for a token",
             "no secret goes there",
@@ -86,9 +87,16 @@ def authorization(
     if response.status_code in (400, 401, 403):
         hint = "the user name or the password is wrong" if credentials else "it wants to know who asks"
         raise DeniedError(
-            f"no token from {realm.netloc}", f"it answers {response.status_code}", f"{hint}: cowl login"
+            f"no token from {server}", f"it answers {response.status_code}", f"{hint}: cowl login"
         )
-    return f"Bearer {_token(response, realm.netloc)}"
+    return f"Bearer {_token(response, server)}"
+
+
+def _address(realm: str) -> httpx.URL:
+    try:
+        return httpx.URL(realm)
+    except httpx.InvalidURL:
+        return httpx.URL("")  # which is no place for a secret either
 
 
 def _token_request(challenge: Challenge, credentials: Credentials | None, scopes: list[str]) -> TokenRequest:

@@ -128,6 +128,8 @@ def denied(registry: str, credentials: Credentials | None, response: httpx.Respo
 def refused(registry: str, response: httpx.Response) -> RegistryError:
     """The error for any other answer that is not what was hoped for."""
     what = f"{response.request.method} {response.request.url.path}"
+    if response.status_code == 400 and "HTTPS server" in message(response):
+        return RegistryError(f"{registry} wants TLS", "", "leave out --plain-http")
     return RegistryError(
         f"{registry} refuses", message(response) or f"it answers {response.status_code} to {what}"
     )

@@ -22,7 +22,7 @@ MAX_MANIFEST = 4 << 20
 ACCEPTED = (*documents.MANIFESTS, *documents.INDEXES)
 _MAX_TAGS = 100_000
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 _READ = 1 << 20
 _PROGRESS_THAT_COUNTS = 1 << 20
 """Bytes after which a download that broke again is no repeated failure."""
@@ -185,7 +185,7 @@ class Repository:
     def _announced_end(self, response: httpx.Response, part: _Part) -> int:
         """Where in the blob the body of *response* ends; it begins where *part* does."""
         length = response.headers.get("Content-Length", "")
-        end = part.done + int(length) if length.isdecimal() else part.size
+        end = part.done + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else part.size
         total = end
         if response.status_code == 206:
             said = _RANGE.fullmatch(response.headers.get("Content-Range", ""))

@@ -129,7 +129,7 @@ class Uploads:
             response = self.connection.request("GET", location, self._scopes)
         except BrokenError:
             return None, 0
-        received = re.fullmatch(r"(?:bytes=)?0-([0-9]+)", response.headers.get("Range", ""))
+        received = re.fullmatch(r"(?:bytes=)?0-([0-9]{1,18})", response.headers.get("Range", ""))
         if response.status_code != 204 or received is None or "Location" not in response.headers:
             return None, 0
         offset = int(received[1]) + 1

@@ -143,7 +143,7 @@ def read_profile(path: str, capabilities: Collection[str]) -> JSON:
             profile = json.load(file)
     except OSError as error:
         raise UsageError(f"cannot read the seccomp profile {path}", error.strerror or str(error)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no seccomp profile", str(error)) from error
     try:
         return resolved(profile, capabilities)

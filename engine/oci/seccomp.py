@@ -160,6 +160,8 @@ def _decide(
         alternatives = _alternatives(entry.get("args") or ())
         if not entry["names"]:
             raise ValueError("a rule has no names")
+        if not isinstance(entry["names"], list):
+            raise ValueError("names is not an array")
         for name in entry["names"]:
             number = numbers.get(name)
             if number is not None and alternatives:

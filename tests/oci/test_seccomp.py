@@ -282,6 +282,7 @@ def test_conditions_on_one_argument_are_alternatives_and_on_several_are_not() ->
         (document(rule("read", args=[compare(0, "EQ", -1)])), "64 bits"),
         (document(architectures=["SCMP_ARCH_VAX"]), "unknown architecture"),
         (document({"action": "SCMP_ACT_ALLOW"}), "names"),
+        (document({"action": "SCMP_ACT_ALLOW", "names": "read"}), "names is not an array"),
     ],
 )
 def test_what_cannot_be_done_is_said(wanted: dict[str, Any], why: str) -> None:
@@ -350,6 +351,14 @@ def test_the_conditions_of_a_profile_file(tmp_path: object) -> None:
 def test_a_file_that_is_no_profile(tmp_path: object, content: object) -> None:
     with pytest.raises(UsageError, match="no seccomp profile"):
         profile.read_profile(write(f"{tmp_path}/profile.json", content), ())
+
+
+def test_a_file_that_is_far_too_deep(tmp_path: object) -> None:
+    path = f"{tmp_path}/profile.json"
+    with open(path, "w", encoding="ascii") as file:
+        file.write("[" * 100_000)
+    with pytest.raises(UsageError, match="no seccomp profile"):
+        profile.read_profile(path, ())
 
 
 def test_a_file_that_is_not_there(tmp_path: object) -> None:

@@ -20,6 +20,7 @@ from tests.bench.place import place
 
 AREAS = {
     "run": "launch",
+    "network": "networks",
     "load": "load",
     "registry": "registry",
     "changes": "changes",

@@ -58,13 +58,12 @@ def _send(path: str, master: int) -> None:
         raise LaunchError(f"cannot send the terminal to {path}", error.strerror or str(error)) from error
 
 
-def watch(pidfd: int, forward: Callable[[int], None], master: int | None) -> None:
-    """Until the process of *pidfd* has ended: pass signals on, and carry a terminal if there is one."""
+def watch(pidfd: int, received: int, forward: Callable[[int], None], master: int | None) -> None:
+    """Until the process of *pidfd* has ended: pass on the signals *received*, and carry a terminal."""
     size = terminal.size_of(0)
     if master is not None and size is not None:
         terminal.set_size(master, size)
     with contextlib.ExitStack() as stack:
-        received = stack.enter_context(_signals())
         if master is not None and size is not None:
             stack.enter_context(terminal.raw(0))
         _carry(pidfd, received, forward, master)
@@ -73,8 +72,8 @@ def watch(pidfd: int, forward: Callable[[int], None], master: int | None) -> Non
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[int]:
-    """A descriptor from which signals are read, a byte each."""
+def signals() -> Iterator[int]:
+    """A descriptor from which signals are read, a byte each, that would else end or stop this process."""
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     caught = (*FORWARDED, signal.SIGWINCH)
     before = {number: signal.signal(number, lambda *_: None) for number in caught}

@@ -161,11 +161,12 @@ def read_config(bundle: str) -> JSON:
             found = json.load(file)
     except OSError as error:
         raise LaunchError(f"cannot read config.json of {bundle}", error.strerror or str(error)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LaunchError("config.json is malformed", str(error)) from error
-    if not isinstance(found, dict):
-        raise LaunchError("config.json is malformed", "it is no object")
-    version = found.get("ociVersion")
+    from engine.oci.shape import checked
+
+    found = checked(found)
+    version = found["ociVersion"]
     if not isinstance(version, str) or not re.fullmatch(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]*)?", version):
         raise LaunchError("config.json is malformed", f"its ociVersion is {version!r}")
     if version.split(".")[0] != "1":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import NoReturn
@@ -15,6 +16,7 @@ from engine.kernel import cgroup, namespaces, process, syscalls
 from engine.kernel.channel import Channel, pair
 from engine.kernel.terminal import DEFAULT_SIZE
 from engine.model import JSON
+from engine.oci.shape import PROCESS, checked
 from engine.record import Record
 from engine.runtime import console, containers
 from engine.runtime.containers import Container
@@ -54,6 +56,18 @@ def execute(container: Container, wanted: Execution, report: Report) -> int:
         raise ConflictError(f"cannot exec in container {container.id}", f"it is {status}")
     program = _program(container, wanted, report)
     terminal = console.for_program(program.terminal, wanted.console_socket, wanted.detach)
+    if wanted.detach:
+        _begin(container, program, wanted, terminal)
+        return 0
+    with console.signals() as received:
+        pid, pidfd = _begin(container, program, wanted, terminal)
+        return watch(pid, pidfd, received, terminal)
+
+
+def _begin(
+    container: Container, program: Program, wanted: Execution, terminal: console.Terminal
+) -> tuple[int, int]:
+    """Have it running; its number and pidfd."""
     ours, theirs = pair()
     pid = _enter(container, program, wanted, theirs)
     theirs.close()
@@ -69,18 +83,16 @@ def execute(container: Container, wanted: Execution, report: Report) -> int:
         break
     if wanted.pid_file:
         write_pid(wanted.pid_file, pid)
-    if wanted.detach:
-        return 0
-    return watch(pid, pidfd, terminal)
+    return pid, pidfd
 
 
-def watch(pid: int, pidfd: int, terminal: console.Terminal) -> int:
-    """Stay until our child *pid* has ended; its exit code."""
+def watch(pid: int, pidfd: int, received: int, terminal: console.Terminal) -> int:
+    """Stay until our child *pid* has ended, passing on the signals *received*; its exit code."""
 
     def forward(number: int) -> None:
         signal.pidfd_send_signal(pidfd, number)
 
-    console.watch(pidfd, forward, terminal.kept[0] if terminal.kept else None)
+    console.watch(pidfd, received, forward, terminal.kept[0] if terminal.kept else None)
     _, status = os.waitpid(pid, 0)
     return process.exit_code(status)
 
@@ -166,6 +178,17 @@ def _processors(text: str) -> set[int]:
         except ValueError:
             raise UsageError(f"{text!r} is no list of processors", hint="write it as 0-3,7") from None
     return found
+
+
+def read_process(path: str) -> JSON:
+    """The process object in a file; UsageError or LaunchError for none."""
+    try:
+        with open(path, "rb") as file:
+            return checked(json.load(file), PROCESS, path)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}", error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no process object", str(error)) from error
 
 
 def process_of(container: Container, options: ProcessOptions) -> JSON:

@@ -9,6 +9,7 @@ from engine.errors import ConflictError, UnsupportedError, UsageError
 from engine.kernel import cgroup
 from engine.kernel.cgroup_limits import KERNEL_MEMORY
 from engine.model import JSON
+from engine.oci.shape import RESOURCES, checked
 from engine.runtime.containers import Container
 from engine.runtime.words import Words
 
@@ -40,9 +41,9 @@ def resources_of(words: Words) -> JSON:
                     found = json.load(file)
         except OSError as error:
             raise UsageError(f"cannot read {source}", error.strerror or str(error)) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{source} is no resources document", str(error)) from error
-        return found
+        return checked(found, RESOURCES, source)
     wanted: dict[str, dict[str, int | str]] = {}
     for flag, (controller, key) in _NUMBERS.items():
         if flag in words.flags:

@@ -197,20 +197,19 @@ def _start(root: str, given: Words, report: Report) -> int:
 
 
 def _run(root: str, given: Words, report: Report) -> int:
-    from engine.runtime import creating, ending, executing, starting
+    from engine.runtime import console, creating, ending, executing, starting
 
     detach = given.on("detach")
     wanted, terminal = _wanted(root, given, detached=detach)
-    container = creating.create(wanted, report)
-    pidfd = os.pidfd_open(container.pid)  # our child: the number is its own until we have waited for it
-    with contextlib.ExitStack() as undo:
+    with contextlib.ExitStack() as stack:
+        container = creating.create(wanted, report)
+        pidfd = os.pidfd_open(container.pid)  # our child: the number is its own until we have waited for it
+        undo = stack.enter_context(contextlib.ExitStack())
         undo.callback(ending.delete, container, True, report)
+        received = -1 if detach else stack.enter_context(console.signals())
         starting.start(container, report)
-        if detach:
-            undo.pop_all()
-            return 0
-        code = executing.watch(container.pid, pidfd, terminal)
-        if given.on("keep"):
+        code = 0 if detach else executing.watch(container.pid, pidfd, received, terminal)
+        if detach or given.on("keep"):
             undo.pop_all()
     return code
 
@@ -224,8 +223,7 @@ def _exec(root: str, given: Words, report: Report) -> int:
         raise UnsupportedError("exec enters the container's own cgroup", "--cgroup is not supported")
     container = containers.find(root, given.rest[0])
     if path := given.one("process"):
-        with open(path, "rb") as file:
-            document = json.load(file)
+        document = executing.read_process(path)
     else:
         options = executing.ProcessOptions(
             args=tuple(given.rest[1:]),

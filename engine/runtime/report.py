@@ -40,6 +40,7 @@ class Report(Record):
 
     def fail(self, text: str) -> None:
         """The operation has failed."""
+        text = text.replace("\n", " ")
         self._write("error", text)
         if self.path:
             sys.stderr.write(f"cowl-runtime: {text}\n")

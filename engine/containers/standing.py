@@ -117,10 +117,12 @@ def call(layout: Layout) -> Standing | None:
 def begin(layout: Layout) -> None:
     """Start a launcher for those who come after this process; that it cannot be started is no failure.
 
-    It takes along none of this process's open files: somebody may wait for their end.
+    It takes along none of this process's open files: somebody may wait for their end. One that stands by for
+    others is dismissed: it keeps their namespaces alive, and a root has no more than one.
     """
     if not wanted():
         return
+    dismiss(layout)
     home = os.path.abspath(__file__).removesuffix("/engine/containers/standing.py")
     code = _CODE.format(path=home, run=layout.run, kind=kind())
     actions = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
@@ -135,13 +137,18 @@ def begin(layout: Layout) -> None:
 
 
 def dismiss(layout: Layout) -> None:
-    """End every launcher of the root, whomever it stands by for; what they have launched runs on."""
+    """End every launcher of the root, whomever it stands by for; what they have launched runs on.
+
+    One that does not answer hears of it when it does.
+    """
     for name in _names(layout.run):
         channel = _connect(layout.run, name)
         if channel is not None:
             with channel, contextlib.suppress(OSError):
                 channel.send(request.DISMISSED)
-                while channel.recv(len(ACCEPTED)):
+                poller = select.poll()
+                poller.register(channel, select.POLLIN)
+                while poller.poll(PATIENCE_MS) and channel.recv(len(ACCEPTED)):
                     pass
 
 

@@ -47,7 +47,8 @@ def _removal(store: Store, connection: sqlite3.Connection, plan: Plan) -> Remova
     what += [f"blob {digest[7:19]} ({size} bytes)" for digest, size in plan.blobs.items()]
     unfinished = partials.unfinished(store.layout)
     what += [f"unfinished download {digest[7:19]} ({size} bytes)" for digest, size in unfinished]
-    nameless = [digest for digest in plan.manifests if digest not in _tagged(connection)]
+    tagged = _tagged(connection)
+    nameless = [digest for digest in plan.manifests if digest not in tagged]
     if not what and nameless:
         what.append(f"{len(nameless)} image configurations without a name")
     size = plan.size + sum(size for _, size in unfinished)

@@ -7,7 +7,7 @@ it, a container was made with it, or a container made from a bare node relies on
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from engine.errors import InUseError, UsageError
@@ -16,6 +16,7 @@ from engine.oci.reference import normalise, resolve_image
 from engine.store import indexes, records
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
+from engine.store.records import LayerRow, NodeRow
 from engine.store.staging import retire
 from engine.store.store import Store
 
@@ -144,11 +145,12 @@ def plan_for(
     connection: sqlite3.Connection, tags: Sequence[str], going: Sequence[str], blocked: tuple[str, ...] = ()
 ) -> Plan:
     """The plan that takes *tags* and the manifests *going* away, with what only these need."""
-    rows = [records.node_row(connection, chain_id) for chain_id in _orphans(connection, going)]
-    nodes = [row.chain_id for row in rows if row]
-    blobs = _orphaned_blobs(connection, going)
-    size = sum(row.size for row in rows if row) + sum(blobs.values())
-    return Plan(tuple(tags), tuple(going), tuple(nodes), blobs, size, blocked)
+    layers = [layer for digest in going for layer in records.manifest_layers(connection, digest)]
+    gone = frozenset(going)
+    rows = _orphans(connection, layers, gone)
+    blobs = _orphaned_blobs(connection, layers, gone)
+    size = sum(row.size for row in rows) + sum(blobs.values())
+    return Plan(tuple(tags), tuple(going), tuple(row.chain_id for row in rows), blobs, size, blocked)
 
 
 def _meant(connection: sqlite3.Connection, name: str) -> tuple[list[str], list[str]]:
@@ -167,7 +169,7 @@ def _meant(connection: sqlite3.Connection, name: str) -> tuple[list[str], list[s
     return [tag for digest in digests for tag in records.tags_of_manifest(connection, digest)], digests
 
 
-def users(connection: sqlite3.Connection, digest: str, going: Sequence[str]) -> list[str]:
+def users(connection: sqlite3.Connection, digest: str, going: Collection[str]) -> list[str]:
     """Containers that need the manifest *digest*."""
     reasons = [
         f"container {name} uses it"
@@ -186,7 +188,7 @@ def users(connection: sqlite3.Connection, digest: str, going: Sequence[str]) -> 
     return reasons
 
 
-def _others_with(connection: sqlite3.Connection, chain_id: str, going: Sequence[str]) -> bool:
+def _others_with(connection: sqlite3.Connection, chain_id: str, going: Collection[str]) -> bool:
     found = connection.execute("SELECT manifest FROM manifest_layers WHERE chain_id = ?", (chain_id,))
     return any(digest not in going for (digest,) in found)
 
@@ -202,24 +204,34 @@ def _needed_by(connection: sqlite3.Connection, chain_id: str) -> list[str]:
     return [f"image {name} needs {chain_id[7:19]}" for (name,) in found]
 
 
-def _orphans(connection: sqlite3.Connection, going: Sequence[str]) -> list[str]:
-    """Nodes that no manifest but those *going* has, children first."""
-    found: dict[str, int] = {}
-    for digest in going:
-        for layer in records.manifest_layers(connection, digest):
-            if not _others_with(connection, layer.chain_id, going):
-                found[layer.chain_id] = len(records.lineage(connection, layer.chain_id))
-    return sorted(found, key=lambda chain_id: (-found[chain_id], chain_id))
+def _orphans(
+    connection: sqlite3.Connection, layers: Sequence[LayerRow], going: Collection[str]
+) -> list[NodeRow]:
+    """Nodes of *layers* that no manifest but those *going* has, children first."""
+    found: dict[str | None, NodeRow] = {}
+    for chain_id in dict.fromkeys(layer.chain_id for layer in layers):
+        row = records.node_row(connection, chain_id)
+        if row and not _others_with(connection, chain_id, going):
+            found[chain_id] = row
+
+    def depth(row: NodeRow) -> int:
+        count = 0
+        while parent := found.get(row.parent):
+            row, count = parent, count + 1
+        return count
+
+    return sorted(found.values(), key=lambda row: (-depth(row), row.chain_id))
 
 
-def _orphaned_blobs(connection: sqlite3.Connection, going: Sequence[str]) -> dict[str, int]:
-    """Kept blobs, with their sizes, that no manifest but those *going* has."""
-    found = {}
-    for digest in going:
-        for layer in records.manifest_layers(connection, digest):
-            users = connection.execute(
-                "SELECT manifest FROM manifest_layers WHERE blob_digest = ? AND stored", (layer.blob_digest,)
-            )
-            if layer.stored and all(user in going for (user,) in users):
-                found[layer.blob_digest] = layer.blob_size
+def _orphaned_blobs(
+    connection: sqlite3.Connection, layers: Sequence[LayerRow], going: Collection[str]
+) -> dict[str, int]:
+    """Kept blobs of *layers*, with their sizes, that no manifest but those *going* has."""
+    found = {layer.blob_digest: layer.blob_size for layer in layers if layer.stored}
+    for digest in list(found):
+        users = connection.execute(
+            "SELECT manifest FROM manifest_layers WHERE blob_digest = ? AND stored", (digest,)
+        )
+        if any(user not in going for (user,) in users):
+            del found[digest]
     return found

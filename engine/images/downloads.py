@@ -21,6 +21,9 @@ from engine.store import partials
 from engine.store.layout import Layout
 from engine.store.staging import Area
 
+_MAX_URLS = 4
+"""Addresses of one layer that are tried."""
+
 _T = TypeVar("_T")
 
 
@@ -47,7 +50,7 @@ class Downloads:
     def expect(self, layer: Descriptor) -> str:
         """Where the blob of *layer* will be."""
         if layer.urls:
-            self._elsewhere[layer.digest] = layer.urls
+            self._elsewhere[layer.digest] = layer.urls[:_MAX_URLS]
         return f"{self._directory}/{layer.digest.removeprefix('sha256:')}"
 
     def fetch(self, job: Job) -> None:
@@ -90,7 +93,7 @@ class Downloads:
 
     def close(self) -> None:
         """Let go of what is here in part: it is there for the next pull."""
-        for digest, file in self._held.items():
+        for digest, file in list(self._held.items()):
             if not file.closed and not os.fstat(file.fileno()).st_size:
                 partials.drop(self._layout, digest)
             file.close()

@@ -201,31 +201,32 @@ def test_a_tag_that_moved_has_no_index_any_more(store: Store, multi: Multi, regi
     assert digest == images.get(f"{registry}/five:gzip").manifest_digest
 
 
-def test_layers_that_are_kept_elsewhere(store: Store, registry: str) -> None:
-    original = json.loads(raw(f"{registry}/five:docker"))
-    with registries.proxy(registry) as elsewhere:
-        layer = original["layers"][0]
-        layer["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-        layer["urls"] = [
-            "http://127.0.0.1:1/gone",
-            f"http://{elsewhere.address}/v2/five/blobs/{layer['digest']}",
-        ]
-        body = documents.encode(original)
-        with registries.proxy(registry) as front:
-            kind = {"Content-Type": documents.DOCKER_MANIFEST}
+STRANGE = ["file:///etc/passwd", "http://[::/no-address", "http://127.0.0.1:1/gone"]
 
-            def misbehave(asked: registries.Asked, answer: registries.Answer) -> registries.Answer | None:
-                if "/manifests/" in asked.path and asked.method == "GET":
-                    return registries.Answer(200, kind, body)
-                return registries.Answer(404, {}, b"") if layer["digest"] in asked.path else None
 
-            front.misbehave = misbehave
-            images = Images(store)
-            images.pull(f"{front.address}/five:foreign")
-            assert elsewhere.count("GET", layer["digest"]) == 1
-        front_name = f"{front.address}/five:foreign"
+@pytest.mark.parametrize("before", [STRANGE[2:], STRANGE])
+def test_layers_that_are_kept_elsewhere(store: Store, registry: str, before: list[str]) -> None:
+    manifest = json.loads(raw(f"{registry}/five:docker"))
+    layer = manifest["layers"][0]
+    layer["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    with registries.proxy(registry) as elsewhere, registries.proxy(registry) as front:
+        layer["urls"] = [*before, f"http://{elsewhere.address}/v2/five/blobs/{layer['digest']}"]
+        body = documents.encode(manifest)
+        kind = {"Content-Type": documents.DOCKER_MANIFEST}
+
+        def misbehave(asked: registries.Asked, answer: registries.Answer) -> registries.Answer | None:
+            if "/manifests/" in asked.path and asked.method == "GET":
+                return registries.Answer(200, kind, body)
+            return registries.Answer(404, {}, b"") if layer["digest"] in asked.path else None
+
+        front.misbehave = misbehave
+        images = Images(store)
+        images.pull(f"{front.address}/five:foreign")
+        assert elsewhere.count("GET", layer["digest"]) == 1
+        if before is STRANGE:  # docker-registry takes no manifest with such
+            return
         elsewhere.asked.clear()
-        _, digest = images.push(front_name, f"{elsewhere.address}/foreign:1")
+        _, digest = images.push(f"{front.address}/five:foreign", f"{elsewhere.address}/foreign:1")
         assert digest == documents.digest_of(body)
         assert not [asked for asked in elsewhere.asked if layer["digest"] in asked.path]
-    assert raw(f"{registry}/foreign:1") == body
+        assert raw(f"{registry}/foreign:1") == body

@@ -17,6 +17,7 @@ import pytest
 from engine.errors import DeniedError, RegistryError, UsageError
 from engine.images.images import Images
 from engine.oci.registry import credentials
+from engine.oci.registry.connection import Connection
 from engine.oci.registry.credentials import Credentials
 from engine.store.store import Store
 from tests.images import registries, stores
@@ -179,6 +180,8 @@ def test_tls_that_leads_to_plain_http_is_not_followed(store: Store, trusted: Tru
             lead = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/x\r\nContent-Length: 0\r\n\r\n"
             secured.sendall(lead)
 
+    with pytest.raises(RegistryError, match="away from TLS"):  # what a manifest says of layers elsewhere
+        Connection("reg.example").check_led("http://127.0.0.1:1/x")
     address, thread = serve_once(answer)
     believe(store, address, trusted.authority)
     with pytest.raises(RegistryError, match="away from TLS"):

@@ -193,15 +193,25 @@ class Connection:
                 return response
             response.close()
             following = httpx.URL(self.location(response))
-            if target.scheme == "https" and following.scheme != "https":
-                raise RegistryError(
-                    f"{self.registry} leads away from TLS", f"to {following.host}", "tell its administrator"
-                )
-            self._check_safe(following)
+            self._check_led(target, following)
             if _origin(following) != _origin(target):
                 sent.pop("Authorization", None)
             target = following
         raise self.wrong("its redirects do not end")
+
+    def check_led(self, url: str) -> None:
+        """Raise RegistryError unless the registry may send one to *url*."""
+        try:
+            self._check_led(httpx.URL(self.url("")), httpx.URL(url))
+        except httpx.InvalidURL as error:
+            raise self.wrong(f"{url[:80]!r} is no address") from error
+
+    def _check_led(self, target: httpx.URL, following: httpx.URL) -> None:
+        if target.scheme == "https" and following.scheme != "https":
+            raise RegistryError(
+                f"{self.registry} leads away from TLS", f"to {following.host}", "tell its administrator"
+            )
+        self._check_safe(following)
 
     def _check_safe(self, target: httpx.URL) -> None:
         if target.scheme != "https" and not (target.scheme == "http" and self._may_be_plain(target)):

@@ -135,6 +135,8 @@ class Repository:
         of a layer that registries do not keep. Raises NotFoundError, RegistryError, ArchiveError, OSError.
         """
         url = elsewhere or self._blob(digest)
+        if elsewhere:
+            self.connection.check_led(elsewhere)
         part = _Part(file, size, advance)
         try:
             self._fill(part, url)

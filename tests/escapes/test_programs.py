@@ -336,3 +336,19 @@ def test_what_runs_on_its_own_has_the_container_s_null_device(jail: Engine) -> N
     wait_for(lambda: execute(jail, name, "cat", "/same").out)
     assert execute(jail, name, "cat", "/same").out == str([True] * 3)
     jail.containers.remove(name, force=True)
+
+
+PACKETS = """
+import socket
+try:
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300) as raw:
+        print([name for _, name in socket.if_nameindex()])
+except PermissionError:
+    print("refused")
+"""
+
+
+def test_raw_packets_are_of_its_own_interfaces(jail: Engine) -> None:
+    """docker gives CAP_NET_RAW: in a network namespace of its own, where there is nobody to deceive."""
+    assert run(jail, "python3", "-c", PACKETS).out == "['lo']\n"
+    assert run(jail, "python3", "-c", PACKETS, cap_drop=("NET_RAW",)).out == "refused\n"

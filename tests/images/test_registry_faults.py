@@ -444,3 +444,34 @@ def test_a_full_store_keeps_nothing_of_a_pull(registry: str, tmp_path: Path) -> 
     alone = ("unshare", "--mount", "--propagation", "private", sys.executable, "-c", FULL)
     said = peers.run(*alone, str(place), f"{registry}/large:1")
     assert said.endswith(" [] []\n")
+
+
+def test_a_push_to_a_busy_registry_is_tried_again(store: Store, proxy: Proxy, five: Archives) -> None:
+    busy = {
+        ("POST", "/blobs/uploads/"): Answer(503, {}, b""),
+        ("PUT", "/blobs/uploads/"): Answer(500, {}, b""),
+        ("HEAD", "/blobs/"): Answer(502, {}, b""),
+        ("PUT", "/manifests/"): Answer(429, {"Retry-After": "0"}, b"{}"),
+    }
+
+    def misbehave(asked: Asked, answer: Answer) -> Answer | None:
+        due = [key for key in busy if asked.method == key[0] and key[1] in asked.path]
+        return busy.pop(due[0]) if due else None
+
+    Images(store).load(five.docker)
+    proxy.misbehave = misbehave
+    name = f"{proxy.address}/busy-{os.urandom(4).hex()}:1"
+    _, digest = Images(store).push("five:docker", name)
+    assert busy == {}
+    assert documents.digest_of(raw(name)) == digest
+
+
+def test_a_registry_that_finds_the_bytes_wrong_is_quoted(store: Store, proxy: Proxy, five: Archives) -> None:
+    said = b'{"errors": [{"code": "DIGEST_INVALID", "message": "provided digest did not match"}]}'
+    kind = {"Content-Type": "application/json"}
+    Images(store).load(five.docker)
+    proxy.misbehave = lambda asked, answer: (
+        Answer(400, kind, said) if asked.method == "PUT" and "/blobs/" in asked.path else None
+    )
+    with pytest.raises(RegistryError, match="provided digest did not match"):
+        Images(store).push("five:docker", f"{proxy.address}/wrong:1")

@@ -92,14 +92,17 @@ def add_elements(channel: Netlink, table: str, name: str, pairs: Iterable[tuple[
     _commit(channel, _elements(table, name, elements, _NEWSETELEM, CREATE | EXCLUSIVE))
 
 
-def remove_elements(channel: Netlink, table: str, name: str, keys: Iterable[bytes]) -> None:
+def remove_elements(channel: Netlink, table: str, name: str, keys: Sequence[bytes]) -> None:
     """Remove *keys* from a map, each if it is there."""
-    for key in keys:
-        try:
-            _commit(channel, _elements(table, name, [_element(key)], _DELSETELEM, 0))
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
+    elements = [_element(key) for key in keys]
+    try:
+        _commit(channel, _elements(table, name, elements, _DELSETELEM, 0))
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        if len(elements) > 1:  # one that is not there has kept all
+            for key in keys:
+                remove_elements(channel, table, name, (key,))
 
 
 def concatenation(*parts: bytes) -> bytes:

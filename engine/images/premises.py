@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from engine.images.damage import Damage
+from engine.images.damage import Damage, Mend
 from engine.images.inventory import ContainerFacts, Inventory
 from engine.store.layout import Layout
 from engine.store.store import Store
@@ -96,7 +96,7 @@ def _damage(each: ContainerFacts, what: str, why: str, path: str, hint: str, men
         why,
         path,
         hint,
-        mend,  # type: ignore[arg-type]
+        mend,
         (),
         (each.name,),
     )

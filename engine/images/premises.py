@@ -88,7 +88,7 @@ def _wrong_with(layout: Layout, each: ContainerFacts) -> Damage | None:
     return None
 
 
-def _damage(each: ContainerFacts, what: str, why: str, path: str, hint: str, mend: str = "none") -> Damage:
+def _damage(each: ContainerFacts, what: str, why: str, path: str, hint: str, mend: Mend = "none") -> Damage:
     return Damage(
         "container",
         each.id,

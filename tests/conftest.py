@@ -68,9 +68,11 @@ def _remove_containers(root: Root) -> str:
     """`rm -f` of every container, by the engine itself; what went wrong, if anything did."""
     if not os.path.exists(root.layout.database):
         return ""
+    from engine.containers import standing
     from engine.engine import Engine
 
     try:
+        standing.dismiss(root.layout)
         with Engine(root.path, cgroup_parent=root.cgroup_parent) as engine:
             for container in engine.containers.list():
                 engine.containers.remove(container.id, force=True)

@@ -9,7 +9,7 @@ from engine.model import LaunchOptions
 from tests.bench import peers
 from tests.bench.measure import Case, Goal, Result, measure
 from tests.bench.place import COWL, Place, call
-from tests.support import images
+from tests.support import images, roots
 
 TRUE = LaunchOptions(image="bench:tiny", command=("true",), auto_remove=True)
 
@@ -49,6 +49,7 @@ def _runner(command: list[str]) -> Callable[[], object]:
 
 def _commands(place: Place) -> Iterator[Result]:
     rival = peers.podman(place)
+    alone = roots.environment(place.root, {"COWL_LAUNCHER": "no"})
     place.cowl("run", "-d", "--name", "exec", "--network", "none", "bench:tiny", "sleep", "600")
     run = [
         Case("cowl run --rm", lambda: place.cowl("run", "--rm", "--network", "none", "bench:tiny", "true"))
@@ -63,6 +64,18 @@ def _commands(place: Place) -> Iterator[Result]:
             "run true, no network, as a whole process",
             [*run, Case("cowl --version", lambda: call([COWL, "--version"]))],
             (Goal("cowl run --rm", "podman run --rm", 1 / 3),),
+            rounds=15,
+        )
+        yield measure(
+            "run true with no launcher standing by",
+            [
+                Case(
+                    "cowl run --rm, alone",
+                    lambda: call([COWL, "run", "--rm", "bench:tiny", "true"], env=alone),
+                ),
+                *run[1:],
+            ],
+            (Goal("cowl run --rm, alone", "podman run --rm", 1 / 3),),
             rounds=15,
         )
         yield measure(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from engine.containers import standing
 from tests.support import roots, traces
 from tests.support.traces import Root
 
@@ -29,7 +30,7 @@ class Place(NamedTuple):
 
     def cowl(self, *arguments: str) -> str:
         """Run the `cowl` command as a whole process; its output. Raises CalledProcessError when it fails."""
-        return call([COWL, *arguments], env=roots.environment(self.root))
+        return call([COWL, *arguments], env=roots.environment(self.root, {"COWL_LAUNCHER": "yes"}))
 
 
 def call(command: list[str], *, env: dict[str, str] | None = None) -> str:
@@ -50,5 +51,6 @@ def place() -> Iterator[Place]:
     try:
         yield Place(root, scratch)
     finally:
+        standing.dismiss(root.layout)
         traces.clean(root)
         call(["rm", "-rf", scratch])

@@ -13,7 +13,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ class Outcome(NamedTuple):
     code: int
     said: str
     seconds: float
+    """Of processor time, so that what else the machine does is no matter."""
     memory_kb: int
     """The most that one of its processes had resident."""
     outside: list[str]
@@ -86,9 +86,7 @@ def main(place: str) -> None:
     _run(command, ["images"])
     for line in sys.stdin:
         before = _look(place, root)
-        started = time.monotonic()
-        code, said, memory = _run(command, json.loads(line))
-        seconds = time.monotonic() - started
+        code, said, memory, seconds = _run(command, json.loads(line))
         after = _look(place, root)
         differing = sorted(path for path in before | after if before.get(path) != after.get(path))
         inside = sorted(
@@ -153,8 +151,8 @@ def _files(root: str) -> Iterator[str]:
                 yield path
 
 
-def _run(command: Command, arguments: list[str]) -> tuple[int, str, int]:
-    """Run *command* with *arguments* in a fork: its exit code, what it wrote, its memory."""
+def _run(command: Command, arguments: list[str]) -> tuple[int, str, int, float]:
+    """Run *command* with *arguments* in a fork: its exit code, what it wrote, its memory and time."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -169,16 +167,17 @@ def _run(command: Command, arguments: list[str]) -> tuple[int, str, int]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            memory = max(
-                resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-            )
-            os.write(writing, b"\0%d" % memory)
+            both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            used = max(each.ru_maxrss for each in both), sum(each.ru_utime + each.ru_stime for each in both)
+            os.write(writing, b"\0%d %f" % used)
             os._exit(code)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        said, _, memory_text = pipe.read().rpartition(b"\0")
+        said, _, figures = pipe.read().rpartition(b"\0")
     _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), said.decode("utf-8", "replace"), int(memory_text or b"0")
+    memory, seconds = figures.split() if figures else (b"0", b"0")
+    code = os.waitstatus_to_exitcode(status)
+    return code, said.decode("utf-8", "replace"), int(memory), float(seconds)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,8 +23,9 @@ pytestmark = pytest.mark.kernel
 class Cage:
     """A directory for layers, surrounded by canaries."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, fork: bool) -> None:
         self.path = path
+        self._fork = fork
         self.outside = path / "outside"
         self.outside.mkdir()
         (self.outside / "secret").write_text("secret")
@@ -37,7 +39,7 @@ class Cage:
         tree = self.path / "layers" / str(self._layers)
         tree.mkdir(parents=True)
         try:
-            applied = apply_layer(io.BytesIO(tar(*entries)), str(tree))
+            applied = apply_layer(io.BytesIO(tar(*entries)), str(tree), fork=self._fork)
             adopt_parents(str(tree), applied.implicit, [])
         finally:
             assert self._look() == self._before, "something outside the layer was touched"
@@ -51,9 +53,9 @@ class Cage:
         }
 
 
-@pytest.fixture
-def cage(tmp_path: Path) -> Cage:
-    return Cage(tmp_path)
+@pytest.fixture(params=["one process", "two processes"])
+def cage(tmp_path: Path, request: pytest.FixtureRequest) -> Cage:
+    return Cage(tmp_path, fork=request.param == "two processes")
 
 
 def outside(cage: Cage) -> str:
@@ -180,7 +182,7 @@ ENTRIES = st.one_of(
 
 
 @settings(
-    max_examples=200,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -190,3 +192,38 @@ def test_no_mixture_gets_out(cage: Cage, entries: list[Entry]) -> None:
         cage.apply(*entries)
     except ArchiveError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_two_processes_make_what_one_makes(tmp_path: Path, seed: int) -> None:
+    """Layers with damage anywhere: both ways the same tree and digest, or both refuse."""
+    chance = random.Random(seed)
+    names = ["a", "b", "a/b", "c/d/e", "n" * 120, "l", "l/x", "a/.wh.b"]
+    entries = []
+    for _ in range(chance.randrange(1, 40)):
+        name = chance.choice(names)
+        size = chance.choice([0, 1, 511, 512, 70_000, 1 << 20, 3_000_000])
+        entries.append(
+            chance.choice(
+                [file(name, chance.randbytes(size)), directory(name), symlink(name, "a"), link(name, "b")]
+            )
+        )
+    whole = bytearray(tar(*entries))
+    if chance.random() < 0.5:
+        at = chance.randrange(len(whole))
+        whole[at : at + chance.choice([0, 1, 512])] = chance.randbytes(chance.choice([0, 1, 512]))
+    outcomes: list[object] = []
+    for fork in (False, True):
+        tree = tmp_path / str(fork)
+        tree.mkdir()
+        try:
+            applied = apply_layer(io.BytesIO(bytes(whole)), str(tree), fork=fork)
+        except ArchiveError:
+            outcomes.append("refused")  # for the first thing wrong that either of the two comes upon
+            continue
+        seen = {
+            path: each._replace(mtime_ns=0 if each.content == "0" else each.mtime_ns)
+            for path, each in snapshot(tree).items()
+        }
+        outcomes.append((applied, seen))
+    assert outcomes[0] == outcomes[1]

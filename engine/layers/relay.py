@@ -21,6 +21,7 @@ from engine.layers.tardata import CHUNK, MemberData
 from engine.layers.tarread import Member
 
 _SLOTS = 8
+_SIZE, _SPARSE = Member._fields.index("size"), Member._fields.index("sparse")
 _Found = tuple[tuple[Any, ...], int, int]
 """The fields of a member; where in the stream its data begins; how many bytes of it are there."""
 
@@ -115,16 +116,17 @@ class Receiver(MemberData):
         self._ended = False
 
     def __iter__(self) -> Iterator[Member]:
-        make = Member._make
+        make, found = Member._make, self._found
         while True:
-            while self._found:
-                fields, begin, self._data = self._found.popleft()
-                while begin > self._passed + len(self._view):
+            while found:
+                fields, begin, self._data = found.popleft()
+                at = begin - self._passed
+                while at > len(self._view):
                     self._need_more("a file's data")
-                self._at = begin - self._passed
-                member = make(fields)
-                self._size, self._sparse = member.size, member.sparse
-                yield member
+                    at = begin - self._passed
+                self._at = at
+                self._size, self._sparse = fields[_SIZE], fields[_SPARSE]
+                yield make(fields)
             while self._lengths:
                 self._read_more()
             if self._ended:

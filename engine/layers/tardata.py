@@ -32,9 +32,12 @@ class MemberData:
                 self._copy(descriptor, length)
             os.ftruncate(descriptor, self._size)
         elif self._at + self._data <= len(self._view) and self._data <= CHUNK:
-            end = self._at + self._data
-            write_all(descriptor, self._view[self._at : end])
-            self._at, self._data = end, 0
+            piece = self._view[self._at : self._at + self._data]
+            written = os.write(descriptor, piece)
+            if written < self._data:
+                write_all(descriptor, piece[written:])
+            self._at += self._data
+            self._data = 0
         else:
             self._copy(descriptor, self._data)
 

@@ -11,6 +11,7 @@ from engine.cli import output, report
 from engine.cli.group import session_of
 from engine.cli.output import Column, print_options
 from engine.cli.session import Session
+from engine.engine import Engine
 from engine.errors import CowlError, UsageError
 
 
@@ -79,18 +80,21 @@ def inspect_command(session: Session, names: tuple[str, ...]) -> None:
 @click.pass_obj
 def remove_command(session: Session, force: bool, names: tuple[str, ...]) -> int:
     """Remove volumes with all that is in them; refused where a container shows one."""
-    code = 0
     with session.open() as engine:
         known = {volume.name for volume in engine.volumes.list()}
-        for name in names:
-            if force and name not in known:
-                continue
-            try:
-                engine.volumes.remove(name)
-            except CowlError as error:
-                code = report.fail(error)
-            else:
-                print(name, flush=True)
+        return _remove(engine, [name for name in names if name in known or not force])
+
+
+def _remove(engine: Engine, names: list[str]) -> int:
+    """Remove volumes one by one and print their names; a failure does not spare the others."""
+    code = 0
+    for name in names:
+        try:
+            engine.volumes.remove(name)
+        except CowlError as error:
+            code = report.fail(error)
+        else:
+            print(name, flush=True)
     return code
 
 
@@ -109,15 +113,7 @@ def prune_command(session: Session, everything: bool, force: bool, dry_run: bool
             return 0
         if not force:
             _ask(names)
-        code = 0
-        for name in names:
-            try:
-                engine.volumes.remove(name)
-            except CowlError as error:
-                code = report.fail(error)
-            else:
-                print(name, flush=True)
-    return code
+        return _remove(engine, names)
 
 
 def _ask(names: list[str]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
-from engine.kernel.channel import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, Channel
+from engine.kernel.channel import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, Channel, pair
 from engine.record import Record
 
 START_PREFIX = b'["start",'
@@ -157,6 +157,21 @@ def send_request(channel: Channel, work: Launch | Join, control: Channel, stream
         send_descriptors(channel, _IN_FILE, [*passed, file])
     finally:
         os.close(file)
+
+
+def ask(channel: Channel, work: Launch | Join, streams: Sequence[int]) -> Channel:
+    """Have whoever is at the other end of *channel* do *work*; our end of its control socket.
+
+    Raises LaunchError when nobody is there.
+    """
+    ours, theirs = pair()
+    with theirs:
+        try:
+            send_request(channel, work, theirs, streams)
+        except OSError as error:
+            ours.close()
+            raise LaunchError("cannot start a process", "who was to do it was killed", "try again") from error
+    return ours
 
 
 def receive_request(channel: Channel) -> Received | None:

@@ -9,7 +9,6 @@ from typing import Literal, NoReturn
 
 from engine.containers import request
 from engine.containers.request import Join, Launch
-from engine.errors import LaunchError
 from engine.kernel.channel import Channel, pair
 
 
@@ -28,16 +27,7 @@ class Standby:
 
     def launch(self, work: Launch | Join, descriptors: Sequence[int] = ()) -> Channel:
         """Have *work* done; our end of its control socket. Raises LaunchError when the process has gone."""
-        ours, theirs = pair()
-        with theirs:
-            try:
-                request.send_request(self._channel, work, theirs, descriptors)
-            except OSError as error:
-                ours.close()
-                raise LaunchError(
-                    "cannot start a process", "the one that stood by was killed", "try again"
-                ) from error
-        return ours
+        return request.ask(self._channel, work, descriptors)
 
     def close(self) -> None:
         """Let a process that has got nothing to do end; one that has runs on."""

@@ -17,9 +17,8 @@ from collections.abc import Sequence
 
 from engine.containers import request
 from engine.containers.request import Join, Launch
-from engine.errors import LaunchError
 from engine.kernel import mount
-from engine.kernel.channel import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_SEQPACKET, Channel, pair
+from engine.kernel.channel import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_SEQPACKET, Channel
 from engine.store.layout import Layout, digest_of
 
 IDLE_S = 600.0
@@ -82,14 +81,7 @@ class Standing:
 
     def launch(self, work: Launch | Join, descriptors: Sequence[int] = ()) -> Channel:
         """Have *work* done; our end of its control socket. Raises LaunchError when it has gone."""
-        ours, theirs = pair()
-        with theirs:
-            try:
-                request.send_request(self._channel, work, theirs, descriptors)
-            except OSError as error:
-                ours.close()
-                raise LaunchError("cannot start a process", "the launcher was killed", "try again") from error
-        return ours
+        return request.ask(self._channel, work, descriptors)
 
     def close(self) -> None:
         """It is not needed any more."""

@@ -90,6 +90,10 @@ class VolumeInfo(Record):
     """Names of the containers that show it."""
 
 
+EVERY_ADDRESS = ("", "0.0.0.0", "::")
+"""`PublishedPort.host_ip` for all addresses: of both versions of IP, of 4, of 6."""
+
+
 class PublishedPort(Record):
     """A port of a container that is reached at one of this machine's."""
 

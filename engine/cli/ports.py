@@ -45,8 +45,8 @@ def _range(text: str, numbers: str) -> list[int]:
 
 
 def _address(text: str, address: str) -> str:
-    if address in ("", "0.0.0.0", "::"):
-        return "" if address != "::" else "::"
+    if not address:
+        return ""
     from ipaddress import ip_address
 
     try:

@@ -22,6 +22,9 @@ HOST_GATEWAY = "host-gateway"
 _OTHER = "container:"
 _NAMES = {"none", "host", BRIDGE}
 _BRIDGE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"
+_EXPOSED = r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?"
+_LARGEST_PORT = 65535
+_HOST = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}"
 _NEEDS_BRIDGE = (
     *("publish", "publish_all", "dns", "dns_search", "dns_options", "mac_address", "ip"),
     "network_aliases",
@@ -66,6 +69,13 @@ def settled(store: Store, options: LaunchOptions, image: JSON, settings: Network
 
 def _check_addresses(options: LaunchOptions) -> None:
     """Raise UsageError for what is no address."""
+    hosts = [entry.partition(":")[0] for entry in options.extra_hosts]
+    for name in (*options.network_aliases, *hosts, *(text for text in options.dns_search if text != ".")):
+        if not re.fullmatch(_HOST, name):
+            raise UsageError(f"{name!r} is no name of a host", hint="letters, digits, - and .")
+    for option in options.dns_options:
+        if not re.fullmatch(r"[!-~]+", option):
+            raise UsageError(f"{option!r} is no option of resolv.conf", hint="write it like ndots:2")
     named = [entry.partition(":")[2] for entry in options.extra_hosts]
     given = [*options.dns, *(text for text in named if text != HOST_GATEWAY), *filter(None, [options.ip])]
     if not given and options.mac_address is None:
@@ -84,11 +94,20 @@ def _published(options: LaunchOptions, image: JSON) -> tuple[PublishedPort, ...]
     if options.publish_all:
         named = {(port.container_port, port.protocol) for port in options.publish}
         for text in (image.get("config") or {}).get("ExposedPorts") or {}:
-            number, _, protocol = text.partition("/")
-            key = (int(number), protocol or "tcp")
-            if key not in named:
-                found[PublishedPort("", 0, *key)] = None
+            for key in _exposed(text):
+                if key not in named:
+                    found[PublishedPort("", 0, *key)] = None
     return tuple(found)
+
+
+def _exposed(text: str) -> list[tuple[int, str]]:
+    """The ports that an image exposes as *text*: ``80/tcp``, ``8000-8010``."""
+    found = re.fullmatch(_EXPOSED, text)
+    if found is None or not 0 < int(found[1]) <= int(found[2] or found[1]) <= _LARGEST_PORT:
+        raise UsageError(
+            f"cannot publish what the image exposes: {text!r} is no port", hint="name ports by -p"
+        )
+    return [(port, found[3] or "tcp") for port in range(int(found[1]), int(found[2] or found[1]) + 1)]
 
 
 def other(options: LaunchOptions) -> str | None:

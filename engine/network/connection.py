@@ -191,8 +191,14 @@ def sweep(run: str, seconds: float = _PATIENCE_SECONDS) -> None:
 
 def _fork_sweep(run: str) -> None:
     """Have a process sweep in a moment; only for one of one thread, as a monitor is."""
-    if os.fork() == 0:
-        _sweep_later(run)
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            _sweep_later(run)
+        os._exit(
+            0
+        )  # it is nobody's child: a monitor that starts its container again and again leaves no zombies
+    os.waitpid(child, 0)
 
 
 def _sweep_later(run: str) -> NoReturn:

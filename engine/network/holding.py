@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from engine.errors import LaunchError
 from engine.kernel.channel import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, Channel
-from engine.model import PublishedPort
+from engine.model import EVERY_ADDRESS, PublishedPort
 from engine.network.members import Member
 
 _AF_INET6 = 10
@@ -50,6 +50,8 @@ class Held:
         self._sockets.clear()
 
     def _take(self, port: PublishedPort, others: Sequence[Member]) -> PublishedPort:
+        if ":" in port.host_ip and not self._ipv6:
+            raise _conflict(port, "this machine does not forward IPv6")
         for member in others:
             if port.host_port and any(_same(port, other) for other in member.ports):
                 raise _conflict(port, f"the container {member.name} has it")
@@ -97,9 +99,12 @@ class Held:
 
 
 def _same(one: PublishedPort, other: PublishedPort) -> bool:
-    return (one.host_port, one.protocol) == (other.host_port, other.protocol) and (
-        not one.host_ip or not other.host_ip or one.host_ip == other.host_ip
-    )
+    if (one.host_port, one.protocol) != (other.host_port, other.protocol):
+        return False
+    first, second = one.host_ip, other.host_ip
+    if first and second and (":" in first) != (":" in second):
+        return False
+    return first in EVERY_ADDRESS or second in EVERY_ADDRESS or first == second
 
 
 def _conflict(port: PublishedPort, why: str) -> LaunchError:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from engine.kernel import nftables as nft
 from engine.kernel.netlink import Netlink
-from engine.model import PublishedPort
+from engine.model import EVERY_ADDRESS, PublishedPort
 from engine.network import addressing
 from engine.network.addressing import PREFIX, PREFIX6, Subnet
 from engine.network.members import Member
@@ -67,14 +67,14 @@ def _elements(member: Member) -> dict[str, list[tuple[bytes, bytes]]]:
 
 def map_of(port: PublishedPort, version: int) -> str:
     """The map that *port* is in for one version of IP; empty for none."""
-    if not port.host_ip:
-        return ANY.format(version)
-    return AT.format(version) if (":" in port.host_ip) == (version == 6) else ""
+    if port.host_ip and (":" in port.host_ip) != (version == 6):
+        return ""
+    return (ANY if port.host_ip in EVERY_ADDRESS else AT).format(version)
 
 
 def _key(port: PublishedPort) -> bytes:
     common = (bytes([nft.PROTOCOLS[port.protocol]]), _port(port.host_port))
-    if not port.host_ip:
+    if port.host_ip in EVERY_ADDRESS:
         return nft.concatenation(*common)
     return nft.concatenation(addressing.parse(port.host_ip), *common)
 

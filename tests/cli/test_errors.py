@@ -58,7 +58,6 @@ def test_wrong_usage(cowl: Run, words: list[str], said: str) -> None:
         (["create", "nowhere"], 1, "no image nowhere"),
         (["run", "-d", "nowhere"], 125, "cowl starter"),
         (["run", "--network", "container:nobody", "x"], 125, "no image x"),
-        (["run", "-p", "80:none", "x"], 125, "write it like 8080:80"),
         (["port", "nobody"], 1, "no container nobody"),
         (["exec", "nobody", "true"], 125, "no container nobody"),
         (["start", "-a", "nobody"], 125, "no container nobody"),

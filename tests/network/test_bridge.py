@@ -86,6 +86,12 @@ def test_resolv_conf(machine: Machine) -> None:
     options = ("--dns", "192.0.2.53", "--dns-search", "example.org", "--dns-option", "ndots:2")
     shown = machine.cowl("run", "--rm", *options, "starter", "cat", "/etc/resolv.conf")
     assert shown == "nameserver 192.0.2.53\nsearch example.org\noptions ndots:2\n"
+    for words in (
+        ("--network-alias", "a\n1.2.3.4 b"),
+        ("--add-host", "a b:192.0.2.1"),
+        ("--dns-search", "a b"),
+    ):
+        assert "no name of a host" in machine.cowl("run", *words, "starter", "true", fails=True)
     assert "bad address" in machine.cowl("run", "--dns", "x", "starter", "true", fails=True)
 
 

@@ -72,6 +72,31 @@ def test_ranges_free_ports_and_what_lists_them(machine: Machine) -> None:
     assert machine.ask(HOST, 7000).endswith("refused")
 
 
+def test_what_an_image_exposes_is_published_at_free_ports(machine: Machine) -> None:
+    machine.cowl("run", "--name", "made", "starter", "true")
+    machine.cowl("commit", "-c", "EXPOSE 80 53/udp 9000", "made", "exposing")
+    machine.cowl("run", "-d", "--name", "web", "-P", "-p", "7000:9000", "exposing", "sleep", "99")
+    listed = json.loads(machine.cowl("port", "--json", "web"))
+    assert {(port["container_port"], port["protocol"]) for port in listed} == {
+        (80, "tcp"),
+        (53, "udp"),
+        (9000, "tcp"),
+    }
+    assert next(port["host_port"] for port in listed if port["container_port"] == 9000) == 7000
+    assert all(port["host_port"] for port in listed)
+
+
+def test_a_version_of_ip_of_ones_own(machine: Machine) -> None:
+    machine.serve(
+        "web", "-h", "web", "-p", "0.0.0.0:8080:80", "-p", "[::]:9090:80", "-p", f"[{HOST6}]:8080:80"
+    )
+    assert machine.ask(HOST, 8080).endswith(" web")
+    assert machine.ask(HOST, 9090).endswith("refused")
+    assert machine.ask(HOST6, 9090).endswith(" web")
+    assert machine.ask(HOST6, 8080).endswith(" web")
+    assert machine.ask("::1", 9090).endswith("refused")
+
+
 def test_a_port_that_somebody_has_is_refused_with_their_name(machine: Machine) -> None:
     machine.serve("web", "-p", "8080:80", "-p", "5300:53/udp")
     for option in ("8080:80", "127.0.0.1:8080:1", "5300:1/udp"):

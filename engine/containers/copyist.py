@@ -13,6 +13,7 @@ import sys
 from typing import Any, NoReturn
 
 from engine.containers import landing, rootfs
+from engine.containers.isolation import stop_imports
 from engine.containers.plan import Plan, plan_of
 from engine.errors import ConflictError, CowlError
 from engine.kernel import mount, namespaces, process, syscalls
@@ -98,6 +99,7 @@ def _enter(place: Running | Resting) -> None:
         pidfd = process.open_pidfd(process.Identity(place.pid, place.start))
         if pidfd is None:
             raise ConflictError("cannot copy", "the container has ended meanwhile", "try again")
+        stop_imports()
         namespaces.setns(pidfd, namespaces.CLONE_NEWNS)
         os.close(pidfd)
         namespaces.unshare(namespaces.CLONE_NEWNS)

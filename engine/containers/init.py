@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from engine.containers import nodes, programfile, request, rootfs, users
-from engine.containers.isolation import IGNORED
+from engine.containers.isolation import IGNORED, stop_imports
 from engine.containers.mounting import CgroupView, Tree
 from engine.containers.plan import Plan, Program
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
@@ -122,6 +122,7 @@ def _prepare(plan: Plan, place: Place, channel: Channel) -> Prepared:
             os._exit(_SETUP_FAILED)
         _hook("createContainer", "creating", plan, place)
     rootfs.close_off(plan, made)
+    stop_imports()
     rootfs.enter(plan, made)
     user = users.resolve(plan.program.user, made.root)
     if place.gate is not None and plan.program.args:

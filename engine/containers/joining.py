@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from engine.containers import init, nodes, request, users
-from engine.containers.isolation import CONTROL, isolate
+from engine.containers.isolation import CONTROL, isolate, stop_imports
 from engine.containers.plan import Program, program_of
 from engine.containers.request import Join
 from engine.errors import CowlError, LaunchError
@@ -76,6 +76,7 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
         from engine.containers import birth
 
         birth.set_oom_score("self", program.oom_score_adj)
+    stop_imports()
     namespaces.setns(pidfd, _ALL)
     ours, theirs = pair()
     pid = namespaces.clone(0, into)

@@ -10,6 +10,7 @@ from typing import NoReturn
 from engine.containers import birth, init, joining, request
 from engine.containers.confinement import with_personality
 from engine.containers.filters import filter_of
+from engine.containers.isolation import stop_imports
 from engine.containers.plan import Program, program_of, without_mknod
 from engine.errors import ConflictError, UsageError
 from engine.kernel import cgroup, namespaces, process, syscalls
@@ -133,6 +134,7 @@ def _enter(container: Container, program: Program, wanted: Execution, channel: C
             birth.set_oom_score("self", program.oom_score_adj)
         if initial:
             os.sched_setaffinity(0, initial)
+        stop_imports()
         namespaces.setns(pidfd, kinds)
         if kinds & namespaces.CLONE_NEWUSER:
             init.become_root()

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from engine.containers.foreground import Streams
+from engine.containers.isolation import stop_imports
 from engine.engine import Engine
 from engine.errors import LaunchError
 from engine.oci import syscalls
@@ -352,3 +353,19 @@ def test_raw_packets_are_of_its_own_interfaces(jail: Engine) -> None:
     """docker gives CAP_NET_RAW: in a network namespace of its own, where there is nobody to deceive."""
     assert run(jail, "python3", "-c", PACKETS).out == "['lo']\n"
     assert run(jail, "python3", "-c", PACKETS, cap_drop=("NET_RAW",)).out == "refused\n"
+
+
+def test_no_module_of_the_image_is_loaded_by_what_enters() -> None:
+    """Python's own files and ours have paths at which an image can have others."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            stop_imports()
+            import json  # noqa: F401  # that one is loaded
+            import tabnanny  # noqa: F401
+        except ModuleNotFoundError as error:
+            code = 0 if error.name == "tabnanny" else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -20,6 +20,8 @@ from tests.conformance.bundles import Bundle, eventually, whole
 
 pytestmark = pytest.mark.kernel
 
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
 
 def test_words() -> None:
     kinds = {"pid-file": words.VALUE, "detach|d": words.FLAG, "env|e": words.VALUES}
@@ -252,3 +254,61 @@ def test_a_creation_that_is_killed_can_be_deleted(bundle: Bundle) -> None:
     assert bundle.state()["status"] in ("creating", "stopped")
     bundle.call("delete", "--force", "c").check()
     bundle.nothing_left()
+
+
+ALLOWED = {
+    *("os", "sys", "errno", "stat", "signal", "time", "select", "fcntl", "struct", "json", "typing", "gc"),
+    *(
+        "collections",
+        "contextlib",
+        "ctypes",
+        "functools",
+        "itertools",
+        "enum",
+        "re",
+        "math",
+        "pwd",
+        "termios",
+    ),
+    *(
+        "abc",
+        "codecs",
+        "copyreg",
+        "encodings",
+        "genericpath",
+        "io",
+        "keyword",
+        "operator",
+        "posixpath",
+        "tty",
+    ),
+    *("reprlib", "site", "types", "warnings", "zipimport", "marshal", "builtins", "posix", "runpy"),
+}
+"""What may be loaded for a container of somebody else's: each module more is a part of its start-up."""
+
+
+def test_little_is_loaded(bundle: Bundle, tmp_path: object) -> None:
+    bundle.write()
+    probe = (
+        "import json, sys; from engine.runtime.main import command; code = command(sys.argv[2:]);"
+        "json.dump(sorted(sys.modules), open(sys.argv[1], 'w')); sys.exit(code)"
+    )
+    path = f"{tmp_path}/modules"
+    for arguments in (
+        ["create", "--bundle", bundle.path, "c"],
+        ["start", "c"],
+        ["state", "c"],
+        ["delete", "-f", "c"],
+    ):
+        call = [sys.executable, "-IS", "-c", f"import sys; sys.path.insert(0, {CHECKOUT!r}); {probe}", path]
+        env = {"COWL_CGROUP_PARENT": bundle.cgroup_parent}
+        nothing = subprocess.DEVNULL  # a pipe would be the container's too, and be read to its end
+        done = [*call, "--root", bundle.run_root, *arguments]
+        subprocess.run(done, env=env, check=True, stdout=nothing, stderr=nothing)
+        with open(path, encoding="utf-8") as file:
+            found = {name.partition(".")[0] for name in json.load(file)}
+        strangers = {name for name in found - ALLOWED - {"engine"} if not name.startswith("_")}
+        assert strangers == set(), arguments
+        if arguments[0] != "create":
+            with open(path, encoding="utf-8") as file:
+                assert "engine.containers.rootfs" not in json.load(file), arguments

@@ -15,12 +15,13 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from engine.errors import ConflictError
 from engine.layers import stack
 from engine.layers.changes import as_change
 from engine.layers.compare import Difference, Entry, compare
 from engine.layers.creation import plain_modes, write_all, write_sparsely
 from engine.layers.failures import reporting
-from engine.layers.overlayfs import read_xattrs, write_xattrs
+from engine.layers.overlayfs import WHITEOUT_PREFIX, read_xattrs, write_xattrs
 from engine.layers.tarheader import padding
 from engine.layers.tarwrite import LayerTar, exactly, tells_root
 from engine.model import Change
@@ -97,6 +98,12 @@ class _Capture:
             return
         if not path:
             return
+        if new and b".wh." in path and path.rpartition(b"/")[2].startswith(WHITEOUT_PREFIX):
+            raise ConflictError(
+                f"/{os.fsdecode(path)} cannot be part of a layer",
+                "a name that begins with .wh. means a deletion there",
+                "rename or remove it, or leave it out of the commit",
+            )
         mode = new.status.st_mode if new else 0
         if stat.S_ISDIR(mode):
             self._enter(path)

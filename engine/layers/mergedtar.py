@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from engine.layers import stack
 from engine.layers.failures import reporting
 from engine.layers.overlayfs import read_xattrs
-from engine.layers.tarheader import padding
-from engine.layers.tarwrite import LayerTar, Sink, Written, exactly
+from engine.layers.tarwrite import LayerTar, Sink, Written
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _Levels = Iterator["_Levels"]
@@ -88,10 +87,6 @@ def _put(tar: LayerTar, path: bytes, name: bytes, status: os.stat_result) -> Non
     except FileNotFoundError:
         return
     try:
-        status = os.fstat(descriptor)
-        tar.file_header(name, status, status.st_size, read_xattrs(descriptor))
-        for piece in exactly(descriptor, status.st_size):
-            tar.put(piece)
-        tar.put(padding(status.st_size))
+        tar.file(name, descriptor, os.fstat(descriptor))
     finally:
         os.close(descriptor)

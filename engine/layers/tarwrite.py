@@ -101,6 +101,13 @@ class LayerTar:
         self._count += 1
         self._size += size
 
+    def file(self, name: bytes, descriptor: int, status: os.stat_result) -> None:
+        """The regular file that *descriptor* reads, from where it stands, with its data."""
+        self.file_header(name, status, status.st_size, read_xattrs(descriptor))
+        for piece in exactly(descriptor, status.st_size):
+            self.put(piece)
+        self.put(padding(status.st_size))
+
     def hard_link(self, name: bytes, first: bytes, status: os.stat_result) -> None:
         """Another name of a file that came before as *first*."""
         owner = status.st_uid, status.st_gid
@@ -231,9 +238,6 @@ def _entries(tar: LayerTar, directory: bytes, name: bytes, below: list[bytes], o
 def _write_file(tar: LayerTar, path: bytes, name: bytes, status: os.stat_result) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        tar.file_header(name, status, status.st_size, read_xattrs(descriptor))
-        for piece in exactly(descriptor, status.st_size):
-            tar.put(piece)
-        tar.put(padding(status.st_size))
+        tar.file(name, descriptor, status)
     finally:
         os.close(descriptor)

@@ -232,3 +232,13 @@ def test_instructions_change_the_configuration(instructions: list[str], expected
 def test_what_is_no_instruction(text: str) -> None:
     with pytest.raises(UsageError):
         apply_instructions({}, [text])
+
+
+@kernel
+def test_names_that_mean_a_deletion_are_not_committed(web: Store, mounts: Overlay) -> None:
+    stores.change(web, mounts, "web", [("write", "etc/.wh.one", b""), ("write", "etc/a.wh.b", b"")])
+    with pytest.raises(ConflictError, match=r"/etc/\.wh\.one cannot be part of a layer"):
+        Changes(web).commit("web", "mine:1")
+    stores.change(web, mounts, "web", [("remove", "etc/.wh.one")])
+    Changes(web).commit("web", "mine:1")
+    assert set(stores.merged(web, mounts, "mine:1")) == {b"", b"etc", b"etc/one", b"etc/a.wh.b"}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import AmbiguousError, ConflictError, NotFoundError, StoreError
-from engine.model import LaunchOptions, Limits, Volume
+from engine.model import Health, LaunchOptions, Limits, Volume
 from engine.store import records
 from engine.store.records import ContainerRow, LayerRow, ManifestRow, NodeRow
 from engine.store.store import Store
@@ -102,6 +102,7 @@ def test_a_container_needs_a_free_name_and_a_node(store: Store) -> None:
 
 TEXT = st.text(max_size=20)
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
+SECONDS = st.floats(0, 100)
 OPTIONS = st.builds(
     LaunchOptions,
     image=TEXT,
@@ -111,6 +112,7 @@ OPTIONS = st.builds(
     volumes=st.lists(st.builds(Volume, TEXT, TEXT, st.booleans()), max_size=2).map(tuple),
     limits=st.builds(Limits, cpus=st.none() | st.floats(0.1, 64), memory=st.none() | st.integers(0, 1 << 60)),
     stop_timeout=st.floats(0, 100),
+    health=st.none() | st.builds(Health, TEXTS, *(SECONDS, SECONDS, st.integers(0, 9), SECONDS, SECONDS)),
 )
 
 

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from engine.layers import stack
 from engine.layers.failures import reporting
 from engine.layers.overlayfs import read_xattrs
-from engine.layers.tarwrite import LayerTar, Sink, Written
+from engine.layers.tarwrite import LayerTar, Levels, Sink, Written, descend
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_Levels = Iterator["_Levels"]
 
 
 def write_merged(lowers: Sequence[str], out: Sink | None) -> Written:
@@ -27,7 +26,7 @@ def write_merged(lowers: Sequence[str], out: Sink | None) -> Written:
         tar = LayerTar(out)
         directories = stack.roots(lowers)
         tar.directory(b"", os.lstat(directories[0]), read_xattrs(directories[0]))
-        _run(_entries(tar, directories, b""))
+        descend(_entries(tar, directories, b""))
         return tar.finish()
 
 
@@ -44,22 +43,11 @@ def write_tree(path: bytes, name: bytes, out: Sink) -> Written:
             _put(tar, path, name or os.path.basename(path), status)
             return tar.finish()
         tar.directory(name, status, read_xattrs(path))
-        _run(_entries(tar, [path], name))
+        descend(_entries(tar, [path], name))
         return tar.finish()
 
 
-def _run(top: _Levels) -> None:
-    """No recursion: a tree may be deeper than Python's stack."""
-    levels = [top]
-    while levels:
-        deeper = next(levels[-1], None)
-        if deeper is None:
-            levels.pop()
-        else:
-            levels.append(deeper)
-
-
-def _entries(tar: LayerTar, directories: Sequence[bytes], name: bytes) -> _Levels:
+def _entries(tar: LayerTar, directories: Sequence[bytes], name: bytes) -> Levels:
     for entry, _ in stack.merged_entries(directories):
         found = stack.find(directories, entry)
         if found is None:

@@ -166,13 +166,7 @@ def write_layer(tree: str, out: Sink | None, lowers: Sequence[str] = ()) -> Writ
         xattrs = read_xattrs(root)
         if tells_root(status, xattrs, below):
             tar.directory(b"", status, xattrs)
-        levels = [_entries(tar, root, b"", below, is_opaque(root))]
-        while levels:
-            deeper = next(levels[-1], None)
-            if deeper is None:
-                levels.pop()
-            else:
-                levels.append(deeper)
+        descend(_entries(tar, root, b"", below, is_opaque(root)))
         return tar.finish()
 
 
@@ -200,13 +194,22 @@ def exactly(descriptor: int, size: int) -> Iterator[bytes]:
         yield piece
 
 
-_Levels = Iterator["_Levels"]
+Levels = Iterator["Levels"]
+"""Writes what one directory holds, and yields the like for each directory in it, to be run at once."""
 
 
-def _entries(tar: LayerTar, directory: bytes, name: bytes, below: list[bytes], opaque: bool) -> _Levels:
-    """Write what one directory holds; yields an iterator like itself for each subdirectory, to be run at
-    once.
-    """
+def descend(top: Levels) -> None:
+    """Run *top* and all that it yields. No recursion: a tree may be deeper than Python's stack."""
+    levels = [top]
+    while levels:
+        deeper = next(levels[-1], None)
+        if deeper is None:
+            levels.pop()
+        else:
+            levels.append(deeper)
+
+
+def _entries(tar: LayerTar, directory: bytes, name: bytes, below: list[bytes], opaque: bool) -> Levels:
     if opaque and below:
         tar.opaque(name)
         below = []

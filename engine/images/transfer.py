@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from engine.errors import NotFoundError
+from engine.errors import ArchiveError, NotFoundError
 from engine.images.instructions import apply_instructions
 from engine.images.manifests import new_manifest
 from engine.images.publication import NewNode, publish_images
@@ -17,6 +17,7 @@ from engine.layers.mergedtar import write_merged
 from engine.layers.tarwrite import Sink, write_layer
 from engine.model import JSON, Progress, ProgressCallback
 from engine.oci import documents, reference
+from engine.oci.foreign import HEAD, describe
 from engine.store.clock import now
 from engine.store.faults import point
 from engine.store.records import LayerRow, NodeRow
@@ -109,7 +110,23 @@ def _open(path: str) -> BinaryIO:
 
 
 def _unpack(source: BinaryIO, tree: str, progress: ProgressCallback | None) -> None:
-    apply_layer(open_layer(_Read(source, progress)), tree)
+    reader = _Read(source, progress)
+    try:
+        applied = apply_layer(open_layer(reader), tree)
+    except ArchiveError as error:
+        if what := describe(reader.head):
+            raise _no_tar(what) from error
+        raise
+    if not reader.head:
+        raise ArchiveError(
+            "there is nothing to import", "not even an empty tar came", "look at what writes it"
+        )
+    if not applied.file_count and reader.head.strip(b"\0") and (what := describe(reader.head)):
+        raise _no_tar(what)  # it begins with zeros, as a tar ends
+
+
+def _no_tar(what: str) -> ArchiveError:
+    return ArchiveError("this is not a tar", f"it is {what}", "give a tar of a root file system")
 
 
 class _Read:
@@ -119,9 +136,13 @@ class _Read:
         self._source = source
         self._progress = progress
         self._done = 0
+        self.head = b""
+        """What came first, as far as it is needed to tell what it is."""
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._source.read(size)
+        if len(self.head) < HEAD:
+            self.head += data[:HEAD]
         self._done += len(data)
         if self._progress is not None:
             self._progress(Progress("importing", self._done, None))

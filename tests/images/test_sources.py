@@ -23,6 +23,7 @@ from engine.errors import ArchiveError, CowlError
 from engine.images.images import Images
 from engine.images.load import load
 from engine.images.save import FORMATS
+from engine.images.transfer import import_tree
 from engine.store.store import Store
 from tests.images import peers, stores
 from tests.images.archives import docker_archive, simple_layer
@@ -279,3 +280,32 @@ def test_names_of_an_archive_that_no_file_could_have(store: Store, tmp_path: Pat
     path.write_bytes(tars.tar(tars.file("a/" * 4000 + "b")))
     with pytest.raises(ArchiveError, match="longer"):
         load(store, str(path))
+
+
+# Root file systems
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress, lzma.compress, bytes])
+def test_root_file_systems_however_they_are_packed(
+    store: Store, tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "rootfs"
+    path.write_bytes(pack(simple_layer("one")))
+    chain_id = import_tree(store, str(path), "file:1")
+    assert import_tree(store, io.BytesIO(path.read_bytes()), "stream:1") == chain_id
+    assert stores.problems(store) == []
+
+
+@pytest.mark.parametrize("what", [what for what in FOREIGN if "tar" not in what])
+def test_what_is_no_root_file_system(store: Store, what: str) -> None:
+    content, _ = FOREIGN[what]
+    if what == "zeros":
+        return  # an empty tar is nothing else
+    with pytest.raises(ArchiveError) as caught:
+        import_tree(store, io.BytesIO(content), "it:1")
+    assert "\n" not in str(caught.value)
+    assert stores.problems(store) == []
+    if what in ("zip", "rpm", "iso", "elf", "openssl"):
+        assert "not a tar (it is" in str(caught.value)
+    if what == "empty":
+        assert "nothing to import" in str(caught.value)

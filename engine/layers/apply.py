@@ -1,8 +1,9 @@
 """A layer tar becomes a directory that overlayfs can use as one lower layer.
 
 OCI image-spec, layer.md. Whiteouts and opaque markers speak of the layers below only, in whatever order they
-come: what the same tar brings stays. Their on-disk form is overlayfs' own (see `overlayfs`). The stream is
-hostile until proven otherwise: see `confine`.
+come: what the same tar brings stays. Their on-disk form is overlayfs' own (see `overlayfs`), which makes a
+character device 0:0 in a tar a whiteout, too, as it is in every engine that stacks layers with overlayfs. The
+stream is hostile until proven otherwise: see `confine`.
 """
 
 from __future__ import annotations

@@ -454,7 +454,7 @@ def test_a_layer_committed_here_and_loaded_again_needs_no_blob(
         Images(store).get("no:1")
 
 
-def test_tarfile_is_what_reads_the_outer_archive(tmp_path: Path) -> None:
+def test_names_that_lead_out_of_an_archive(tmp_path: Path) -> None:
     """An archive with a name that no file system could hold is refused, not unpacked."""
     path = tmp_path / "it.tar"
     with tarfile.open(path, "w") as tar:

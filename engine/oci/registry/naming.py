@@ -31,7 +31,7 @@ def remote_of(text: str) -> Remote:
     """The image that the name *text* means. Raises UsageError for what is no name."""
     parsed = reference.parse(text)
     host, slash, rest = parsed.name.partition("/")
-    if slash and ("." in host or ":" in host or host == "localhost"):
+    if slash and reference.is_registry(host):
         return Remote(host, rest, parsed.tag, parsed.digest)
     repository = parsed.name if slash else f"library/{parsed.name}"
     return Remote(DOCKER_IO, repository, parsed.tag, parsed.digest)

@@ -11,6 +11,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+RUNS ?= 500
 SECONDS ?= 60
 UML_TESTS ?=
 BIN := $(VENV)/bin
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run venv test pytest test-uml check format bench fuzz screenshots lock clean
+.PHONY: help run venv test pytest test-uml check format crash bench fuzz screenshots lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -45,6 +46,9 @@ pytest: $(DEV_READY) .tests-ready ## the tests on this machine's kernel (ARGS="-
 
 test-uml: $(DEV_READY) .tests-ready ## kernel tests on a second kernel, with cgroup v2 (UML_TESTS="tests/kernel")
 	@$(BIN)/python -m tests.uml $(UML_TESTS)
+
+crash: root $(DEV_READY) .tests-ready ## kill commands at every step and RUNS times at random
+	@$(BIN)/python -m tests.faults.crash $(RUNS)
 
 bench: root $(DEV_READY) .tests-ready ## cowl beside its peers and floors (ARGS="run exec")
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -167,7 +167,12 @@ class Launchpad:
         )
 
 
-def erase_failed(store: Store, row: records.ContainerRow) -> None:
-    """An auto_remove container that did not start is gone again; one that lost only its monitor stays."""
+def erase_failed(store: Store, row: records.ContainerRow, cgroup_path: str) -> None:
+    """An auto_remove container that did not start is gone again; one that lost only its monitor stays.
+
+    A monitor that was killed leaves a cgroup, with a first process half made in it.
+    """
     if row.options.auto_remove and not state.derive(store.layout.container(row.id)).active:
+        removal.clean_cgroup(cgroup_path, kill_members=True)
+        removal.clean_network(store.layout, row.id, half_made=row.options.network == networking.BRIDGE)
         removal.erase(store.layout, store.connection, row.id)

@@ -134,7 +134,7 @@ class Containers:
                 return self._pad.run(ready, streams, interactive=options.interactive)
             return _container(ready.row, self._pad.start(ready))
         except LaunchError:
-            erase_failed(self._store, ready.row)
+            erase_failed(self._store, ready.row, self._cgroup_path(ready.row))
             raise
 
     @overload
@@ -437,7 +437,7 @@ class Containers:
         """The cgroup of a container that had no monitor to remove it."""
         if not facts.monitored:
             removal.clean_cgroup(self._cgroup_path(row), kill_members=True)
-            removal.clean_network(self._store.layout, row.id)
+            removal.clean_network(self._store.layout, row.id, half_made=True)
 
 
 def _new_launcher() -> Launcher:
@@ -473,7 +473,7 @@ def _container(
         auto_remove=options.auto_remove,
         labels=labels,
         options=options,
-        ports=tuple(ports),
+        ports=tuple(ports) if facts.active else (),
     )
 
 

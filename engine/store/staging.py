@@ -76,7 +76,9 @@ def _make_area(layout: Layout) -> Area:
             unless_made.callback(_unlink, f"{path}.lock")
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.fstat(lock).st_nlink:  # else a sweep found it before it was locked
+                point("staging.after-lock")
                 os.mkdir(path, 0o700)
+                point("staging.after-make")
                 unless_made.pop_all()
                 return Area(path, lock)
 

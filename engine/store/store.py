@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from engine.store import database
 from engine.store.deletion import delete_tree
+from engine.store.faults import point
 from engine.store.layout import UNFINISHED, Layout, default_root
 from engine.store.staging import is_held, no_space_on_full, nobody_makes, retire, sweep_unlocked, unlocked
 
@@ -86,6 +87,7 @@ class Store:
                 return swept
             with self.write():  # who publishes does so within a transaction: seen again, these are strays
                 trashed = [(path, retire(self.layout, path)) for path in self._unrecorded()]
+            point("sweep.after-rename")
             for path, trash in trashed:
                 if trash is not None:
                     delete_tree(trash)

@@ -145,6 +145,7 @@ def forget(engine: Engine, tags: Sequence[str]) -> None:
         engine.images.remove([tag])
 
 
+@pytest.mark.timeout(60 + 20 * EXAMPLES)
 @PATIENT
 @given(steps=operations.STEPS)
 def test_what_containers_committed_is_the_same_tree_everywhere(

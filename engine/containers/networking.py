@@ -177,13 +177,13 @@ def cautions(options: LaunchOptions, settings: NetworkSettings) -> tuple[str, ..
 
 
 def ports(store: Store) -> Mapping[str, tuple[PublishedPort, ...]]:
-    """By container, those that lead to it now."""
+    """By container, those that lead to it while it runs."""
     run = store.layout.run
     if not os.path.exists(f"{run}/network.json"):
         return {}
     from engine.network.members import Members
 
-    return {identity: member.ports for identity, member in Members(run).by_id.items() if member.alive}
+    return {identity: member.ports for identity, member in Members(run).by_id.items()}
 
 
 def describe(store: Store, row: records.ContainerRow) -> JSON:

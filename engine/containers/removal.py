@@ -73,7 +73,9 @@ def remove(
                 raise InUseError(f"the container {row.name} is {facts.state}", hint="stop it first, or rm -f")
             kill(paths, call_off(paths))
         clean_cgroup(cgroup_path, kill_members=force or facts.state != "created")
-        clean_network(store.layout, row.id)
+        # Nobody saw its end: what its monitor did last is not known.
+        unseen = facts.started is not None and facts.finished is None and not facts.monitored
+        clean_network(store.layout, row.id, half_made=unseen)
         erase(store.layout, store.connection, row.id, volumes=volumes)
 
 
@@ -177,12 +179,15 @@ def settle(paths: ContainerPaths, seconds: float = SETTLE_SECONDS) -> None:
         pause = min(pause * 1.5, 0.02)
 
 
-def clean_network(layout: Layout, container_id: str) -> None:
-    """Take away what a killed monitor left of the container's ports and of its bridge."""
-    if os.path.exists(f"{layout.run}/network.json"):
+def clean_network(layout: Layout, container_id: str, *, half_made: bool = False) -> None:
+    """Take away what a killed monitor left of the container's ports and of its bridge.
+
+    With *half_made* a bridge that nobody is recorded to be on goes too.
+    """
+    if os.path.exists(f"{layout.run}/network.lock"):
         from engine.network import connection
 
-        connection.clear(layout.run, container_id)
+        connection.clear(layout.run, container_id, half_made=half_made)
 
 
 def clean_cgroup(path: str, *, kill_members: bool) -> None:

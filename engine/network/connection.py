@@ -28,6 +28,7 @@ from engine.network.bridges import Bridge
 from engine.network.holding import Held
 from engine.network.members import Member, Members, find, locked
 from engine.network.wish import Wish
+from engine.store.faults import point
 
 INTERFACE = "eth0"
 """What a container's end of its pair is called in it."""
@@ -83,12 +84,14 @@ def _connect(wish: Wish, run: str, key: str, identity: str, home: str, pid: int)
     with locked(run) as members, Netlink() as channel:
         _drop(members, identity, key)
         bridge = bridges.ensure(channel, key, wish.bridge)
+        point("network.after-bridge")
         held = Held(bool(bridge.subnet.gateway6))
         with contextlib.ExitStack() as undo:
             undo.callback(held.release)
             address = _plug(channel, bridge, members, wish, identity, pid)
             link = addressing.link_name(address)
             undo.callback(_unplug, channel, link)
+            point("network.after-pair")
             inside = _configure(bridge, address, pid)
             who = process.identify(pid)
             member = Member(
@@ -105,9 +108,11 @@ def _connect(wish: Wish, run: str, key: str, identity: str, home: str, pid: int)
                 held.take(wish.ports, _living(members, wish, key)),
             )
             _open_ports(key, bridge, members, member)
+            point("network.after-ports")
             members.by_id[identity] = member
             members.last = int.from_bytes(address, "big")
             members.save()
+            point("network.after-record")
             undo.pop_all()
         _write_names(wish, identity, home, members, bridge)
     return held
@@ -121,13 +126,19 @@ def leave(run: str, identity: str) -> bool:
         _drop(members, identity, os.path.basename(run))
         for dead in members.dead():
             _drop(members, dead, os.path.basename(run))
+        point("network.before-forgetting")
         members.save()
         return not members.by_id
 
 
-def clear(run: str, identity: str) -> None:
-    """`leave` for a container whose monitor was killed, with all that follows from it."""
+def clear(run: str, identity: str, *, half_made: bool = False) -> None:
+    """`leave` for a container whose monitor was killed, with all that follows from it.
+
+    With *half_made* it may have been killed before it was recorded whose the bridge is.
+    """
     if find(run, identity) is None:
+        if half_made:
+            sweep(run)
         return
     if leave(run, identity):
         sweep(run)

@@ -184,6 +184,19 @@ def test_a_killed_monitor_leaves_nothing_for_long(machine: Machine, how: str) ->
     assert machine.settled() == []
 
 
+def test_a_power_cut_for_the_monitor_at_every_step(machine: Machine) -> None:
+    words = ("-m", "engine.cli", "run", "--name", "a", "-p", "8080:80")
+    steps = ("after-bridge", "after-pair", "after-ports", "after-record", "before-forgetting")
+    for step in steps:
+        mode = "--rm" if step == "after-pair" else "-d"
+        fault = {"COWL_FAULT": f"network.{step}"}
+        done = machine.run(sys.executable, *words, mode, "starter", "true", env=fault)
+        assert done.returncode or step == "before-forgetting", step
+        if machine.cowl("ps", "-aq"):
+            machine.cowl("rm", "-f", "a")
+        assert machine.settled() == [], step
+
+
 def test_a_start_that_fails_leaves_nothing(machine: Machine) -> None:
     machine.cowl("run", "--rm", "-p", "8080:80", "starter", "/nowhere", fails=True)
     assert machine.settled() == []

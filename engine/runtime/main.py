@@ -14,71 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.errors import CommandNotFoundError, CowlError, NotExecutableError, UnsupportedError, UsageError
-from engine.runtime import words
+from engine.runtime import usage, words
 from engine.runtime.report import Report
-from engine.runtime.words import FLAG, VALUE, VALUES, Kinds, Words
+from engine.runtime.words import FLAG, VALUE, Kinds, Words
 
 if TYPE_CHECKING:
     from engine.runtime.console import Terminal
     from engine.runtime.creating import Wanted
-
-_GLOBAL: Kinds = {
-    "root": VALUE,
-    "log": VALUE,
-    "log-format": VALUE,
-    "debug": FLAG,
-    "systemd-cgroup": FLAG,
-    "rootless": VALUE,
-    "cgroup-manager": VALUE,
-    "criu": VALUE,
-    "help|h": FLAG,
-    "version|v": FLAG,
-}
-_CREATE: Kinds = {
-    "bundle|b": VALUE,
-    "pid-file": VALUE,
-    "console-socket": VALUE,
-    "preserve-fds": VALUE,
-    "no-pivot": FLAG,
-    "no-new-keyring": FLAG,
-}
-_PROCESS: Kinds = {
-    "process|p": VALUE,
-    "tty|t": FLAG,
-    "detach|d": FLAG,
-    "pid-file": VALUE,
-    "console-socket": VALUE,
-    "preserve-fds": VALUE,
-    "cwd": VALUE,
-    "env|e": VALUES,
-    "user|u": VALUE,
-    "additional-gids|g": VALUES,
-    "cap|c": VALUES,
-    "no-new-privs": FLAG,
-    "apparmor": VALUE,
-    "process-label": VALUE,
-    "ignore-paused": FLAG,
-    "cgroup": VALUE,
-}
-_USAGE = """\
-usage: cowl-runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND …
-
-  create --bundle DIR [--pid-file FILE] [--console-socket SOCKET] [--preserve-fds N] CONTAINER
-  start CONTAINER
-  run [--detach] [--keep] (what create takes) CONTAINER
-  exec [--tty] [--detach] [--user UID[:GID]] [--cwd DIR] [--env NAME=VALUE]… CONTAINER COMMAND …
-  exec [--detach] --process FILE CONTAINER
-  state CONTAINER
-  list [--format table|json] [--quiet]
-  ps [--format table|json] CONTAINER [options of ps]
-  kill [--all] CONTAINER [SIGNAL]
-  delete [--force] CONTAINER
-  pause, resume CONTAINER
-  update [--resources FILE] [--memory BYTES] [--pids-limit N] … CONTAINER
-  events --stats CONTAINER
-  features
-  spec [--bundle DIR]
-"""
 
 
 def main() -> None:
@@ -91,7 +33,7 @@ def command(arguments: Sequence[str]) -> int:
     """Carry out one call; its exit code. Everything that goes wrong on purpose is said here."""
     report = Report("", "text", debug=False, warnings=[])
     try:
-        given = words.parse(arguments, _GLOBAL, interspersed=False)
+        given = words.parse(arguments, usage.GLOBAL, interspersed=False)
         report = Report(given.one("log"), given.one("log-format", "text"), given.on("debug"), [])
         code = _dispatch(given, report)
     except CowlError as error:
@@ -123,7 +65,7 @@ def _dispatch(given: Words, report: Report) -> int:
         print(f"cowl-runtime version {VERSION}\nspec: {SPECIFICATION}")
         return 0
     if given.on("help") or not given.rest:
-        print(_USAGE, end="")
+        print(usage.USAGE, end="")
         return 0 if given.rest or given.on("help") else 1
     if report.style not in ("text", "json"):
         raise UsageError(f"unknown log format {report.style!r}", hint="text or json")
@@ -377,19 +319,11 @@ def _refused(_: str, __: Words, ___: Report) -> int:
 
 
 _Run = Callable[[str, Words, Report], int]
-_UPDATE: Kinds = dict.fromkeys(
-    (
-        *("resources|r", "cpu-period", "cpu-quota", "cpu-burst", "cpu-share", "cpu-rt-period"),
-        *("cpu-rt-runtime", "cpu-idle", "cpuset-cpus", "cpuset-mems", "memory", "memory-reservation"),
-        *("memory-swap", "blkio-weight", "pids-limit"),
-    ),
-    VALUE,
-)
 _COMMANDS: dict[str, tuple[Kinds, bool, _Run]] = {
-    "create": (_CREATE, True, _create),
+    "create": (usage.CREATE, True, _create),
     "start": ({}, True, _start),
-    "run": ({**_CREATE, "detach|d": FLAG, "keep": FLAG, "no-subreaper": FLAG}, True, _run),
-    "exec": (_PROCESS, False, _exec),
+    "run": ({**usage.CREATE, "detach|d": FLAG, "keep": FLAG, "no-subreaper": FLAG}, True, _run),
+    "exec": (usage.PROCESS, False, _exec),
     "state": ({}, True, _state),
     "list": ({"format|f": VALUE, "quiet|q": FLAG}, True, _list),
     "ps": ({"format|f": VALUE}, False, _ps),
@@ -397,7 +331,7 @@ _COMMANDS: dict[str, tuple[Kinds, bool, _Run]] = {
     "delete": ({"force|f": FLAG}, True, _delete),
     "pause": ({}, True, _limit("pause")),
     "resume": ({}, True, _limit("resume")),
-    "update": (_UPDATE, True, _limit("update")),
+    "update": (usage.UPDATE, True, _limit("update")),
     "events": ({"stats": FLAG, "interval": VALUE}, True, _events),
     "features": ({}, True, _features),
     "spec": ({"bundle|b": VALUE, "rootless": FLAG}, True, _spec),

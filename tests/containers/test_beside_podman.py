@@ -1,0 +1,245 @@
+"""What cowl and podman do with the same words: equal, or other on purpose, with the reason beside it.
+
+podman runs the same starter image, with runc, as crun does not take every machine's cgroups.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from engine.images.images import Images
+from engine.store.store import Store
+from tests.support import roots, traces
+from tests.support.traces import Root
+
+pytestmark = [pytest.mark.kernel, pytest.mark.peers("podman", "runc")]
+
+REFUSED = 125
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+IMAGE = "starter:base"
+
+
+class Did(NamedTuple):
+    """What a whole process did."""
+
+    code: int
+    out: str
+    complained: bool
+    """Whether it said anything on standard error."""
+
+
+class Side:
+    """One of the two command lines, on a store of its own that has the starter image."""
+
+    def __init__(self, words: list[str], options: list[str], env: dict[str, str]) -> None:
+        self._words = words
+        self._options = options
+        self._env = env
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Did:
+        done = subprocess.run(
+            [*self._words, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=self._env,
+        )
+        return Did(done.returncode, done.stdout, bool(done.stderr.strip()))
+
+    def run(self, *arguments: str, stdin: str = "") -> Did:
+        """`run` with what keeps containers of both apart from the machine's."""
+        return self("run", *self._options, *arguments, stdin=stdin)
+
+
+@pytest.fixture(scope="module")
+def cowl_root(starter_root: Root, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
+    made = roots.new_root(str(tmp_path_factory.getbasetemp()))
+    archive = tmp_path_factory.mktemp("starter") / "starter.tar"
+    Images(Store(starter_root.path)).save([IMAGE], str(archive), "docker-archive")
+    Images(Store(made.path)).load(str(archive))
+    yield made
+    left = traces.settle(made)
+    traces.clean(made)
+    assert not left
+
+
+@pytest.fixture(scope="module")
+def cowl_side(cowl_root: Root) -> Side:
+    return Side([sys.executable, "-m", "engine.cli"], [], roots.environment(cowl_root))
+
+
+@pytest.fixture(scope="module")
+def podman(cowl_root: Root, starter_root: Root, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
+    place = f"{cowl_root.path}/podman"
+    os.makedirs(place)
+    words = [
+        *("podman", "--root", f"{place}/root", "--runroot", f"{place}/run", "--tmpdir", f"{place}/tmp"),
+        *("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"),
+        *("--runtime", "runc"),
+    ]
+    options = [
+        *("--network", "none", "--cgroup-parent", f"/{cowl_root.cgroup_parent}", "--no-hosts"),
+        *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"),
+    ]
+    side = Side(words, options, {"PATH": PATH, "HOME": place})
+    archive = tmp_path_factory.mktemp("starter") / "starter.tar"
+    Images(Store(starter_root.path)).save([IMAGE], str(archive), "docker-archive")
+    loaded = side("load", "-q", "-i", str(archive))
+    if loaded.code or side.run("--rm", IMAGE, "true").code:
+        pytest.skip("podman runs no container on this machine")
+    yield side
+    side("rm", "-fa", "-t", "0")
+    for name in ("conmon", ""):  # podman leaves them
+        for cgroup in glob.glob(f"/sys/fs/cgroup/*/{cowl_root.cgroup_parent}/{name}"):
+            os.rmdir(cgroup)
+
+
+FOREGROUND: dict[str, tuple[str, ...]] = {
+    "the code of the program": (IMAGE, "sh", "-c", "exit 7"),
+    "a signal it dies of": (IMAGE, "sh", "-c", "kill -9 $$; sleep 1; exit 3"),
+    "a child that dies of one": (IMAGE, "sh", "-c", "sh -c 'kill -TERM $$'; exit $?"),
+    "a command that is not there": (IMAGE, "nothing-of-that-name"),
+    "a path that is not there": (IMAGE, "/nowhere/at/all"),
+    "a file that is no program": (IMAGE, "/etc/passwd"),
+    "a directory": (IMAGE, "/etc"),
+    "output of both kinds": (IMAGE, "sh", "-c", "echo out; echo err >&2"),
+    "no input": (IMAGE, "cat"),
+    "a variable": ("-e", "A=1 2", "-e", "B=", IMAGE, "sh", "-c", 'echo "$A|$B|"'),
+    "a variable of nobody": ("-e", "NOBODY_SET_THIS", IMAGE, "sh", "-c", 'echo "${NOBODY_SET_THIS-unset}"'),
+    "its home": (IMAGE, "sh", "-c", "echo $HOME"),
+    "its path": (IMAGE, "sh", "-c", "echo $PATH"),
+    "the name of its host": ("-h", "box", IMAGE, "sh", "-c", "cat /etc/hostname; uname -n"),
+    "where it begins": (IMAGE, "pwd"),
+    "a directory to begin in": ("-w", "/usr/lib", IMAGE, "pwd"),
+    "a directory that is made": ("-w", "/made/deep", IMAGE, "pwd"),
+    "a file to begin in": ("-w", "/etc/passwd", IMAGE, "pwd"),
+    "a user by number": ("-u", "1234:56", IMAGE, "id"),
+    "a user that is not there": ("-u", "nobody-of-that-name", IMAGE, "id"),
+    "root by name": ("-u", "root", IMAGE, "id", "-u"),
+    "an entrypoint": ("--entrypoint", "echo", IMAGE, "a", "b"),
+    "no entrypoint": ("--entrypoint", "", IMAGE, "echo", "a"),
+    "a root that is not written": ("--read-only", IMAGE, "sh", "-c", "touch /x 2>/dev/null; echo $?"),
+    "memory at a place": ("--tmpfs", "/t:size=1m", IMAGE, "sh", "-c", "touch /t/x; echo $?"),
+    "the limit of files": ("--ulimit", "nofile=77:77", IMAGE, "sh", "-c", "ulimit -n"),
+    "the first process": (IMAGE, "sh", "-c", "echo $$"),
+    "an umask": (IMAGE, "sh", "-c", "umask"),
+    "no core": (IMAGE, "sh", "-c", "exit 256"),
+    "the name of an image that is none": ("no/such-image-here:1", "true"),
+    "the size of shared memory": (IMAGE, "sh", "-c", "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2"),
+    "a name of no container": ("--name", "a/b", IMAGE, "true"),
+    "memory that is too little": ("-m", "1", IMAGE, "true"),
+    "capabilities": (
+        "--cap-drop",
+        "ALL",
+        IMAGE,
+        "sh",
+        "-c",
+        "while read a b; do [ $a != CapEff: ] || echo $b; done < /proc/self/status",
+    ),
+    "processes seen": (IMAGE, "sh", "-c", "echo /proc/[0-9]*"),
+}
+"""What is run with --rm, without a terminal, with empty input."""
+
+OTHERWISE: dict[str, tuple[int, int, str]] = {
+    "the name of its host": (0, 0, "podman's /etc/hostname has no end of line; docker's and ours have"),
+    "a directory that is made": (126, 0, "podman makes none; docker does"),
+    "a user by number": (0, 0, "podman writes users into the container's /etc/passwd; docker does not"),
+    "a user that is not there": (126, 125, "nothing was found that could not be executed: docker says 125"),
+    "the size of shared memory": (0, 0, "podman's 64 MB are 65,536,000 bytes; docker's and ours 64 MiB"),
+    "a name of no container": (125, 2, "a call that has no meaning ends with 2, also for run"),
+    "memory that is too little": (126, 2, "a call that has no meaning ends with 2, also for run"),
+}
+"""The codes of podman and cowl where they do something else, and why ours is the better one."""
+
+
+@pytest.mark.parametrize("case", FOREGROUND)
+def test_in_the_foreground(cowl_side: Side, podman: Side, case: str) -> None:
+    ours, theirs = cowl_side.run("--rm", *FOREGROUND[case]), podman.run("--rm", *FOREGROUND[case])
+    if case not in OTHERWISE:
+        assert ours == theirs
+        return
+    assert (theirs.code, ours.code) == OTHERWISE[case][:2]
+    assert ours != theirs
+
+
+LIVES: dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {
+    "stopped by its signal": (
+        ("sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done"),
+        [("stop", "-t", "10", "x"), ("wait", "x"), ("stop", "x")],
+    ),
+    "stopped by force": (("sleep", "100"), [("stop", "-t", "0", "x"), ("wait", "x")]),
+    "killed": (("sleep", "100"), [("kill", "x"), ("wait", "x"), ("kill", "x")]),
+    "killed by another signal": (
+        ("sh", "-c", "trap 'exit 4' USR1; while :; do sleep 0.05; done"),
+        [("kill", "-s", "USR1", "x"), ("wait", "x")],
+    ),
+    "paused": (("sleep", "100"), [("pause", "x"), ("unpause", "x"), ("unpause", "x")]),
+    "executed in": (
+        ("sleep", "100"),
+        [
+            ("exec", "x", "sh", "-c", "exit 5"),
+            ("exec", "x", "nothing-of-that-name"),
+            ("exec", "x", "/etc/passwd"),
+            ("exec", "-e", "A=1", "-w", "/usr", "x", "sh", "-c", "echo $A; pwd"),
+            ("exec", "-u", "12", "x", "id", "-u"),
+            ("exec", "-w", "/nowhere/at/all", "x", "pwd"),
+            ("exec", "no-such-container", "true"),
+        ],
+    ),
+    "removed while it runs": (("sleep", "100"), [("rm", "x"), ("rm", "-f", "-t", "0", "x")]),
+    "executed in after its end": (("true",), [("wait", "x"), ("exec", "x", "true")]),
+    "its log": (
+        ("sh", "-c", "echo a; sleep 0.2; echo b >&2; sleep 0.2; echo c"),
+        [("wait", "x"), ("logs", "x"), ("logs", "--tail", "1", "x")],
+    ),
+    "a name twice": (("sleep", "100"), [("create", "--name", "x", IMAGE, "true")]),
+    "started again": (
+        ("sh", "-c", "echo run; exit 3"),
+        [("wait", "x"), ("start", "-a", "x"), ("start", "x"), ("wait", "x"), ("logs", "x")],
+    ),
+    "renamed": (("sleep", "100"), [("rename", "x", "y"), ("exec", "y", "true"), ("rename", "y", "x")]),
+    "restarted on failure": (
+        ("--restart", "on-failure:1", "sh", "-c", "echo run; exit 3"),
+        [("wait", "x"), ("logs", "x")],
+    ),
+}
+"""What a container in the background runs, and what is done to it one after the other."""
+
+
+@pytest.mark.parametrize("case", LIVES)
+def test_a_life(cowl_side: Side, podman: Side, case: str) -> None:
+    command, steps = LIVES[case]
+    options = command[: command.index("sh")] if command[0].startswith("-") else ()
+    program = command[len(options) :]
+    try:
+        for side in (cowl_side, podman):
+            assert side.run("-d", "--name", "x", *options, IMAGE, *program).code == 0
+        for words in steps:
+            assert _settled(cowl_side(*_ours(words))) == _settled(podman(*words)), words
+    finally:
+        cowl_side("rm", "-f", "x", "y")
+        podman("rm", "-f", "-t", "0", "--ignore", "x", "y")
+
+
+def _ours(words: tuple[str, ...]) -> tuple[str, ...]:
+    """`rm -f` of cowl kills at once and has no -t."""
+    return tuple(word for word in words if words[0] != "rm" or word not in ("-t", "0"))
+
+
+def _settled(did: Did) -> Did:
+    """IDs, which are new each time, as one word; one code for whatever was refused.
+
+    podman refuses with 2, 125 or 255 where docker and cowl have 1, or 125 for what was to run something.
+    """
+    line = did.out.strip()
+    out = "ID" if len(line) == 64 and not line.strip("0123456789abcdef") else did.out
+    return Did(REFUSED if did.complained and did.code in (1, 2, 255) else did.code, out, did.complained)

@@ -108,7 +108,8 @@ def entrances(cgroup: Cgroup, *, born_inside: bool = False) -> tuple[int, ...]:
     else:
         files = cgroup1.entrances(cgroup)
     opened: list[int] = []
-    try:
+    with contextlib.ExitStack() as unless_opened:
+        unless_opened.callback(close, opened)
         for file in files:
             try:
                 opened.append(os.open(file, os.O_WRONLY | os.O_CLOEXEC))
@@ -116,12 +117,8 @@ def entrances(cgroup: Cgroup, *, born_inside: bool = False) -> tuple[int, ...]:
                 # A controller that nobody asked for; anything else means that the cgroup has gone.
                 lazy = [cgroup.directories.get(name) for name in cgroupfs.ON_DEMAND]
                 if os.path.dirname(file) not in lazy:
-                    raise
-    except BaseException as error:
-        close(opened)
-        if isinstance(error, FileNotFoundError):
-            raise errors.NotFoundError(f"the cgroup {cgroup.path} has gone") from None
-        raise
+                    raise errors.NotFoundError(f"the cgroup {cgroup.path} has gone") from None
+        unless_opened.pop_all()
     return tuple(opened)
 
 

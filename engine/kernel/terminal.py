@@ -34,12 +34,11 @@ def open_pair(directory: int) -> tuple[int, int]:
     (CVE-2025-52565).
     """
     master = os.open("ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
-    try:
+    with contextlib.ExitStack() as unless_opened:
+        unless_opened.callback(os.close, master)
         fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
         slave = open_peer(master)
-    except BaseException:
-        os.close(master)
-        raise
+        unless_opened.pop_all()
     return master, slave
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -138,7 +139,8 @@ class Repository:
         if elsewhere:
             self.connection.check_led(elsewhere)
         part = _Part(file, size, advance)
-        try:
+        with contextlib.ExitStack() as unless_whole:
+            unless_whole.callback(lambda: advance(-part.done))
             self._fill(part, url)
             if part.digest() != digest and part.pieces > 1:  # perhaps the pieces are not of one blob
                 part.restart()
@@ -146,9 +148,7 @@ class Repository:
             if (actual := part.digest()) != digest:
                 part.restart()
                 raise _damaged("blob", digest, actual)
-        except BaseException:
-            advance(-part.done)
-            raise
+            unless_whole.pop_all()
 
     def _fill(self, part: _Part, url: str) -> None:
         attempt = 0

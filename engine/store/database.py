@@ -22,6 +22,12 @@ from engine.store.layout import Layout
 BUSY_MS = 20_000
 """How long a writer waits for its turn before it gives up, in milliseconds."""
 
+_PERHAPS_FULL = ("SQLITE_IOERR", "SQLITE_CANTOPEN")
+"""What SQLite says when its shared memory cannot grow, or its log cannot be made."""
+_ROOM = 64 << 10
+_FILES = 2
+"""The log and its shared memory: cowl.db-wal, cowl.db-shm."""
+
 
 def connect(layout: Layout) -> Connection:
     """Open the records of *layout*, making the root at its first use.
@@ -130,10 +136,19 @@ def no_space(layout: Layout) -> NoSpaceError:
     )
 
 
+def _is_full(layout: Layout) -> bool:
+    """Whether SQLite has no room to work in, in bytes or in files."""
+    try:
+        found = os.statvfs(layout.root)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _ROOM or (found.f_files > 0 and found.f_favail < _FILES)
+
+
 def translate(error: SQLiteError, layout: Layout) -> StoreError:
     """The typed error for what SQLite said."""
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_FULL"):
+    if name.startswith("SQLITE_FULL") or (name.startswith(_PERHAPS_FULL) and _is_full(layout)):
         return no_space(layout)
     if name.startswith("SQLITE_BUSY"):
         return StoreError(f"the store {layout.root} is busy", "another process holds it", "try again")

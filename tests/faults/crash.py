@@ -91,14 +91,15 @@ def prepare(world: World, command: Command) -> tuple[str, ...]:
 
 def judge(world: World, command: Command, words: tuple[str, ...]) -> None:
     """All that has to hold after a kill."""
-    _expect_nothing(worlds.problems(world, command.takes))
+    expect_nothing(worlds.problems(world, command.takes))
     code, said = world.cowl(*words)
     assert code == 0 or (command.again and command.again in said), f"not repeated: {code} {said}"
-    _expect_nothing(worlds.problems(world, command.takes))
-    _expect_nothing(worlds.settle(world))
+    expect_nothing(worlds.problems(world, command.takes))
+    expect_nothing(worlds.settle(world))
 
 
-def _expect_nothing(found: list[str]) -> None:
+def expect_nothing(found: list[str]) -> None:
+    """AssertionError if there is anything."""
     if found:
         raise AssertionError("\n  ".join(found))
 
@@ -120,7 +121,7 @@ def duration(world: World, name: str) -> float:
     code, said = world.cowl(*words)
     assert code in (0, 3), said
     took = time.monotonic() - begin
-    _expect_nothing(worlds.settle(world))
+    expect_nothing(worlds.settle(world))
     return took
 
 

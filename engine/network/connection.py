@@ -32,7 +32,7 @@ from engine.store.faults import point
 
 INTERFACE = "eth0"
 """What a container's end of its pair is called in it."""
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 0.4
 """How long a bridge without containers stays."""
 _PATIENCE_SECONDS = 5.0
 """How long the kernel may take to remove the interfaces of a namespace that has ended."""

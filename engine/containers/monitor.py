@@ -248,6 +248,7 @@ def _begin(
         point("start.after-record")
         connection = _connect(launch, child)
         if connection is not None:
+            unless_begun.callback(connection.tidy)
             unless_begun.callback(connection.leave)
         log = LogFile(paths.log, launch.log_max_size, launch.log_max_files)
         masters: list[int] = []

@@ -113,6 +113,16 @@ def essence(shown: Tree, tick: int = 1) -> Tree:
     }
 
 
+def assert_keeps(image: Tree, shown: Tree) -> None:
+    """An image has all of the container's tree. Names that a copy without a change had parted (a lower file
+    that was opened for writing, no more) are together again.
+    """
+    parted = {path: seen._replace(names=()) for path, seen in essence(shown).items()}
+    assert {path: seen._replace(names=()) for path, seen in essence(image).items()} == parted
+    for path in parted:
+        assert set(shown[path].names) <= set(image[path].names)
+
+
 def rootless(shown: Tree) -> Tree:
     """*shown* without its root: umoci makes that itself and gives it no metadata."""
     return {path: seen for path, seen in shown.items() if path}
@@ -158,7 +168,7 @@ def test_what_containers_committed_is_the_same_tree_everywhere(
         for number, wanted in enumerate(steps):
             done = contained(engine, image, wanted)
             if shown is not None:
-                assert essence(done.before) == essence(shown)
+                assert_keeps(done.before, shown)
             shown = done.after
             assert sorted(engine.changes.of(done.id)) == expected(done.before, done.after)
             image = f"step:{number}"
@@ -166,7 +176,8 @@ def test_what_containers_committed_is_the_same_tree_everywhere(
             tags.append(image)
         assert shown is not None
         last = contained(engine, image, [])
-        assert essence(last.before) == essence(shown)
+        assert_keeps(last.before, shown)
+        shown = last.before
         saved = f"{world.scratch}/saved"
         engine.images.save([image], saved, format="oci-dir")
         try:

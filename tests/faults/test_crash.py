@@ -23,6 +23,11 @@ ELSEWHERE = {
     "open.before-migrated": "tests/store/test_shapes.py",
     "trail.after-rename": "tests/store/test_events.py, tests/containers/test_logs.py",
     "sweep.after-rename": "below",
+    "network.after-bridge": "tests/network",
+    "network.after-pair": "tests/network",
+    "network.after-ports": "tests/network",
+    "network.after-record": "tests/network",
+    "network.before-forgetting": "tests/network",
     "end.after-record": "tests/containers/test_crashes.py",
     "end.after-cgroup": "tests/containers/test_crashes.py",
 }

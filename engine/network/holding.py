@@ -37,11 +37,11 @@ class Held:
         *members* are the other containers on the bridge.
         """
         others = list(members)
-        try:
-            return tuple(self._take(port, others) for port in ports)
-        except BaseException:
-            self.release()
-            raise
+        with contextlib.ExitStack() as unless_taken:
+            unless_taken.callback(self.release)
+            taken = tuple(self._take(port, others) for port in ports)
+            unless_taken.pop_all()
+        return taken
 
     def release(self) -> None:
         """Let go of all."""

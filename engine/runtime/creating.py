@@ -108,7 +108,8 @@ def _owner() -> str:
 def _cgroup(plan: Plan, report: Report) -> tuple[cgroup.Cgroup, Plan]:
     """The container's cgroup, held to its limits and devices."""
     group = cgroup.create(plan.cgroup_path)
-    try:
+    with contextlib.ExitStack() as unless_made:
+        unless_made.callback(cgroup.remove, group)
         left_out = cgroup.apply(group, plan.resources)
         if refused := [text for text in left_out if text != KERNEL_MEMORY]:
             raise UnsupportedError("a limit cannot be set", "; ".join(refused), "leave it out")
@@ -118,9 +119,7 @@ def _cgroup(plan: Plan, report: Report) -> tuple[cgroup.Cgroup, Plan]:
         if rules and not devices.restrict_to_usual(group, rules):
             plan = without_devices(plan)
             report.warn("this kernel cannot hold a cgroup to its devices: none can be made, or used")
-    except BaseException:
-        cgroup.remove(group)
-        raise
+        unless_made.pop_all()
     return group, plan
 
 

@@ -141,7 +141,7 @@ class _Mender:
         lowers = [layout.tree(each) for each in self._found.lineage(row.chain_id)[1:]]
         with staging(layout) as area:
             with open(f"{area}/blob", "xb", opener=_private) as file:
-                written = write_layer(layout.tree(row.chain_id), file, lowers)
+                written = write_layer(layout.tree(row.chain_id), file, lowers, damage.subject)
             if written.diff_id != damage.subject:
                 return None
             with self._store.write() as connection:

@@ -212,7 +212,7 @@ class _Push:
         if os.path.exists(path):
             return path
         with open(f"{path}.part", "wb") as file:
-            written = write_layer(layout.tree(layer.chain_id), file, lowers)
+            written = write_layer(layout.tree(layer.chain_id), file, lowers, layer.blob_digest)
         if written.diff_id != layer.blob_digest:
             raise StoreError(
                 f"the layer {layer.blob_digest[:19]} is damaged",

@@ -175,7 +175,10 @@ class _Saving:
                 lowers = [layout.tree(below.chain_id) for below in image.layers[:position]][::-1]
                 try:
                     digest = write_layer(
-                        layout.tree(layer.chain_id), _Advancing(sink, self._advance), lowers
+                        layout.tree(layer.chain_id),
+                        _Advancing(sink, self._advance),
+                        lowers,
+                        layer.blob_digest,
                     ).diff_id
                 except StoreError as error:
                     if all(map(os.path.isdir, (layout.tree(layer.chain_id), *lowers))):

@@ -133,7 +133,7 @@ def verify_layer(job: LayerJob, advance: Callable[[int], None]) -> Verdict:
 def gives_its_tar(job: LayerJob) -> bool:
     """Whether the tree, written as a tar, has the layer's diff ID."""
     try:
-        return write_layer(job.tree, None, job.lowers).diff_id == job.diff_id
+        return write_layer(job.tree, None, job.lowers, job.diff_id).diff_id == job.diff_id
     except StoreError:
         return False  # one below is not there: it is judged when that is mended
 

@@ -151,23 +151,34 @@ class LayerTar:
             self._out.write(data)
 
 
-def write_layer(tree: str, out: Sink | None, lowers: Sequence[str] = ()) -> Written:
+def write_layer(tree: str, out: Sink | None, lowers: Sequence[str] = (), diff_id: str = "") -> Written:
     """Write the layer directory *tree* as a tar to *out* (None: only to know its digest and size).
 
     *lowers* (top first) is the stack that the layer lies on: a directory is written as opaque only where that
-    has a directory of the same name, and the root's own entry only where `tells_root` says so. Raises
-    NoSpaceError or StoreError.
+    has a directory of the same name, and the root's own entry only where `tells_root` says so. Layers were
+    recorded once without one where it said the same as the root below: *diff_id* is the recorded one, which
+    decides between the two. Raises NoSpaceError or StoreError.
     """
     with reporting("cannot write the layer as a tar"):
-        tar = LayerTar(out)
         root = os.fsencode(tree)
         below = stack.roots(lowers)
         status = os.lstat(root)
         xattrs = read_xattrs(root)
-        if tells_root(status, xattrs, below):
-            tar.directory(b"", status, xattrs)
-        descend(_entries(tar, root, b"", below, is_opaque(root)))
-        return tar.finish()
+        told = tells_root(status, xattrs, below)
+        if told and diff_id and below and _is_like(below[0], status, xattrs):
+            told = _write(None, root, below, (status, xattrs)).diff_id == diff_id
+        return _write(out, root, below, (status, xattrs) if told else None)
+
+
+def _write(
+    out: Sink | None, root: bytes, below: list[bytes], told: tuple[os.stat_result, dict[str, bytes]] | None
+) -> Written:
+    """Write what lies below *root*, after an entry of its own if that is *told* of."""
+    tar = LayerTar(out)
+    if told is not None:
+        tar.directory(b"", *told)
+    descend(_entries(tar, root, b"", below, is_opaque(root)))
+    return tar.finish()
 
 
 def tells_root(status: os.stat_result, xattrs: dict[str, bytes], below: Sequence[bytes]) -> bool:
@@ -176,11 +187,15 @@ def tells_root(status: os.stat_result, xattrs: dict[str, bytes], below: Sequence
 
     Other engines show the root of the topmost layer, and the usual one where that says nothing.
     """
-    if not below or xattrs or (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) != _USUAL_ROOT:
-        return True
-    other = os.lstat(below[0])
+    usual = not xattrs and (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == _USUAL_ROOT
+    return not usual or not below or not _is_like(below[0], status, xattrs)
+
+
+def _is_like(root: bytes, status: os.stat_result, xattrs: dict[str, bytes]) -> bool:
+    """Whether *root* has the same mode, owner and extended attributes."""
+    other = os.lstat(root)
     same = (other.st_mode, other.st_uid, other.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
-    return not same or bool(read_xattrs(below[0]))
+    return same and read_xattrs(root) == xattrs
 
 
 def exactly(descriptor: int, size: int) -> Iterator[bytes]:

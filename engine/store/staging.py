@@ -155,13 +155,6 @@ def retire(layout: Layout, path: str) -> str | None:
     return trashed
 
 
-def discard(layout: Layout, path: str) -> None:
-    """Take *path* out of the store and delete it; that it is not there is fine."""
-    if trashed := retire(layout, path):
-        point("discard.after-rename")
-        delete_tree(trashed)
-
-
 def sweep_unlocked(layout: Layout) -> list[str]:
     """Delete the staging directories that nobody holds, which are returned, and whatever is in the trash."""
     names = sorted({name.removesuffix(".lock") for name in _names(layout.staging)})

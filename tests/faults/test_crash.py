@@ -19,9 +19,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.peers("docker-registry", "skopeo")
 
 ELSEWHERE = {
     "check.after-retire": "tests/images/test_check.py",
-    "discard.after-rename": "not reached by any test yet",
     "open.before-migrated": "tests/store/test_shapes.py",
-    "trail.after-rename": "not reached by any test yet",
+    "trail.after-rename": "tests/store/test_trail.py",
     "sweep.after-rename": "below",
     "network.after-bridge": "tests/network",
     "network.after-pair": "tests/network",

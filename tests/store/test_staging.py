@@ -14,7 +14,7 @@ import pytest
 from engine.errors import NoSpaceError
 from engine.store import staging as room
 from engine.store.deletion import delete_tree
-from engine.store.staging import discard, publish, staging, sweep_unlocked
+from engine.store.staging import publish, retire, staging, sweep_unlocked
 from engine.store.store import Store
 
 
@@ -95,11 +95,12 @@ def test_a_full_disk_has_a_name(store: Store) -> None:
         raise PermissionError(errno.EPERM, "no")
 
 
-def test_discarding_what_is_gone_is_fine(store: Store) -> None:
-    discard(store.layout, f"{store.layout.layers}/none")
+def test_retiring_what_is_gone_is_fine(store: Store) -> None:
+    assert retire(store.layout, f"{store.layout.layers}/none") is None
     os.mkdir(f"{store.layout.layers}/some")
-    discard(store.layout, f"{store.layout.layers}/some")
-    assert os.listdir(store.layout.layers) == os.listdir(store.layout.trash) == []
+    trashed = retire(store.layout, f"{store.layout.layers}/some")
+    assert os.listdir(store.layout.layers) == []
+    assert [f"{store.layout.trash}/{name}" for name in os.listdir(store.layout.trash)] == [trashed]
 
 
 def test_the_disk_is_told_to_keep_it(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -155,12 +156,13 @@ def forget(engine: Engine, tags: Sequence[str]) -> None:
         engine.images.remove([tag])
 
 
+Steps = list[list[Operation]]
+
+
 @pytest.mark.timeout(60 + 20 * EXAMPLES)
 @PATIENT
 @given(steps=operations.STEPS)
-def test_what_containers_committed_is_the_same_tree_everywhere(
-    world: World, steps: list[list[Operation]]
-) -> None:
+def test_what_containers_committed_is_the_same_tree_everywhere(world: World, steps: Steps) -> None:
     engine = world.engine
     image, tags = "base", list[str]()
     shown: Tree | None = None
@@ -189,3 +191,45 @@ def test_what_containers_committed_is_the_same_tree_everywhere(
             shutil.rmtree(saved)
     finally:
         forget(engine, tags)
+
+
+class Peer(NamedTuple):
+    """Another engine, as it writes images (``layout:tag``) and as it reads them."""
+
+    write: Callable[[World, str, Steps], Tree]
+    read: Callable[[World, str], Tree]
+
+
+def _podman_tree(world: World, image: str) -> Tree:
+    return judges.podman_tree(world.podman, image)
+
+
+PEERS = {
+    "umoci": Peer(
+        lambda world, image, steps: judges.umoci_image(image, steps, world.scratch),
+        lambda world, image: umoci_tree(image, world.scratch),
+    ),
+    "buildah": Peer(
+        lambda world, image, steps: judges.buildah_image(world.podman, image, steps), _podman_tree
+    ),
+    "podman": Peer(lambda world, image, steps: judges.podman_image(world.podman, image, steps), _podman_tree),
+}
+
+
+@pytest.mark.timeout(60 + 20 * EXAMPLES)
+@pytest.mark.parametrize("peer", PEERS)
+@settings(PATIENT, max_examples=max(EXAMPLES // 3, 1))
+@given(steps=operations.STEPS)
+def test_what_others_committed_is_the_same_tree_here(world: World, peer: str, steps: Steps) -> None:
+    theirs, name = f"{world.scratch}/theirs", "theirs:1"
+    image = f"{theirs}:{name}"
+    judges.run("skopeo", "copy", "-q", f"oci:{world.base}:base:latest", f"oci:{image}")
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, theirs)
+        PEERS[peer].write(world, image, [operations.outside(each) for each in steps])
+        loaded = world.engine.images.load(theirs)
+        stack.callback(forget, world.engine, loaded)
+        assert name in loaded
+        found = contained(world.engine, name, []).before
+        seen = PEERS[peer].read(world, image)
+        assert rootless(essence(found)) == rootless(essence(seen))

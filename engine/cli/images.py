@@ -32,16 +32,22 @@ def starter_command(session: Session, quiet: bool, as_json: bool) -> None:
 
 @click.command("load")
 @click.option("-i", "--input", "source", metavar="FILE|DIR", help="Read this; otherwise standard input.")
+@click.option("--all-platforms", is_flag=True, help="Of indexes, all images have to be there.")
 @print_options
 @click.pass_obj
-def load_command(session: Session, source: str | None, quiet: bool, as_json: bool) -> None:
-    """Load images from a docker-archive or an OCI layout."""
+def load_command(
+    session: Session, source: str | None, all_platforms: bool, quiet: bool, as_json: bool
+) -> None:
+    """Load images from a docker-archive or an OCI layout.
+
+    An image for several machines comes with all that the archive has.
+    """
     if source in (None, "-") and sys.stdin.isatty():
         raise UsageError("nothing to load", "standard input is a terminal", "name an archive with -i")
     with session.open() as engine, ProgressLine("load", quiet=quiet) as progress:
         stream = sys.stdin.buffer if source in (None, "-") else source
         assert stream is not None
-        names = engine.images.load(stream, progress)
+        names = engine.images.load(stream, progress, all_platforms=all_platforms)
     _print_names(names, "Loaded image:", quiet, as_json)
 
 
@@ -64,19 +70,28 @@ def _print_names(names: Sequence[str], verb: str, quiet: bool, as_json: bool) ->
     default="oci-archive",
     help="What to write.  [default: oci-archive]",
 )
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Of an image for several machines, only this.")
 @quiet_option
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_images)
 @click.pass_obj
 def save_command(
-    session: Session, destination: str | None, kind: Format, quiet: bool, names: tuple[str, ...]
+    session: Session,
+    destination: str | None,
+    kind: Format,
+    platform: str | None,
+    quiet: bool,
+    names: tuple[str, ...],
 ) -> None:
-    """Save images so that other tools read them."""
+    """Save images so that other tools read them.
+
+    What is here for all machines is saved for all of them.
+    """
     if destination in (None, "-") and sys.stdout.isatty():
         raise UsageError("an archive would go to the terminal", "no file is named", "name one with -o")
     with session.open() as engine, ProgressLine("save", quiet=quiet) as progress:
         target = sys.stdout.buffer if destination in (None, "-") else destination
         assert target is not None
-        engine.images.save(names, target, format=kind, progress=progress)
+        engine.images.save(names, target, format=kind, progress=progress, platform=platform)
 
 
 @click.command("images")

@@ -110,14 +110,21 @@ class Images:
         self._tell_removed(removed, names)
         return removed
 
-    def load(self, source: str | BinaryIO, progress: ProgressCallback | None = None) -> Names:
+    def load(
+        self,
+        source: str | BinaryIO,
+        progress: ProgressCallback | None = None,
+        *,
+        all_platforms: bool = False,
+    ) -> Names:
         """Load every image of an archive, a layout directory or a stream; returns their names.
 
-        Raises ArchiveError for what is damaged, hostile or no image; NotFoundError; NoSpaceError; StoreError.
+        An index comes with what the archive has of it; with *all_platforms* all has to be there. Raises
+        ArchiveError for what is damaged, hostile or no image; NotFoundError; NoSpaceError; StoreError.
         """
         from engine.images import load
 
-        names = load.load(self._store, source, progress)
+        names = load.load(self._store, source, progress, all_platforms=all_platforms)
         self._tell("load", *names)
         return names
 
@@ -127,14 +134,17 @@ class Images:
         destination: str | BinaryIO,
         format: Literal["oci-archive", "oci-dir", "docker-archive"] = "oci-archive",  # noqa: A002 - the word of the command line
         progress: ProgressCallback | None = None,
+        *,
+        platform: str | None = None,
     ) -> None:
         """Write images as an archive or layout that others read: a path, or a stream for archives.
 
-        Raises NotFoundError, AmbiguousError, UsageError, ConflictError, NoSpaceError, StoreError.
+        One that is here for all platforms of its index goes for all of them, or for *platform* alone. Raises
+        NotFoundError, AmbiguousError, UsageError, ConflictError, NoSpaceError, StoreError.
         """
         from engine.images import save
 
-        save.save(self._store, names, destination, format, progress)
+        save.save(self._store, names, destination, format, progress, platform=platform)
         self._tell("save", *names)
 
     def pull(

@@ -1,5 +1,6 @@
 """Images of others come into the store: docker-archive and OCI layouts, whatever made them.
 
+An image for several machines comes with all of them that the archive has, and keeps its index.
 Layers are unpacked side by side, from where they are in the archive; see `engine.images.intake`.
 """
 
@@ -9,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from engine.errors import NotFoundError, StoreError
@@ -22,8 +23,9 @@ from engine.layers.compression import codec_of, open_layer
 from engine.model import Progress, ProgressCallback
 from engine.oci import documents
 from engine.oci.archive import Archive, Below, DirectoryArchive, not_an_image
-from engine.oci.bundle import BundledImage, read_images
+from engine.oci.bundle import Bundle, BundledImage, read_images
 from engine.store.faults import point
+from engine.store.indexes import NewIndex
 from engine.store.staging import staging_area
 from engine.store.store import Store
 
@@ -31,15 +33,24 @@ _COPY = 1 << 20
 _SUFFIXES = re.compile(r"(\.(tar|oci|docker|tgz|gz|zst|zstd|xz|bz2|image|img))+$")
 
 
-def load(store: Store, source: str | BinaryIO, progress: ProgressCallback | None = None) -> list[str]:
+def load(
+    store: Store,
+    source: str | BinaryIO,
+    progress: ProgressCallback | None = None,
+    *,
+    all_platforms: bool = False,
+) -> list[str]:
     """Load every image of *source*: a file, a directory, or a stream. Returns their names.
 
-    An image that the archive does not name is called after its file. Raises ArchiveError for what is damaged,
+    An image that the archive does not name is called after its file. Of an index, this machine's image has
+    to be there, or with *all_platforms* all that it names. Raises ArchiveError for what is damaged,
     hostile or no image; NotFoundError for a source that is not there; NoSpaceError; StoreError.
     """
     with staging_area(store.layout) as area:
         archive, label = _open(source, area.path)
-        images = _with_names(_read(archive, label), label)
+        bundle = _read(archive, label, all_platforms)
+        images = _with_names(bundle.images, label)
+        indexes = _with_names_of(images, bundle.indexes)
         point("load.after-read")
         for attempt in range(ATTEMPTS):
             intake = Intake(store, f"{area.path}/{attempt}", images)
@@ -49,24 +60,24 @@ def load(store: Store, source: str | BinaryIO, progress: ProgressCallback | None
                         jobs, area.lock, _reporter(progress, sum(job.size for job in jobs))
                     )
                 )
-                intake.publish()
+                intake.publish(indexes)
             except VanishedError:
                 continue
             return [name for image in images for name in image.names]
     raise StoreError("the images cannot be loaded", "others keep removing parts of them", "try again")
 
 
-def _read(archive: Archive, label: str) -> list[BundledImage]:
+def _read(archive: Archive, label: str, all_platforms: bool) -> Bundle:
     """What images there are, also where all of them are in a directory that was packed as a whole."""
     if is_legacy(archive):
-        return read_legacy_images(archive)
+        return Bundle(read_legacy_images(archive))
     if not any(archive.has(name) for name in ("index.json", "manifest.json")):
         inner = sorted({*archive.directories_with("oci-layout"), *archive.directories_with("manifest.json")})
         if len(inner) > 1:
             raise not_an_image(f"it has several in directories: {', '.join(inner[:8])}")
         if inner:
-            return read_images(Below(archive, inner[0]), _label(inner[0]))
-    return read_images(archive, label)
+            return read_images(Below(archive, inner[0]), _label(inner[0]), all_platforms=all_platforms)
+    return read_images(archive, label, all_platforms=all_platforms)
 
 
 # Sources
@@ -138,13 +149,23 @@ def _label(path: str) -> str:
 def _with_names(images: list[BundledImage], label: str) -> list[BundledImage]:
     """*images*, each with a name: an image that nothing names could not be found again."""
     named = []
+    is_one = sum(not image.is_companion for image in images) == 1
     for image in images:
         names = image.names
-        if not names:
+        if not names and not image.is_companion:
             digits = documents.digest_of(image.config)[7:19]
-            names = (f"{label}:latest" if label and len(images) == 1 else f"{label or 'loaded'}:{digits}",)
+            names = (f"{label}:latest" if label and is_one else f"{label or 'loaded'}:{digits}",)
         named.append(image._replace(names=names))
     return named
+
+
+def _with_names_of(images: list[BundledImage], indexes: Sequence[NewIndex]) -> list[NewIndex]:
+    """*indexes*, those without a name with the names of the image that they mean here."""
+    names = {documents.digest_of(image.manifest): image.names for image in images if image.manifest}
+    return [
+        each if each.names else each._replace(names=names[min(each.manifests, key=lambda pair: pair[1])[0]])
+        for each in indexes
+    ]
 
 
 def _reporter(progress: ProgressCallback | None, total: int) -> Callable[[int], None]:

@@ -54,7 +54,7 @@ class Resolver:
         for _ in range(_MAX_NESTING):
             index = documents.decode_index(found.body, found.media_type)
             entry = platforms.choose(index.manifests, wanted or platforms.host())
-            rank = _rank(index, entry) if found is top else rank
+            rank = platforms.rank(index.manifests, entry) if found is top else rank
             found = self._entry(entry)
             if found.media_type in documents.MANIFESTS:
                 came_by = NewIndex(_kept(top), ((found.digest, rank),), (), names)
@@ -71,7 +71,7 @@ class Resolver:
         self._collect(index, parts, _MAX_NESTING)
         if not parts.manifests:
             raise NotFoundError("the index is empty", "it names no image", "look at the name")
-        ranks = {entry.digest: _rank(index, entry) for entry in reversed(index.manifests)}
+        ranks = {entry.digest: platforms.rank(index.manifests, entry) for entry in reversed(index.manifests)}
         order = sorted(parts.manifests, key=lambda each: ranks.get(each.digest, len(ranks)))
         unique = {each.digest: each for each in order}
         images = [self._image(each, () if at else names, None) for at, each in enumerate(unique.values())]
@@ -147,15 +147,6 @@ class _Parts(NamedTuple):
 
 def _kept(found: repository.Document) -> indexes.Document:
     return indexes.Document(found.digest, found.media_type, found.body)
-
-
-def _rank(index: Index, entry: Descriptor) -> int:
-    """0 for what this machine is best served with, else the place in the index."""
-    try:
-        best = platforms.choose(index.manifests, platforms.host())
-    except NotFoundError:
-        best = index.manifests[0]
-    return 0 if entry == best else 1 + index.manifests.index(entry)
 
 
 def _too_deep() -> ArchiveError:

@@ -1,7 +1,8 @@
 """Images leave the store as archives that others read.
 
 Manifests, configurations and blobs go out bit for bit as they came in; a layer that was committed here is
-written anew from its tree, and verified while it is written.
+written anew from its tree, and verified while it is written. An image that came by an index goes with all of
+that, if all of it is here.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from _sqlite3 import Connection
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Literal, NamedTuple
 
 from engine.errors import ConflictError, NoSpaceError, StoreError, UsageError
 from engine.images.tagging import ensure_manifest
+from engine.images.wholeness import WholeIndex, for_platform, whole_index
 from engine.layers.compression import open_layer
 from engine.layers.tarwrite import write_layer
 from engine.model import JSON, Progress, ProgressCallback
-from engine.oci import documents, reference
+from engine.oci import documents, platforms, reference
+from engine.oci.documents import Platform
 from engine.oci.layout import DirectoryWriter, Sink, TarWriter, Writer, put_bytes, put_index
 from engine.store import records
 from engine.store.deletion import delete_tree
+from engine.store.indexes import Document
 from engine.store.records import LayerRow, ManifestRow
 from engine.store.staging import staging
 from engine.store.store import Store
@@ -36,6 +41,10 @@ class _Image(NamedTuple):
     """The tag that it is saved under; None for one that was named by a digest."""
     row: ManifestRow
     layers: tuple[LayerRow, ...]
+    whole: WholeIndex | None = None
+    """The index that it means, when all of that goes."""
+    companions: tuple[_Image, ...] = ()
+    """The other images of that."""
 
 
 def save(
@@ -44,18 +53,25 @@ def save(
     destination: str | BinaryIO,
     format: Format = "oci-archive",  # noqa: A002 - the word of the command line
     progress: ProgressCallback | None = None,
+    *,
+    platform: str | None = None,
 ) -> None:
     """Write the images *names* to *destination*: a path, or a stream for archives.
 
-    Raises NotFoundError, AmbiguousError, UsageError, ConflictError if a directory is in the way,
-    NoSpaceError, StoreError when a layer is not what it was any more. A path is complete or not there at all.
+    What came by an index and is here for all its platforms goes with it, unless a *platform* is chosen or the
+    format has no indexes (docker-archive). Raises NotFoundError, AmbiguousError, UsageError, ConflictError if
+    a directory is in the way, NoSpaceError, StoreError when a layer is not what it was any more. A path is
+    complete or not there at all.
     """
     if format not in FORMATS:
         raise UsageError(f"no format {format}", f"there are {', '.join(FORMATS)}")
-    images = [_find(store, name) for name in dict.fromkeys(names)]
+    wanted = platforms.parse(platform) if platform else None
+    is_whole = not wanted and format != "docker-archive"
+    images = [_find(store, name, wanted, is_whole) for name in dict.fromkeys(names)]
     if not images:
         raise UsageError("nothing to save", "no image was named")
-    total = sum({layer.blob_digest: layer.blob_size for image in images for layer in image.layers}.values())
+    rows = [layer for image in images for each in (image, *image.companions) for layer in each.layers]
+    total = sum({layer.blob_digest: layer.blob_size for layer in rows}.values())
     saving = _Saving(store, progress, total)
     write = saving.docker if format == "docker-archive" else saving.oci
     if format == "oci-dir":
@@ -70,11 +86,9 @@ def save(
         write(TarWriter(destination), images)
 
 
-def _find(store: Store, name: str) -> _Image:
+def _find(store: Store, name: str, wanted: Platform | None, is_whole: bool) -> _Image:
     digest = ensure_manifest(store, name)
     connection = store.connection
-    row = records.manifest_row(connection, digest)
-    assert row is not None
     tag: str | None = None
     with contextlib.suppress(UsageError):
         tag = reference.normalise(name)
@@ -82,7 +96,20 @@ def _find(store: Store, name: str) -> _Image:
         tag = (
             f"localhost/{tag}" if tag and records.find_tag(connection, f"localhost/{tag}") == digest else None
         )
-    return _Image(tag, row, tuple(records.manifest_layers(connection, digest)))
+    index = reference.index_of(connection, name)
+    if wanted:
+        return _image(connection, for_platform(connection, index, digest, wanted))._replace(name=tag)
+    whole = whole_index(connection, index) if index and is_whole else None
+    others = [each for each in whole.manifests if each != digest] if whole else []
+    companions = tuple(_image(connection, each) for each in others)
+    return _image(connection, digest)._replace(name=tag, whole=whole, companions=companions)
+
+
+def _image(connection: Connection, digest: str) -> _Image:
+    row = records.manifest_row(connection, digest)
+    if row is None:
+        raise StoreError("the image is gone", "it was removed meanwhile", "look at cowl images")
+    return _Image(None, row, tuple(records.manifest_layers(connection, digest)))
 
 
 class _Saving:
@@ -99,14 +126,14 @@ class _Saving:
         """An OCI image layout (image-spec, image-layout.md)."""
         entries = []
         for image in images:
-            row = image.row
-            for position, layer in enumerate(image.layers):
-                if self._is_new(layer.blob_digest):
-                    writer.put(_blob(layer.blob_digest), layer.blob_size, self._layer(image, position))
-            for digest, body in ((row.config_digest, row.config), (row.digest, row.body)):
-                if self._is_new(digest):
-                    put_bytes(writer, _blob(digest), body)
-            entry = documents.descriptor(row.media_type, row.digest, len(row.body))
+            for each in (image, *image.companions):
+                self._put_image(writer, each)
+            top = Document(image.row.digest, image.row.media_type, image.row.body)
+            if image.whole:
+                top = image.whole.top
+                for other in (*image.whole.blobs, *image.whole.documents, top):
+                    self._put_bytes(writer, other.digest, other.body)
+            entry = documents.descriptor(top.media_type, top.digest, len(top.body))
             if image.name:
                 entry["annotations"] = {
                     "org.opencontainers.image.ref.name": image.name,
@@ -115,6 +142,18 @@ class _Saving:
             entries.append(entry)
         put_index(writer, entries)
         writer.finish()
+
+    def _put_image(self, writer: Writer, image: _Image) -> None:
+        row = image.row
+        for position, layer in enumerate(image.layers):
+            if self._is_new(layer.blob_digest):
+                writer.put(_blob(layer.blob_digest), layer.blob_size, self._layer(image, position))
+        self._put_bytes(writer, row.config_digest, row.config)
+        self._put_bytes(writer, row.digest, row.body)
+
+    def _put_bytes(self, writer: Writer, digest: str, body: bytes) -> None:
+        if self._is_new(digest):
+            put_bytes(writer, _blob(digest), body)
 
     def docker(self, writer: Writer, images: Sequence[_Image]) -> None:
         """A docker-archive: plain layers under their diff IDs, one manifest.json."""

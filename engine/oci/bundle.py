@@ -14,6 +14,7 @@ from engine.errors import ArchiveError, NotFoundError, UsageError
 from engine.oci import documents, platforms, reference
 from engine.oci.archive import Archive, Extent, not_an_image, read_document, read_extent
 from engine.oci.documents import Descriptor, DockerImage, ImageConfig, Index
+from engine.store.indexes import Document, NewIndex
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 _FULL_NAME = "io.containerd.image.name"
@@ -42,17 +43,29 @@ class BundledImage(NamedTuple):
     config_media_type: str
     parsed: ImageConfig
     layers: tuple[BundledLayer, ...]
+    is_companion: bool = False
+    """Whether it is here only because an index names it, for another machine than this one."""
 
 
-def read_images(archive: Archive, label: str) -> list[BundledImage]:
+class Bundle(NamedTuple):
+    """What an archive holds."""
+
+    images: list[BundledImage]
+    indexes: tuple[NewIndex, ...] = ()
+    """Those by which images came; without names where the archive gives none."""
+
+
+def read_images(archive: Archive, label: str, *, all_platforms: bool = False) -> Bundle:
     """All images in *archive*; *label* (the name of its file) completes names that are only a tag.
 
+    Of an index, the image for this machine has to be there, and those for others are taken along as far as
+    the archive has them; with *all_platforms*, all have to be there and none needs to be for this machine.
     Raises ArchiveError.
     """
     if archive.has("index.json") and archive.has("oci-layout"):
-        return _oci_images(archive, label)
+        return _OCI(archive, all_platforms).read(label)
     if archive.has("manifest.json"):
-        return _docker_images(archive)
+        return Bundle(_docker_images(archive))
     raise not_an_image("it has neither manifest.json nor index.json")
 
 
@@ -75,24 +88,111 @@ def _docker_image(archive: Archive, entry: DockerImage) -> BundledImage:
     return BundledImage(names, None, documents.OCI_MANIFEST, body, documents.OCI_CONFIG, config, layers)
 
 
-def _oci_images(archive: Archive, label: str) -> list[BundledImage]:
-    layout = documents.decode(read_document(archive, "oci-layout"), documents.LayoutFile, "oci-layout")
-    if not layout.image_layout_version.startswith("1."):
-        raise not_an_image(f"its OCI layout has the unknown version {layout.image_layout_version}")
-    index = documents.decode_index(read_document(archive, "index.json"))
-    found: dict[str, BundledImage] = {}
-    for entry in index.manifests:
-        if platforms.is_attestation(entry):
-            continue
-        chosen = _for_this_machine(archive, entry)
-        names = tuple(names_of(_oci_names(entry, label)))
-        earlier = found.get(chosen.digest)
-        image = earlier or _oci_image(archive, chosen)
+class _OCI:
+    """An OCI layout that is being read."""
+
+    def __init__(self, archive: Archive, all_platforms: bool) -> None:
+        self._archive = archive
+        self._all_platforms = all_platforms
+        self._found: dict[str, BundledImage] = {}
+        self._indexes: list[NewIndex] = []
+
+    def read(self, label: str) -> Bundle:
+        """All that its index.json lists."""
+        archive = self._archive
+        layout = documents.decode(read_document(archive, "oci-layout"), documents.LayoutFile, "oci-layout")
+        if not layout.image_layout_version.startswith("1."):
+            raise not_an_image(f"its OCI layout has the unknown version {layout.image_layout_version}")
+        for entry in documents.decode_index(read_document(archive, "index.json")).manifests:
+            if platforms.is_attestation(entry):
+                continue
+            names = tuple(names_of(_oci_names(entry, label)))
+            if entry.media_type in documents.INDEXES:
+                self._take_index(entry, names)
+            elif entry.media_type in documents.MANIFESTS:
+                self._take(entry, names)
+            else:
+                raise not_an_image(f"its index.json lists something of the type {entry.media_type}")
+        if not self._found:
+            raise not_an_image("its index.json lists no image")
+        return Bundle(list(self._found.values()), tuple(self._indexes))
+
+    def _take(self, entry: Descriptor, names: tuple[str, ...], *, is_companion: bool = False) -> None:
+        image = self._found.get(entry.digest) or _oci_image(self._archive, entry)
         known = image.names + tuple(name for name in names if name not in image.names)
-        found[chosen.digest] = image._replace(names=known)
-    if not found:
-        raise not_an_image("its index.json lists no image")
-    return list(found.values())
+        alone = is_companion and (image.is_companion or entry.digest not in self._found)
+        self._found[entry.digest] = image._replace(names=known, is_companion=alone)
+
+    def _take_index(self, entry: Descriptor, names: tuple[str, ...]) -> None:
+        body = _blob(self._archive, entry)
+        index = documents.decode_index(body, entry.media_type)
+        parts = _Parts({}, {})
+        self._collect(index, parts, _MAX_NESTING)
+        ranks = {each.digest: platforms.rank(index.manifests, each) for each in reversed(index.manifests)}
+        try:
+            chosen = _for_this_machine(self._archive, index)
+        except NotFoundError as error:
+            if not self._all_platforms:
+                raise ArchiveError(
+                    "the image has no variant for this machine", error.why, "--all-platforms takes the others"
+                ) from error
+            if not parts.manifests:
+                raise not_an_image("its index names no image") from error
+            chosen = min(parts.manifests.values(), key=lambda each: ranks.get(each.digest, len(ranks)))
+        here = {**parts.manifests, chosen.digest: chosen}
+        for each in here.values():
+            self._take(each, names if each is chosen else (), is_companion=each is not chosen)
+        ranks[chosen.digest] = 0
+        ranked = tuple((digest, ranks.get(digest, len(ranks))) for digest in here)
+        top = Document(entry.digest, entry.media_type, body)
+        self._indexes.append(NewIndex(top, ranked, tuple(parts.others.values()), names))
+
+    def _collect(self, index: Index, parts: _Parts, depth: int) -> None:
+        """What *index* names, as far as it is in the archive."""
+        if not depth:
+            raise _too_deep()
+        for entry in index.manifests:
+            if not self._is_needed(entry):
+                continue
+            if platforms.is_attestation(entry):
+                parts.others.update((each.digest, each) for each in self._attestation(entry))
+            elif entry.media_type in documents.INDEXES:
+                body = _blob(self._archive, entry)
+                parts.others[entry.digest] = Document(entry.digest, entry.media_type, body)
+                self._collect(documents.decode_index(body, entry.media_type), parts, depth - 1)
+            elif entry.media_type in documents.MANIFESTS and self._is_image(entry):
+                parts.manifests.setdefault(entry.digest, entry)
+
+    def _is_needed(self, entry: Descriptor) -> bool:
+        """Whether it is there; where all has to be, what is not shows when it is read."""
+        return self._all_platforms or self._has(entry)
+
+    def _has(self, blob: Descriptor) -> bool:
+        return self._archive.has(_place(blob))
+
+    def _is_image(self, entry: Descriptor) -> bool:
+        """Whether it is an image rather than an artifact of another kind, with all of its layers."""
+        manifest = documents.decode(_blob(self._archive, entry), documents.Manifest, "a manifest")
+        if manifest.config.media_type not in documents.CONFIGS:
+            return False
+        return all(self._is_needed(blob) for blob in (manifest.config, *manifest.layers))
+
+    def _attestation(self, entry: Descriptor) -> Iterator[Document]:
+        """The manifest of an attestation and what it names; nothing, if not all is here or it is too much."""
+        body = _blob(self._archive, entry)
+        manifest = documents.decode(body, documents.Manifest, "the manifest of an attestation")
+        blobs = [manifest.config, *manifest.layers]
+        if all(self._has(blob) and blob.size <= documents.MAX_DOCUMENT for blob in blobs):
+            for blob in blobs:
+                yield Document(blob.digest, blob.media_type, _blob(self._archive, blob))
+            yield Document(entry.digest, entry.media_type, body)
+
+
+class _Parts(NamedTuple):
+    """What an index names, with all that its indexes name, by digest."""
+
+    manifests: dict[str, Descriptor]
+    others: dict[str, Document]
 
 
 def _oci_image(archive: Archive, entry: Descriptor) -> BundledImage:
@@ -107,23 +207,20 @@ def _oci_image(archive: Archive, entry: Descriptor) -> BundledImage:
     return BundledImage((), body, entry.media_type, config_body, manifest.config.media_type, config, layers)
 
 
-def _for_this_machine(archive: Archive, entry: Descriptor) -> Descriptor:
-    """The image manifest that *entry* means: itself, or the one of an index that this machine can run."""
+def _for_this_machine(archive: Archive, index: Index) -> Descriptor:
+    """The image manifest that *index* means here. Raises NotFoundError if it has none for this machine."""
     for _ in range(_MAX_NESTING):
+        entry = platforms.choose(index.manifests, platforms.host())
         if entry.media_type in documents.MANIFESTS:
             return entry
         if entry.media_type not in documents.INDEXES:
-            raise not_an_image(f"its index.json lists something of the type {entry.media_type}")
+            raise not_an_image(f"its index lists something of the type {entry.media_type}")
         index = documents.decode_index(_blob(archive, entry), entry.media_type)
-        entry = _for_host(index)
-    raise ArchiveError("the archive is malformed", f"its indexes are nested more than {_MAX_NESTING} deep")
+    raise _too_deep()
 
 
-def _for_host(index: Index) -> Descriptor:
-    try:
-        return platforms.choose(index.manifests, platforms.host())
-    except NotFoundError as error:
-        raise ArchiveError("the image has no variant for this machine", error.why) from error
+def _too_deep() -> ArchiveError:
+    return ArchiveError("the archive is malformed", f"its indexes are nested more than {_MAX_NESTING} deep")
 
 
 def _oci_names(entry: Descriptor, label: str) -> Iterator[str]:
@@ -144,8 +241,12 @@ def names_of(given: Iterator[str] | list[str]) -> Iterator[str]:
         yield f"{parsed.name}:{parsed.tag or reference.DEFAULT_TAG}"
 
 
+def _place(blob: Descriptor) -> str:
+    return f"blobs/sha256/{blob.digest.removeprefix('sha256:')}"
+
+
 def _extent(archive: Archive, blob: Descriptor) -> Extent:
-    extent = archive.locate(f"blobs/sha256/{blob.digest.removeprefix('sha256:')}")
+    extent = archive.locate(_place(blob))
     if extent.size != blob.size:
         raise ArchiveError(
             f"the blob {blob.digest[:19]} has the wrong size",

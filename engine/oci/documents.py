@@ -29,7 +29,7 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_LIST)
-_CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
+CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
 
 MAX_DOCUMENT = 8 << 20
 """Bytes: twice what registries take."""
@@ -142,7 +142,7 @@ def decode_manifest(body: bytes, media_type: str) -> Manifest:
         raise ArchiveError(
             "the manifest is not valid", f"it says it is {manifest.media_type}, not {media_type}"
         )
-    if manifest.config.media_type not in _CONFIGS:
+    if manifest.config.media_type not in CONFIGS:
         raise ArchiveError(
             "this is not a container image", f"its configuration is of the type {manifest.config.media_type}"
         )

@@ -46,6 +46,15 @@ def choose(entries: Sequence[Descriptor], wanted: Platform) -> Descriptor:
     return (exact or fitting)[0]
 
 
+def rank(entries: Sequence[Descriptor], entry: Descriptor) -> int:
+    """0 for the one of the *entries* that this machine is best served with, else its place among them."""
+    try:
+        best = choose(entries, host())
+    except NotFoundError:
+        best = entries[0]
+    return 0 if entry == best else 1 + entries.index(entry)
+
+
 def fits(platform: Platform, wanted: Platform) -> bool:
     """Whether an image for *platform* is what was *wanted*."""
     return _fits(platform, wanted) and (not wanted.variant or _variant(platform) == _variant(wanted))

@@ -104,7 +104,9 @@ def image_archive(data: bytes) -> None:
         file.flush()
         with contextlib.suppress(ArchiveError):
             archive = TarArchive(file.name)
-            images = read_legacy_images(archive) if is_legacy(archive) else read_images(archive, "label")
+            images = (
+                read_legacy_images(archive) if is_legacy(archive) else read_images(archive, "label").images
+            )
             for image in images:
                 for each in image.layers:
                     assert each.extent.offset + each.extent.size <= len(data)

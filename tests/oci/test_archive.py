@@ -113,7 +113,8 @@ def test_several_images_of_a_layout_and_their_names(tmp_path: Path) -> None:
         {**two, "annotations": {name: "1.0", "io.containerd.image.name": "docker.io/library/web:1.0"}},
         {**two, "platform": {"architecture": "unknown", "os": "unknown"}},
     ]
-    found = read_images(layout(tmp_path, index, first + second), "dir")
+    found, indexes = read_images(layout(tmp_path, index, first + second), "dir")
+    assert not indexes
     assert [each.names for each in found] == [("dir:latest", "it:1"), ("web:1.0",)]
 
 
@@ -129,8 +130,9 @@ def test_the_variant_for_this_machine_is_chosen(tmp_path: Path) -> None:
         )
     ).encode()
     archive = layout(tmp_path, [described(nested, documents.OCI_INDEX)], [*first, *second, nested])
-    (found,) = read_images(archive, "dir")
-    assert found.manifest == second[2]
+    images, (index,) = read_images(archive, "dir")
+    assert {each.manifest: each.is_companion for each in images} == {second[2]: False, first[2]: True}
+    assert min(index.manifests, key=lambda pair: pair[1])[0] == ours["digest"]
 
 
 def test_no_variant_for_this_machine(tmp_path: Path) -> None:

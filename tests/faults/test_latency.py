@@ -83,7 +83,7 @@ def test_nobody_waits_for_a_process_that_was_stopped_while_it_unpacks(world: Wor
 
 
 def test_what_writes_the_records_does_little_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever writes has the others wait from BEGIN to COMMIT: for a large layer no longer than for a small."""
+    """Whoever writes has the others wait from BEGIN to COMMIT: no longer for a large layer."""
     held: list[float] = []
     begin = database.transaction
 

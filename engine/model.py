@@ -226,13 +226,13 @@ class Container(Record):
 
 
 class Event(Record):
-    """Something that was done to a container or an image."""
+    """Something that was done to a container, an image, a volume or the store itself."""
 
     time: str
     type: str
-    """``container`` or ``image``."""
+    """``container``, ``image``, ``volume`` or ``store``."""
     action: str
-    """docker's word: create, start, die, destroy, pull, tag, …"""
+    """docker's word: create, start, die, destroy, pull, tag, …; ``repair`` for what a check mended."""
     id: str
     """The container's ID, or the image's chain ID; empty where there is none any more."""
     name: str

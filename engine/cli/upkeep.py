@@ -238,7 +238,7 @@ def check_command(session: Session, repair: bool, quiet: bool, as_json: bool) ->
 
     A layer of another's making is compared with what its blob unpacks to; after that its digest is known.
     Ends with 1 if something is wrong; after --repair, if something still is. What a container needs is never
-    removed. Others may work on the store meanwhile.
+    removed, nor an image that has lost no more than a blob. Others may work on the store meanwhile.
     """
     with session.open() as engine, ProgressLine("check", quiet=quiet or as_json) as progress:
         found = engine.check(repair, progress)

@@ -21,7 +21,7 @@ from engine.images.premises import broken_premises
 from engine.images.verifying import BlobJob, LayerJob, Verdict, gives_its_tar, layer_job, verify
 from engine.images.workers import run_all
 from engine.model import Progress, ProgressCallback
-from engine.store import records
+from engine.store import events, records
 from engine.store.staging import Area, staging_area
 from engine.store.store import Store
 
@@ -50,6 +50,7 @@ def check(
 ) -> CheckReport:
     """Go through *store*; with *repair*, mend what can be mended and take away what nothing can restore.
 
+    An image that has lost a blob stays, as its layers run. What was mended is told as events.
     Raises StoreError, NoSpaceError (a layer of others is unpacked once more to be compared).
     """
     began = time.monotonic()
@@ -60,6 +61,7 @@ def check(
         with staging_area(store.layout) as area:
             looked = _Look(store, area, progress).all()
         done = mending.mend(store, looked.inventory, looked.damage, quiet) if rounds else []
+        _tell(store, done)
         mended += done
         if not done:
             break
@@ -76,6 +78,21 @@ def check(
         len(found.containers),
         time.monotonic() - began,
     )
+
+
+def _tell(store: Store, mended: Sequence[Mended]) -> None:
+    """Note what was mended, with what it touches first."""
+    for damage, how, removed in mended:
+        kind, identity, names = "image", "", damage.images
+        if damage.kind in ("layer", "node"):
+            identity = damage.subject
+        elif damage.kind == "container":
+            kind, identity, names = "container", damage.subject, damage.containers
+        elif damage.kind not in ("blob", "manifest", "tag"):
+            kind = "store"
+        more = {"removed": ", ".join(removed)} if removed else {}
+        name = names[0] if names else damage.subject
+        events.record(store.layout, kind, "repair", identity, name, what=damage.what, how=how, **more)
 
 
 class _Look:
@@ -214,13 +231,11 @@ def _blob_damage(found: Inventory, digest: str, path: str, why: str, is_writable
     mend: Mend
     if is_writable:
         mend, hint = "restore", "cowl check --repair writes it again from its layer"
-    elif not users:
-        mend, hint = "remove", "cowl check --repair removes the images that need it; pull or load them again"
     else:
         mend = "remove" if os.path.lexists(path) else "none"
-        hint = "pull or load the image again: what runs on it needs its layer only"
+        hint = "pull or load the image again: it cannot be pushed or saved; what runs needs its layer only"
         if mend == "remove":
-            hint = f"cowl check --repair removes it; then {hint}"
+            hint = f"cowl check --repair removes these bytes and keeps the image; then {hint}"
     return Damage("blob", digest, f"the blob {digest[7:19]} is damaged", why, path, hint, mend, images, users)
 
 

@@ -203,14 +203,15 @@ class _Mender:
         return Mended(damage, _REMOVED, (*removed, f"image {damage.subject[7:19]}"))
 
     def _remove_blob(self, damage: Damage) -> Mended | None:
-        if removed := self._remove_images(lambda connection: _with_blob(connection, damage.subject)):
-            return Mended(damage, _REMOVED, removed)
+        """The bytes alone: what runs needs its layer, and a pull or load brings what is not there."""
         with self._store.write():
             old = retire(self._store.layout, damage.path)
         if old is None:
             return None
         delete_tree(old)
-        return Mended(damage, "the bytes were removed, so that a pull gets them again", (damage.path,))
+        return Mended(
+            damage, "the bytes were removed, so that a pull or load brings them again", (damage.path,)
+        )
 
     def _remove_images(self, which: Callable[[Connection], list[str]]) -> tuple[str, ...]:
         """Take whole images away and say what went; nothing if a container needs one of them."""
@@ -243,13 +244,6 @@ def _with_node(connection: Connection, chain_id: str) -> list[str]:
         (chain_id,),
     )
     return [digest for (digest,) in found]
-
-
-def _with_blob(connection: Connection, digest: str) -> list[str]:
-    found = connection.execute(
-        "SELECT DISTINCT manifest FROM manifest_layers WHERE blob_digest = ? AND stored", (digest,)
-    )
-    return [manifest for (manifest,) in found]
 
 
 def _is_needed(connection: Connection, chain_id: str) -> bool:

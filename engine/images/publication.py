@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from engine.errors import StoreError
 from engine.store import records
 from engine.store.clock import now
 from engine.store.faults import point
@@ -110,6 +111,15 @@ def _place(
     for blob in blobs:
         if blob.staged:
             os.rename(blob.staged, store.layout.blob(blob.digest))
+
+
+def lost_blob(digest: str, connection: sqlite3.Connection) -> StoreError:
+    """The error for a blob that shall go somewhere and is not there (any more)."""
+    what = f"the layer {digest[:19]} is gone"
+    if records.is_kept(connection, digest):
+        why = "its blob was damaged or lost; its files are there, and run"
+        return StoreError(what, why, "pull or load the image again")
+    return StoreError(what, "it was removed meanwhile", "look at cowl images")
 
 
 def has_blob(store: Store, connection: sqlite3.Connection, digest: str) -> bool:

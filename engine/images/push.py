@@ -17,6 +17,7 @@ from engine.errors import StoreError, UsageError
 from engine.images import remotes
 from engine.images.crew import Meter, run_all
 from engine.images.manifests import new_manifest
+from engine.images.publication import lost_blob
 from engine.images.tagging import ensure_manifest
 from engine.images.wholeness import WholeIndex, for_platform, whole_index
 from engine.layers.compression import Compression, open_compressor
@@ -201,7 +202,7 @@ class _Push:
         try:
             uploads.blob(blob.digest, blob.size, path, advance)
         except FileNotFoundError as error:
-            raise StoreError("a layer is gone", "it was removed meanwhile", "look at cowl images") from error
+            raise lost_blob(blob.digest, self._store.connection) from error
 
     def _written(self, layers: Sequence[LayerRow]) -> str:
         """The file with the tar of a layer that was committed here, the last of *layers*, verified."""

@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import BinaryIO, Literal, NamedTuple
 
 from engine.errors import ConflictError, NoSpaceError, StoreError, UsageError
+from engine.images.publication import lost_blob
 from engine.images.tagging import ensure_manifest
 from engine.images.wholeness import WholeIndex, for_platform, whole_index
 from engine.layers.compression import open_layer
@@ -222,7 +223,7 @@ class _Saving:
                 except StoreError as error:
                     if all(map(os.path.isdir, (layout.tree(layer.chain_id), *lowers))):
                         raise
-                    raise _removed(layer) from error
+                    raise lost_blob(layer.blob_digest, self._store.connection) from error
             _verify(layer.blob_digest, digest)
 
         return fill
@@ -231,7 +232,7 @@ class _Saving:
         try:
             return open(self._store.layout.blob(layer.blob_digest), "rb")
         except FileNotFoundError as error:
-            raise _removed(layer) from error
+            raise lost_blob(layer.blob_digest, self._store.connection) from error
 
     def _copy(self, source: BinaryIO, sink: Sink) -> str:
         hashed = sha256()
@@ -278,12 +279,6 @@ def _verify(expected: str, actual: str) -> None:
             f"its bytes have the digest {actual[:19]} now",
             "load or commit it again",
         )
-
-
-def _removed(layer: LayerRow) -> StoreError:
-    return StoreError(
-        f"the layer {layer.blob_digest[:19]} is gone", "it was removed meanwhile", "look at cowl images"
-    )
 
 
 @contextlib.contextmanager

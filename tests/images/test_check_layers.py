@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from engine.changes import Changes
+from engine.errors import StoreError
 from engine.images import check as checking
 from engine.images.check import check
 from engine.images.images import Images
 from engine.images.load import load
 from engine.layers.treedigest import tree_digest
+from engine.store import events, records
 from engine.store.store import Store
 from tests.images import checks, peers, stores
 from tests.images.archives import docker_archive
@@ -148,7 +150,9 @@ def test_all_layers_may_go(store: Store, tmp_path: Path, mounts: Overlay) -> Non
 
 
 @pytest.mark.parametrize("how", ["a bit", "its end", "all of it"])
-def test_a_compressed_blob_that_was_changed(store: Store, images: Images, how: str) -> None:
+def test_an_image_that_loses_a_blob_stays(
+    store: Store, images: Images, archives: Path, mounts: Overlay, tmp_path: Path, how: str
+) -> None:
     chain = images.resolve("a:1").chain_id
     [blob] = [row["blob_digest"] for row in images.inspect("a:1")["layers"] if row["chain_id"] == chain]
     path = store.layout.blob(blob)
@@ -159,12 +163,51 @@ def test_a_compressed_blob_that_was_changed(store: Store, images: Images, how: s
     else:
         os.unlink(path)
     [damage] = look(store).damage
-    assert (damage.kind, damage.subject, damage.mend, damage.images) == ("blob", blob, "remove", ("a:1",))
+    mend = "none" if how == "all of it" else "remove"
+    assert (damage.kind, damage.subject, damage.mend, damage.images) == ("blob", blob, mend, ("a:1",))
+    before = stores.merged(store, mounts, "a:1")
+    report = look(store, repair=True)
+    assert [(each.kind, each.mend) for each in report.damage] == [("blob", "none")]
+    assert [each.removed for each in report.mended] == ([] if how == "all of it" else [(path,)])
+    assert [image.name for image in images.list()] == ["a:1", "b:1"]
+    assert stores.merged(store, mounts, "a:1") == before
+    for form in ("oci-archive", "docker-archive"):
+        with pytest.raises(StoreError, match="its blob was damaged or lost") as refused:
+            images.save(["a:1"], f"{tmp_path}/no.tar", form)
+        assert refused.value.hint == "pull or load the image again"
+    assert not os.path.exists(f"{tmp_path}/no.tar")
+    load(store, str(archives / "a.tar"))
+    assert look(store).is_clean
+    assert stores.problems(store) == []
+    images.save(["a:1"], f"{tmp_path}/yes.tar")
+
+
+def test_an_image_without_blob_and_layer_is_removed(store: Store, images: Images) -> None:
+    os.unlink(store.layout.blob(images.inspect("a:1")["layers"][1]["blob_digest"]))
+    shutil.rmtree(layer_of(store, "a:1"))
     report = look(store, repair=True)
     assert report.is_clean, report
-    assert "tag a:1" in report.mended[0].removed
+    assert "tag a:1" in [what for each in report.mended for what in each.removed]
     assert [image.name for image in images.list()] == ["b:1"]
     assert stores.problems(store) == []
+
+
+def test_what_was_mended_is_told(store: Store, images: Images) -> None:
+    chain = images.resolve("a:1").chain_id
+    [blob] = [row["blob_digest"] for row in images.inspect("a:1")["layers"] if row["chain_id"] == chain]
+    flip(f"{base_of(store)}/etc/passwd")
+    flip(store.layout.blob(blob))
+    os.chmod(store.layout.layers, 0o755)
+    look(store, repair=True)
+    told = {each.attributes["what"]: each for each in events.read(store.layout) if each.action == "repair"}
+    place = told.pop("a part of the store is not as it has to be")
+    assert (place.type, place.name) == ("store", store.layout.layers)
+    lost = told.pop(f"the blob {blob[7:19]} is damaged")
+    assert (lost.type, lost.name, lost.attributes["removed"]) == ("image", "a:1", store.layout.blob(blob))
+    [layer] = told.values()
+    assert (layer.type, layer.name) == ("image", "a:1")
+    assert layer.id == records.lineage(store.connection, chain)[-1]
+    assert layer.attributes["how"] == "it was unpacked again from its blob"
 
 
 def test_a_blob_that_its_layer_gives_again(store: Store, mounts: Overlay, tmp_path: Path) -> None:
@@ -209,8 +252,9 @@ def test_a_load_brings_a_damaged_blob_again(store: Store, images: Images, archiv
     Path(paths.config).write_text("{}")
     for digest in os.listdir(store.layout.blobs):
         flip(store.layout.blob(digest))
-    assert len(look(store, repair=True).damage) == 2
+    assert len(look(store, repair=True).damage) == 3
     load(store, str(archives / "a.tar"))
+    load(store, str(archives / "b.tar"))
     assert look(store).is_clean
     stores.remove_container(store, "web")
 
@@ -283,4 +327,4 @@ def test_large_stores_are_looked_through_side_by_side(
     assert {each.kind for each in together.damage} == {"layer", "blob"}
     assert len(together.damage) == 3
     assert together.nodes_size == alone.nodes_size
-    assert look(store, repair=True).is_clean
+    assert [(each.kind, each.subject) for each in look(store, repair=True).damage] == [("blob", blob)]

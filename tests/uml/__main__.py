@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,15 +25,13 @@ KERNEL = "linux.uml"
 CHECKOUT = Path(__file__).resolve().parents[2]
 MEMORY = os.environ.get("UML_MEMORY", "2G")
 LIMIT_SECONDS = float(os.environ.get("UML_SECONDS", "1800"))
-CHOSEN = (
-    "tests/kernel",
-    "tests/containers",
-    "tests/conformance",
-    "tests/escapes",
-    "tests/layers/test_overlay.py",
-    "tests/uml",
+LABEL = os.environ.get("UML_LABEL", "")
+"""What each line of output begins with, where several guests run side by side."""
+SHARES = (
+    ("tests/kernel", "tests/containers", "tests/layers/test_overlay.py"),
+    ("tests/conformance", "tests/escapes", "tests/uml"),
 )
-"""Tests that a second kernel may answer differently."""
+"""Tests that a second kernel may answer differently; a guest has one processor, so that there are two."""
 
 MARKERS = "kernel and not peers and not session"
 
@@ -57,7 +56,7 @@ def unavailable() -> str:
     return ""
 
 
-def prepare(exchange: Path, tests: list[str]) -> Guest:
+def prepare(exchange: Path, tests: Sequence[str]) -> Guest:
     """Write what the guest is to run."""
     command = [
         "/usr/bin/env",
@@ -75,7 +74,7 @@ def prepare(exchange: Path, tests: list[str]) -> Guest:
         "-q",
         "--timeout=240",
         f"--color={'yes' if sys.stdout.isatty() else 'no'}",
-        *(tests or [path for path in CHOSEN if (CHECKOUT / path).exists()]),
+        *tests,
     ]
     (exchange / "command").write_text("\n".join(command) + "\n")
     return Guest(
@@ -146,19 +145,41 @@ def relay(process: subprocess.Popen[bytes], deadline: float) -> None:
 def show(line: bytes) -> None:
     """Print one line of the console; not the few that the kernel writes about itself at its start and end."""
     if not re.match(rb"(Core dump limits|Checking |reboot: |sysrq: )", line) and line:
-        print(line.decode(errors="replace"), flush=True)
+        print(LABEL + line.decode(errors="replace"), flush=True)
 
 
 def main() -> int:
-    """Boot, run, report."""
+    """Boot, run, report; without arguments one process a share does that."""
     if reason := unavailable():
         print(f"uml: skipped, {reason}")
         return 0
+    if len(sys.argv) == 1:
+        return share_out()
     with tempfile.TemporaryDirectory(prefix="cowl-uml-") as directory:
         started = time.monotonic()
         code = boot(prepare(Path(directory), sys.argv[1:]))
-        print(f"uml: ended with {code} after {time.monotonic() - started:.0f} s")
+        print(f"{LABEL}uml: ended with {code} after {time.monotonic() - started:.0f} s", flush=True)
     return code
+
+
+def share_out() -> int:
+    """Run every share, side by side; the exit code of one that failed, if one did.
+
+    An interrupt reaches each of them by itself.
+    """
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.uml", *tests], env={**os.environ, "UML_LABEL": f"{number}: "}
+        )
+        for number, tests in enumerate(SHARES, 1)
+    ]
+    try:
+        codes = [process.wait() for process in running]
+        return next(filter(None, codes), 0)
+    except KeyboardInterrupt:
+        for process in running:
+            process.wait()
+        return 130
 
 
 if __name__ == "__main__":

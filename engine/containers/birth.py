@@ -202,6 +202,20 @@ def await_ready(born: Born, plan: Plan, state: Callable[[], JSON], terminal: Cal
             raise LaunchError("cannot start the container", _KILLED)
 
 
+def failure_of(born: Born) -> LaunchError | None:
+    """Kill *born*, which is not ready yet; what had stopped it already, if anything had."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(born.pidfd, signal.SIGKILL)
+    data = init.HOOKS
+    while data:
+        data, descriptors = request.receive_descriptors(born.channel)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if data[:1] == request.FAILED:
+            return request.raise_failure(data[1:])
+    return None
+
+
 def end(born: Born) -> None:
     """Kill and reap it."""
     with contextlib.suppress(ProcessLookupError):

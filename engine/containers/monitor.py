@@ -272,7 +272,12 @@ def _connect(launch: Launch, child: Child) -> Connection | None:
     from engine.network.wish import Wish
 
     run = os.path.dirname(launch.run)
-    return connection.connect(Wish.of(launch.network), run, launch.id, launch.home, child.pid)
+    try:
+        return connection.connect(Wish.of(launch.network), run, launch.id, launch.home, child.pid)
+    except (CowlError, OSError):
+        if earlier := birth.failure_of(birth.Born(*child[:3])):  # a dead process cannot be connected
+            raise earlier from None
+        raise
 
 
 def _kill(child: Child) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -182,3 +183,13 @@ def test_nobody_elses_rules_are_touched(machine: Machine) -> None:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
     machine.run("nft", "delete", "table", "inet", "theirs")
+
+
+def test_what_stopped_the_first_process_is_told_rather_than_that_a_dead_one_has_no_network(
+    machine: Machine,
+) -> None:
+    identity = machine.cowl("create", "starter", "true").strip()
+    shutil.rmtree(machine.root.layout.container(identity).upper)
+    for _ in range(6):
+        said = machine.cowl("start", "-a", identity, fails=True)
+        assert "upperdir" in said, said

@@ -40,7 +40,7 @@ def pull_command(
 ) -> None:
     """Get an image from a registry."""
     with session.open() as engine, LayerLines("pull", quiet=quiet) as progress:
-        names = engine.images.pull(
+        pulled = engine.images.pull_news(
             name,
             platform=platform,
             all_tags=all_tags,
@@ -48,12 +48,16 @@ def pull_command(
             plain_http=plain_http,
             progress=progress,
         )
-        images = [engine.images.get(each) for each in names]
     if as_json:
-        output.emit([{"name": each.name, "manifest_digest": each.manifest_digest} for each in images])
+        output.emit(
+            [
+                {"name": name, "manifest_digest": digest, "up_to_date": was_here}
+                for name, digest, was_here in pulled
+            ]
+        )
         return
-    for image in images:
-        print(image.name if quiet else f"Pulled image: {image.name} ({image.manifest_digest})")
+    for name, digest, was_here in pulled:
+        print(name if quiet else f"{'Up to date' if was_here else 'Pulled image'}: {name} ({digest})")
 
 
 @click.command("push")

@@ -11,11 +11,13 @@ from engine.oci import reference
 from engine.store.store import Store
 
 if TYPE_CHECKING:
+    from engine.images.pull import Pulled
     from engine.images.usage import Usage
     from engine.images.waste import Waste
 
 Names: TypeAlias = list[str]
 Documents: TypeAlias = list[JSON]
+Pulls: TypeAlias = "list[Pulled]"
 
 
 class Images:
@@ -159,6 +161,30 @@ class Images:
     ) -> Names:
         """Pull an image, or all of its repository, from a registry; returns their names.
 
+        As `pull_news` does.
+        """
+        news = self.pull_news(
+            name,
+            platform=platform,
+            all_tags=all_tags,
+            all_platforms=all_platforms,
+            plain_http=plain_http,
+            progress=progress,
+        )
+        return [each.name for each in news]
+
+    def pull_news(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        all_tags: bool = False,
+        all_platforms: bool = False,
+        plain_http: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> Pulls:
+        """Pull an image, or all of its repository, from a registry; says of each whether it was here.
+
         *platform* is ``os/arch[/variant]``; with *all_platforms* the images for all machines come. Progress
         comes layer by layer, its step is ``downloading`` or ``unpacking`` and twelve digits; it may come from
         several threads. Raises UsageError, NotFoundError, DeniedError, RegistryError, ArchiveError,
@@ -175,9 +201,8 @@ class Images:
             plain_http=plain_http,
             progress=progress,
         )
-        names = [each.name for each in pulled]
-        self._tell("pull", *names)
-        return names
+        self._tell("pull", *(each.name for each in pulled))
+        return pulled
 
     def push(
         self,

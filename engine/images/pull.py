@@ -23,11 +23,12 @@ from engine.images.unpacking import Job, Unpacked, shared_out
 from engine.images.workers import Worker
 from engine.model import ProgressCallback
 from engine.oci import documents, platforms
+from engine.oci.bundle import BundledImage
 from engine.oci.documents import Platform
 from engine.oci.registry import naming
 from engine.oci.registry.naming import Remote
 from engine.oci.registry.repository import Repository
-from engine.store import records
+from engine.store import indexes, records
 from engine.store.faults import point
 from engine.store.staging import Area, no_space_on_full, staging_area
 from engine.store.store import Store
@@ -46,8 +47,8 @@ class Pulled(NamedTuple):
     """Its tag here, or ``name@digest`` where it was asked for by that."""
     digest: str
     """Of its manifest."""
-    is_new: bool
-    """Whether the manifest was not here before."""
+    was_here: bool
+    """Whether all was as it is now: the image with its blobs, and what its name means."""
 
 
 def pull(
@@ -114,6 +115,8 @@ class _Pull:
         self._resolver = Resolver(store, repositories, downloads)
         self._meter = meter
         self._stop = stop
+        self._came: set[str | None] = set()
+        """Digests of the layers that were not whole here."""
 
     def one(self, wanted: Platform | None, everything: bool) -> list[Pulled]:
         """The image that was named; with *everything*, those for all machines."""
@@ -142,23 +145,33 @@ class _Pull:
     def _take_in(self, found: Sequence[Resolved]) -> list[Pulled]:
         images = [image for each in found for image in each.images]
         digests = [documents.digest_of(image.manifest or b"") for image in images]
-        indexes = [each.came_by for each in found if each.came_by]
+        came_by = [each.came_by for each in found if each.came_by]
         with self._store.read() as connection:
-            known = {digest for digest in digests if records.manifest_row(connection, digest)}
+            named = {name: each.document.digest for each in came_by for name in each.names}
+            known = [
+                records.manifest_row(connection, digest) is not None
+                and all(records.find_tag(connection, name) == digest for name in image.names)
+                and all(indexes.of_tag(connection, name) == named.get(name) for name in image.names)
+                for image, digest in zip(images, digests, strict=True)
+            ]
         point("pull.after-manifests")
         for attempt in range(ATTEMPTS):
             intake = Intake(self._store, f"{self._area.path}/{attempt}", images, owned=True)
             try:
                 intake.prepare(self._unpack)
-                intake.publish(indexes)
+                intake.publish(came_by)
             except VanishedError:
                 continue
             self._downloads.drop()
             return [
-                Pulled(self._name(image.names, digest), digest, digest not in known)
-                for image, digest in zip(images, digests, strict=True)
+                Pulled(self._name(image.names, digest), digest, was_here and not self._lacked(image))
+                for image, digest, was_here in zip(images, digests, known, strict=True)
             ]
         raise StoreError("the image cannot be pulled", "others keep removing parts of it", "try again")
+
+    def _lacked(self, image: BundledImage) -> bool:
+        """Whether anything of it was not here."""
+        return any(layer.digest in self._came for layer in image.layers)
 
     def _name(self, names: Sequence[str], digest: str) -> str:
         if names:
@@ -169,6 +182,7 @@ class _Pull:
 
     def _unpack(self, jobs: Sequence[Job]) -> Sequence[Unpacked]:
         """Download what *jobs* need and is not here; each is done as soon as its bytes are here."""
+        self._came.update(job.digest for job in jobs)
         self._link_known(jobs)
         jobs = shared_out(jobs)
         by_source: dict[str, list[int]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -46,6 +47,23 @@ def test_always_gets_what_is_newer(starter_images: Root, cowl: Run, registry: st
     assert cowl("run", "--rm", "--pull", "always", name, "cat", "/new", check=True).stdout == "newer\n"
     detached = cowl("run", "-d", "--name", "alone", "--pull=always", name, "true", check=True)
     assert len(detached.stdout.strip()) == 64
+
+
+def test_what_is_here_already_is_up_to_date(starter_images: Root, cowl: Run, registry: str) -> None:
+    name = f"{registry}/same:1"
+    digest = json.loads(cowl("push", "starter:base", name, "--json", check=True).stdout)["manifest_digest"]
+    assert cowl("pull", name, check=True).stdout == f"Pulled image: {name} ({digest})\n", "it has a new name"
+    assert cowl("pull", name, check=True).stdout == f"Up to date: {name} ({digest})\n"
+    assert cowl("pull", "-q", name, check=True).stdout == f"{name}\n"
+    cowl("tag", "starter:base", f"{registry}/same:2", check=True)
+    cowl("push", f"{registry}/same:2", check=True)
+    cowl("rmi", name, check=True)
+    found = json.loads(cowl("pull", "-a", f"{registry}/same", "--json", check=True).stdout)
+    assert sorted(found, key=lambda each: str(each["name"])) == [
+        {"name": f"{registry}/same:{tag}", "manifest_digest": digest, "up_to_date": tag == 2}
+        for tag in (1, 2)
+    ]
+    assert cowl("pull", f"{registry}/same@{digest}", check=True).stdout.startswith("Up to date: ")
 
 
 @pytest.mark.parametrize(

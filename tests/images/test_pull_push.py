@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import DeniedError, NotFoundError, RegistryError, UsageError
+from engine.errors import DeniedError, NotFoundError, RegistryError, StoreError, UsageError
 from engine.images.images import Images
 from engine.model import Progress
 from engine.oci import documents
@@ -94,6 +94,32 @@ def test_layers_that_are_here_are_neither_downloaded_nor_uploaded(store: Store, 
     assert len(posts) == 6
     assert all("mount=sha256:" in path and path.endswith("from=five") for path in posts)
     assert not [asked for asked in proxy.asked if asked.method == "PUT" and "/blobs/" in asked.path]
+
+
+def test_a_blob_that_was_lost_comes_again(store: Store, proxy: Proxy) -> None:
+    images = Images(store)
+    name = f"{proxy.address}/five:gzip"
+    assert [each.was_here for each in images.pull_news(name)] == [False]
+    lost = json.loads(raw(name))["layers"][1]["digest"]
+    os.unlink(store.layout.blob(lost))
+    with pytest.raises(StoreError, match="its blob was damaged or lost") as refused:
+        images.save([name], f"{store.layout.root}/no.tar")
+    assert refused.value.hint == "pull or load the image again"
+    proxy.asked.clear()
+    assert [each.was_here for each in images.pull_news(name)] == [False]
+    assert [asked.path.rpartition("/")[2] for asked in proxy.asked if "/blobs/" in asked.path] == [lost]
+    assert [each.was_here for each in images.pull_news(name)] == [True]
+    assert stores.problems(store) == []
+
+
+def test_an_image_that_lost_a_blob_is_not_pushed(store: Store, registry: str, five: Archives) -> None:
+    images = Images(store)
+    images.load(five.oci)
+    os.unlink(store.layout.blob(json.loads(raw(f"{registry}/five:gzip"))["layers"][1]["digest"]))
+    with pytest.raises(StoreError, match="its blob was damaged or lost"):
+        images.push("five:oci", f"{registry}/lost-{os.urandom(4).hex()}:1")
+    images.load(five.oci)
+    images.push("five:oci", f"{registry}/lost-{os.urandom(4).hex()}:1")
 
 
 def test_blobs_of_another_image_serve_too(store: Store, proxy: Proxy, five: Archives) -> None:
@@ -239,6 +265,5 @@ def test_the_command_line(root: Root, registry: str) -> None:
     assert cowl("pull", "-q", f"{registry}/five:gzip").stdout == f"{registry}/five:gzip\n"
     assert cowl("push", "-q", f"{registry}/five:gzip", f"{registry}/cli:1").stdout == f"{registry}/cli:1\n"
     shown = json.loads(cowl("pull", "--json", f"{registry}/cli:1").stdout)
-    assert shown == [
-        {"name": f"{registry}/cli:1", "manifest_digest": documents.digest_of(raw(f"{registry}/five:gzip"))}
-    ]
+    digest = documents.digest_of(raw(f"{registry}/five:gzip"))
+    assert shown == [{"name": f"{registry}/cli:1", "manifest_digest": digest, "up_to_date": False}]

@@ -75,6 +75,12 @@ def settle(root: Root, seconds: float = SETTLE_SECONDS) -> Traces:
 
 def clean(root: Root) -> None:
     """End and remove everything of *root*: processes through pidfds, cgroups, run-time files, the store."""
+    turn_off(root)
+    shutil.rmtree(root.path, ignore_errors=True)
+
+
+def turn_off(root: Root) -> None:
+    """Leave of *root* what a reboot leaves: the store."""
     for directory in cgroups(root):
         _thaw(directory)
     deadline = time.monotonic() + SETTLE_SECONDS
@@ -89,7 +95,6 @@ def clean(root: Root) -> None:
     if any(_networks(root)):
         connection.sweep(root.layout.run, 1.0)
     shutil.rmtree(root.layout.run, ignore_errors=True)
-    shutil.rmtree(root.path, ignore_errors=True)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(root.layout.run))
 

@@ -72,7 +72,14 @@ def _serve(connection: Connection, function: Callable[..., Any], arguments: tupl
 
 def run(*command: str) -> str:
     """What *command* prints; an error with what it complained of if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="backslashreplace",
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
         raise AssertionError(f"{' '.join(command)}: {done.stderr or done.stdout}")
     return done.stdout.strip()

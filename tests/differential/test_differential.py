@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 
 from engine.engine import Engine
 from engine.model import LaunchOptions, Volume
@@ -200,15 +200,22 @@ class Peer(NamedTuple):
     read: Callable[[World, str], Tree]
 
 
+def _umoci_tree(world: World, image: str) -> Tree:
+    """Where a directory has become a symlink to itself, umoci deletes through it, and cannot read that."""
+    try:
+        return umoci_tree(image, world.scratch)
+    except AssertionError as error:
+        if "too many levels of symbolic links" in str(error):
+            reject()
+        raise
+
+
 def _podman_tree(world: World, image: str) -> Tree:
     return judges.podman_tree(world.podman, image)
 
 
 PEERS = {
-    "umoci": Peer(
-        lambda world, image, steps: judges.umoci_image(image, steps, world.scratch),
-        lambda world, image: umoci_tree(image, world.scratch),
-    ),
+    "umoci": Peer(lambda world, image, steps: judges.umoci_image(image, steps, world.scratch), _umoci_tree),
     "buildah": Peer(
         lambda world, image, steps: judges.buildah_image(world.podman, image, steps), _podman_tree
     ),

@@ -176,12 +176,21 @@ def _enter(entry: tuple[int, str, int]) -> None:
         raise LaunchError(f"cannot enter the namespace {path}", syscalls.reason(error)) from error
 
 
+def send_ahead(born: Born, plan: Plan) -> bool:
+    """Send GO before *born* asks, so that it need not wait for us; False where something comes in between."""
+    if plan.hooks or in_user_namespace(plan):
+        return False
+    with contextlib.suppress(BrokenPipeError):  # it has ended; why, `await_ready` hears
+        born.channel.send(request.GO)
+    return True
+
+
 def await_ready(born: Born, plan: Plan, state: Callable[[], JSON], terminal: Callable[[int], None]) -> None:
     """Serve *born* until it is ready: its hooks on the host's side, and the master of its terminal.
 
     Raises what stopped it; then it has ended or is about to.
     """
-    while packet := request.receive_descriptors(born.channel):
+    while packet := _receive(born.channel):
         data, descriptors = packet
         if descriptors:
             terminal(descriptors[0])
@@ -214,6 +223,14 @@ def failure_of(born: Born) -> LaunchError | None:
         if data[:1] == request.FAILED:
             return request.raise_failure(data[1:])
     return None
+
+
+def _receive(channel: Channel) -> tuple[bytes, list[int]]:
+    try:
+        return request.receive_descriptors(channel)
+    except ConnectionResetError:
+        # It has ended with a GO unread, which is told once; its own last words are still to be read.
+        return request.receive_descriptors(channel)
 
 
 def end(born: Born) -> None:

@@ -23,7 +23,7 @@ from engine.model import JSON
 from engine.record import Record
 
 READY = b"R"
-"""From the child: everything is prepared. The monitor answers GO once it has recorded whom it watches."""
+"""From the child: everything is prepared. The monitor sends GO once it has recorded whom it watches."""
 MAPPED = b"M"
 """To the child: its user namespace has its IDs."""
 HOOKS = b"H"

@@ -253,8 +253,11 @@ def _begin(
         log = LogFile(paths.log, launch.log_max_size, launch.log_max_files)
         masters: list[int] = []
         told = _state(launch) | {"pid": child.pid}
-        birth.await_ready(birth.Born(*child[:3]), plan, lambda: told, masters.append)
-        child.channel.send(request.GO)
+        born = birth.Born(*child[:3])
+        sent = birth.send_ahead(born, plan)
+        birth.await_ready(born, plan, lambda: told, masters.append)
+        if not sent:
+            child.channel.send(request.GO)
         pump = _pump(child, masters[0] if masters else None, log, listener or _listen(paths))
         # The channel closes by itself when the exec succeeds.
         if data := child.channel.recv(request.MAX_PACKET):

@@ -169,10 +169,11 @@ def mount_overlay(lowers: Sequence[str], upper: str, work: str, target: str) -> 
     mount_overlay_by_options(lowers, upper, work, target)
 
 
-def overlay_tree(lowers: Sequence[str], upper: str, work: str) -> int:
+def overlay_tree(lowers: Sequence[str], upper: str = "", work: str = "") -> int:
     """A detached overlay mount, made with one ``lowerdir+`` for each lower directory (Linux 6.7).
 
-    Raises OSError(EINVAL) on kernels that do not know that parameter.
+    Without *upper* it is read-only and takes two lower directories at least. Raises OSError(EINVAL) on
+    kernels that do not know that parameter.
     """
     context = call("open an overlay", syscalls.NR_FSOPEN, b"overlay", FSOPEN_CLOEXEC)
     try:
@@ -180,7 +181,8 @@ def overlay_tree(lowers: Sequence[str], upper: str, work: str) -> int:
             _configure(context, "lowerdir+", lower)
         # Unlike lowerdir+, these two are unescaped by the kernel.
         for key, path in (("upperdir", upper), ("workdir", work)):
-            _configure(context, key, path.replace("\\", "\\\\"))
+            if path:
+                _configure(context, key, path.replace("\\", "\\\\"))
         for option in OPTIONS.split(","):
             key, _, value = option.partition("=")
             _configure(context, key, value)

@@ -112,7 +112,8 @@ def _write_diff(diff: FileDiff, change: Change) -> None:
     head = f"{LETTERS[change.kind]} {change.path}" + (f" ({', '.join(change.what)})" if change.what else "")
     output.write_lines([[Piece(head, "bold")]])
     if output.on_terminal():
-        output.write_lines([[Piece(line, _line_style(line))] for line in diff.text.splitlines()])
+        lines = diff.text.removesuffix("\n").split("\n")  # as tools count them
+        output.write_lines([[Piece(line.expandtabs(), _line_style(line))] for line in lines])
     elif diff.text:
         print(diff.text, end="" if diff.text.endswith("\n") else "\n")
 

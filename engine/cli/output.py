@@ -163,12 +163,16 @@ def size_text(count: float) -> str:
 
 
 def age_text(moment: str | None) -> str:
-    """How long ago an RFC 3339 time was, in docker's words; empty for none."""
-    from datetime import datetime
+    """How long ago an RFC 3339 time was, in docker's words; empty for what is none: others wrote it."""
+    from datetime import UTC, datetime
 
-    if not moment:
+    if not isinstance(moment, str):
         return ""
-    value = max(0.0, time.time() - datetime.fromisoformat(moment[:19] + "+00:00").timestamp())
+    try:
+        found = datetime.fromisoformat(moment)
+    except ValueError:
+        return ""
+    value = max(0.0, time.time() - (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
     unit = "years"
     for length, name in _AGES:
         if value < length:

@@ -109,7 +109,8 @@ def _value(entry: Entry, aspect: str) -> str:
     if aspect == "content" and stat.S_ISREG(status.st_mode):
         return f"{status.st_size} bytes"
     if aspect == "content" and stat.S_ISLNK(status.st_mode):
-        return os.fsdecode(os.readlink(entry.path))
+        target = os.fsdecode(os.readlink(entry.path))
+        return target if target.isprintable() else repr(target)
     return ""
 
 

@@ -7,6 +7,7 @@ both sides are matched first (patience diff, Bram Cohen); what lies between two 
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from typing import NamedTuple
 _MAX_AREA = 250_000
 """Lines of one side times lines of the other up to which a stretch without anchors is compared line by line.
 """
+
+_C = {7: r"\a", 8: r"\b", 9: r"\t", 10: r"\n", 11: r"\v", 12: r"\f", 13: r"\r", 34: r"\"", 92: r"\\"}
+"""Bytes that C has a letter for."""
 
 Opcode = tuple[str, int, int, int, int]
 
@@ -46,7 +50,19 @@ def unified(before: str, after: str, path: str, context: int) -> TextDiff:
     if not lines:
         return TextDiff("", 0, 0)
     body = "".join(line if line[-1] == "\n" else f"{line}\n\\ No newline at end of file\n" for line in lines)
-    return TextDiff(f"--- a{path}\n+++ b{path}\n{body}", added, removed)
+    return TextDiff(f"--- {_name('a', path)}\n+++ {_name('b', path)}\n{body}", added, removed)
+
+
+def _name(side: str, path: str) -> str:
+    """The path after ``a`` or ``b`` as patch(1) and git read it: quoted as in C if it would not stay on its line."""
+    name = os.fsencode(f"{side}{path}")
+    if not any(byte < 32 or byte == 127 for byte in name):
+        return f"{side}{path}"
+    return f'"{"".join(_C.get(byte) or _octal(byte) for byte in name)}"'
+
+
+def _octal(byte: int) -> str:
+    return chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}"
 
 
 def _lines(text: str) -> list[str]:

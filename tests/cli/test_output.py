@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,24 @@ def test_a_chain_of_any_depth() -> None:
     assert len(shown) == 3000
     assert max(len(line) for line in shown) < 120
     assert "⋯ 2999 " in shown[-1]
+
+
+@pytest.mark.parametrize(
+    ("moment", "shown"),
+    [
+        *[(None, ""), ("", ""), (HOSTILE, ""), ("2026-13-01T00:00:00Z", "")],
+        *[("2000-01-01", "years"), ("0001-01-01T00:00:00+14:00", "years"), ("9999-12-31", "0 seconds")],
+        ("2001-02-03T04:05:06.123456789-07:00", "years"),
+    ],
+)
+def test_the_ages_of_whatever_images_say(moment: str | None, shown: str) -> None:
+    assert output.age_text(moment).endswith(shown)
+    assert bool(output.age_text(moment)) == bool(shown)
+
+
+def test_an_age_heeds_the_zone() -> None:
+    then = datetime.now(timezone(timedelta(hours=-9))) - timedelta(minutes=90, seconds=30)
+    assert output.age_text(then.isoformat()) == "1 hour"
 
 
 @pytest.mark.parametrize(

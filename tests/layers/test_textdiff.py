@@ -95,3 +95,12 @@ def test_no_text_takes_long(kind: str) -> None:
     diff = unified("".join(old), "".join(new), "/f", 3)
     assert time.process_time() - start < 5
     assert diff.added > 0
+
+
+def test_git_reads_the_most_hostile_name(tmp_path: Path) -> None:
+    name = 'new\n+++ "x"\\\t\x1b[2J\udcff'
+    (tmp_path / name).write_text("old\n")
+    made = unified("old\n", "new\n", f"/{name}", 3).text
+    assert made.splitlines()[1] == r'+++ "b/new\n+++ \"x\"\\\t\033[2J\377"'
+    subprocess.run(["git", "apply", "-"], input=made.encode(), cwd=tmp_path, check=True)
+    assert (tmp_path / name).read_text() == "new\n"

@@ -54,7 +54,7 @@ def unified(before: str, after: str, path: str, context: int) -> TextDiff:
 
 
 def _name(side: str, path: str) -> str:
-    """The path after ``a`` or ``b`` as patch(1) and git read it: quoted as in C if it would not stay on its line."""
+    """The path after ``a`` or ``b`` quoted as patch(1) and git read it if it has control characters."""
     name = os.fsencode(f"{side}{path}")
     if not any(byte < 32 or byte == 127 for byte in name):
         return f"{side}{path}"

@@ -63,8 +63,9 @@ def pull_command(
 @click.command("push")
 @click.option(
     "--compress",
-    type=click.Choice(["gzip", "zstd"]),
-    help="Compress plain layers, which gives the image another digest there.",
+    type=click.Choice(["gzip", "zstd", "none"]),
+    help="Compress plain layers; the image has another digest there. Otherwise those made here are gzipped, "
+    "but on loopback.",
 )
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Of an image for several machines, only this.")
 @plain_http_option
@@ -76,7 +77,7 @@ def push_command(
     session: Session,
     name: str,
     destination: str | None,
-    compress: Literal["gzip", "zstd"] | None,
+    compress: Literal["gzip", "zstd", "none"] | None,
     platform: str | None,
     plain_http: bool,
     quiet: bool,

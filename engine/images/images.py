@@ -211,7 +211,7 @@ class Images:
         *,
         platform: str | None = None,
         plain_http: bool = False,
-        compress: Literal["gzip", "zstd"] | None = None,
+        compress: Literal["gzip", "zstd", "none"] | None = None,
         progress: ProgressCallback | None = None,
     ) -> tuple[str, str]:
         """Push an image to a registry, as *destination* if given; returns its name and digest there.

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import BinaryIO, NamedTuple, get_args
+from typing import BinaryIO, Literal, NamedTuple, get_args
 
 from engine.errors import StoreError, UsageError
 from engine.images import remotes
@@ -33,6 +33,8 @@ from engine.store.records import LayerRow, ManifestRow
 from engine.store.staging import staging
 from engine.store.store import Store
 
+DEFAULT_COMPRESSION: Compression = "gzip"
+"""What every registry and engine knows."""
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 _READ = 1 << 20
 UPLOADS = 4
@@ -74,34 +76,40 @@ def push(
     *,
     platform: str | None = None,
     plain_http: bool = False,
-    compress: Compression | None = None,
+    compress: Compression | Literal["none"] | None = None,
     progress: ProgressCallback | None = None,
 ) -> Pushed:
     """Push the image *name*, as *destination* if that is given.
 
     What came by an index and is here for all its platforms goes with it, unless a *platform* is chosen.
-    *compress* (gzip or zstd) is for layers that are plain, and for one platform. Raises NotFoundError,
-    AmbiguousError, UsageError, DeniedError, RegistryError, NoSpaceError, StoreError.
+    *compress* (gzip or zstd) is for layers that are plain, and for one platform. Without it, layers that were
+    made here are compressed with gzip, as docker does, but for a registry on loopback; ``none`` leaves them
+    as they are. Raises NotFoundError, AmbiguousError, UsageError, DeniedError, RegistryError, NoSpaceError,
+    StoreError.
     """
-    if compress is not None and compress not in COMPRESSIONS:
-        raise UsageError(f"no compression {compress}", f"there are {', '.join(COMPRESSIONS)}")
+    if compress not in (None, "none", *COMPRESSIONS):
+        raise UsageError(f"no compression {compress}", f"there are none, {', '.join(COMPRESSIONS)}")
     digest = ensure_manifest(store, name)
     index = reference.index_of(store.connection, name)
     if platform:
         digest = for_platform(store.connection, index, digest, platforms.parse(platform))
-    whole = whole_index(store.connection, index) if index and not (platform or compress) else None
+    chosen = None if compress == "none" else compress
+    whole = whole_index(store.connection, index) if index and not (platform or chosen) else None
     sent = whole.top.digest if whole else digest
     remote = naming.remote_of(destination or name)
     if remote.digest and remote.digest != sent:
         raise UsageError(
             f"{destination or name} cannot be pushed", f"its digest is {sent[:19]}", "name a tag"
         )
+    own = compress is None and not naming.is_loopback(remote.registry)
     stop = threading.Event()
     with staging(store.layout) as area, remotes.registry(store, remote, plain_http, stop) as connection:
         uploads = Uploads(connection, remote.repository)
         pushing = _Push(store, uploads, remote, area, Meter(progress), stop)
         try:
-            return pushing.whole(whole) if whole else pushing.one(digest, compress)
+            if whole:
+                return pushing.whole(whole)
+            return pushing.one(digest, DEFAULT_COMPRESSION if own else chosen, own=own)
         finally:
             stop.set()
 
@@ -119,14 +127,22 @@ class _Push:
         self._meter = meter
         self._stop = stop
 
-    def one(self, digest: str, compress: Compression | None) -> Pushed:
-        """An image: layers and configuration first, then the manifest that names them."""
+    def one(self, digest: str, compress: Compression | None, *, own: bool) -> Pushed:
+        """An image: layers and configuration first, then the manifest that names them.
+
+        Plain layers are compressed if *compress* says how, with *own* only those that were made here.
+        """
         row, layers = self._manifest(digest)
         blobs = self._layers(layers)
         elsewhere = _elsewhere(row)
         if compress:
             document = records.manifest_config(self._store.connection, digest)
-            blobs, packed = self._compressed(blobs, layers, document["rootfs"]["diff_ids"], compress)
+            plain = [
+                at
+                for at, diff_id in enumerate(document["rootfs"]["diff_ids"])
+                if blobs[at].digest == diff_id and not (own and layers[at].stored)
+            ]
+            blobs, packed = self._compressed(blobs, layers, plain, compress)
             if packed != layers:
                 row, elsewhere = new_manifest(document, packed, row.chain_id, ()).row, set()
         config = self._file(row.config_digest, row.config)
@@ -224,9 +240,9 @@ class _Push:
         return path
 
     def _compressed(
-        self, blobs: Sequence[_Blob], layers: Sequence[LayerRow], diff_ids: Sequence[str], codec: Compression
+        self, blobs: Sequence[_Blob], layers: Sequence[LayerRow], plain: Sequence[int], codec: Compression
     ) -> tuple[list[_Blob], list[LayerRow]]:
-        """The same with all plain layers compressed."""
+        """The same with the layers in the places *plain* compressed."""
         made = dict(enumerate(blobs))
         rows = dict(enumerate(layers))
 
@@ -239,7 +255,6 @@ class _Push:
             kind = f"{documents.oci_media_type(layers[position].media_type)}+{codec}"
             rows[position] = layers[position]._replace(blob_digest=digest, blob_size=size, media_type=kind)
 
-        plain = [at for at, blob in enumerate(blobs) if blob.digest == diff_ids[at]]
         tasks = [lambda position=position: pack(position) for position in plain]
         run_all(tasks, len(os.sched_getaffinity(0)), self._stop)
         count = range(len(blobs))

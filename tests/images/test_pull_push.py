@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from engine.errors import DeniedError, NotFoundError, RegistryError, StoreError,
 from engine.images.images import Images
 from engine.model import Progress
 from engine.oci import documents
-from engine.oci.registry import credentials
+from engine.oci.registry import credentials, naming
 from engine.store.store import Store
 from tests.images import peers, registries, stores
 from tests.images.registries import Answer, Proxy, raw
@@ -142,6 +143,39 @@ def test_a_plain_layer_is_pushed_as_it_is_or_compressed(
     Images(theirs).pull(name)
     assert Images(theirs).get(name).manifest_digest == digest
     assert peers.comparable(stores.merged(theirs, mounts, name)) == peers.comparable(five.tree)
+
+
+@pytest.mark.parametrize(("compress", "ending"), [(None, "+gzip"), ("none", ""), ("zstd", "+zstd")])
+def test_what_was_made_here_is_compressed_for_a_registry_elsewhere(
+    store: Store,
+    proxy: Proxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compress: str | None,
+    ending: str,
+) -> None:
+    monkeypatch.setattr(naming, "is_loopback", lambda _host: False)
+    with tarfile.open(tmp_path / "root.tar", "w") as tar:
+        tar.add(__file__, "file")
+    Images(store).import_tree(str(tmp_path / "root.tar"), "mine:1")
+    destination = f"{proxy.address}/elsewhere:{compress}"
+    name, digest = Images(store).push("mine:1", destination, compress=compress)  # type: ignore[arg-type]
+    manifest = json.loads(raw(name))
+    assert {layer["mediaType"].rpartition(".tar")[2] for layer in manifest["layers"]} == {ending}
+    sent = len([asked for asked in proxy.asked if asked.method in ("PATCH", "POST")])
+    assert Images(store).push("mine:1", destination, compress=compress) == (name, digest)  # type: ignore[arg-type]
+    assert len([asked for asked in proxy.asked if asked.method in ("PATCH", "POST")]) == sent
+
+
+def test_what_came_from_elsewhere_goes_as_it_came(
+    new_store: NewStore, registry: str, five: Archives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker, store = Images(new_store()), Images(new_store())
+    maker.load(five.docker)
+    name, digest = maker.push("five:docker", f"{registry}/as-it-came:1")
+    monkeypatch.setattr(naming, "is_loopback", lambda _host: False)
+    store.pull(name, plain_http=True)
+    assert store.push(name, f"{registry}/as-it-came:2", plain_http=True)[1] == digest
 
 
 # Who is who

@@ -76,7 +76,7 @@ def remove(
         # Nobody saw its end: what its monitor did last is not known.
         unseen = facts.started is not None and facts.finished is None and not facts.monitored
         clean_network(store.layout, row.id, half_made=unseen)
-        erase(store.layout, store.connection, row.id, volumes=volumes)
+        erase(store.layout, store.freeing(), row.id, volumes=volumes)
 
 
 def erase(layout: Layout, connection: Connection, container_id: str, *, volumes: bool = False) -> None:

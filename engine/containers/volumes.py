@@ -134,7 +134,7 @@ class Volumes:
     def remove(self, name: str) -> None:
         """Remove a volume with all that is in it. Raises NotFoundError, InUseError."""
         self.get(name)
-        with self._store.write() as connection:
+        with self._store.write(frees=True) as connection:
             users = _users(connection).get(name, [])
             if users:
                 raise InUseError(

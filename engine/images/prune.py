@@ -31,7 +31,7 @@ def preview(store: Store, everything: bool = False, without: Sequence[str] = ())
 
 def prune(store: Store, everything: bool = False) -> Removal:
     """Take away what nothing needs, and say what that was. Raises StoreError."""
-    with store.write() as connection:
+    with store.write(frees=True) as connection:
         plan = _plan(connection, everything, frozenset())
         effect = _removal(store, connection, plan)
         removal.forget(connection, plan)

@@ -71,7 +71,7 @@ def remove(store: Store, names: Sequence[str]) -> Removal:
     UsageError.
     """
     effect = preview(store, names)
-    with store.write() as connection:
+    with store.write(frees=True) as connection:
         plan = _plan(connection, names)
         if plan.blocked_by:
             raise InUseError(
@@ -97,7 +97,7 @@ def forget(connection: sqlite3.Connection, plan: Plan) -> None:
 
 def delete(store: Store, plan: Plan, step: str) -> None:
     """Delete the trees and blobs whose records are gone; *step* names the fault point."""
-    with store.write() as connection:  # another process may have loaded the same again since
+    with store.write(frees=True) as connection:  # another process may have loaded the same again since
         trashed = [
             store.layout.layer(chain_id)
             for chain_id in plan.nodes

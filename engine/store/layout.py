@@ -7,6 +7,7 @@
     staging/<random>/           work that is not published yet; its owner locks staging/<random>.lock
     trash/<random>/             what was taken out of the store and is being deleted
     partial/<hex>               blobs that are here in part: see `engine.store.partials`
+    reserve/                    room for a full disk: see `engine.store.reserve`
 
 Run-time files live outside, on a tmpfs: they mean nothing after a reboot.
 """
@@ -185,6 +186,11 @@ class Layout(Record):
     def partials(self) -> str:
         """Downloads that did not come to their end, by digest."""
         return f"{self.root}/partial"
+
+    @property
+    def reserve(self) -> str:
+        """Files that hold nothing but room."""
+        return f"{self.root}/reserve"
 
     @property
     def volumes(self) -> str:

@@ -9,6 +9,7 @@ from _sqlite3 import Error as SQLiteError
 from _thread import get_ident
 from collections.abc import Iterator
 
+from engine.errors import NoSpaceError
 from engine.store import database
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
@@ -30,24 +31,72 @@ class Store:
         """
         self.layout = Layout.of(root or default_root())
         self._connections: dict[tuple[int, int], Connection] = {}
+        self._frozen: set[tuple[int, int]] = set()
+        """Whose connections can only read, as the disk is full."""
         _ = self.connection  # whatever is wrong with the root is said now
         self.swept = tuple(self.sweep())
         """What the opening took away: paths that no record named and nobody worked on."""
+        if not os.path.exists(self.layout.reserve):
+            from engine.store import reserve
+
+            reserve.keep(self.layout)
 
     @property
     def connection(self) -> Connection:
-        """This thread's connection, for reading."""
+        """This thread's connection, for reading.
+
+        On a disk without room for SQLite's own files it shows the records as they are there, if it can.
+        """
         key = (os.getpid(), get_ident())
         found = self._connections.get(key)
-        if found is None:
-            found = self._connections[key] = database.connect(self.layout)
+        if found is None or key in self._frozen:
+            found = self._connections[key] = self._connect(key)
         return found
 
-    @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One write transaction on this thread's connection; SQLite's failures come out as StoreError."""
+    def _connect(self, key: tuple[int, int]) -> Connection:
+        self._frozen.discard(key)
         try:
-            with database.transaction(self.connection) as connection:
+            return database.connect(self.layout)
+        except NoSpaceError:
+            from engine.store import reserve
+
+            found = reserve.read_only(self.layout)
+            if found is None:
+                raise
+            self._frozen.add(key)
+            return found
+
+    @property
+    def _is_frozen(self) -> bool:
+        return (os.getpid(), get_ident()) in self._frozen
+
+    def freeing(self) -> Connection:
+        """This thread's connection for whoever removes something: on a full disk it is given the reserve.
+
+        Raises NoSpaceError when that is used up.
+        """
+        _ = self.connection
+        if self._is_frozen:
+            from engine.store import reserve
+
+            reserve.release(self.layout)
+        return self._writable()
+
+    def _writable(self) -> Connection:
+        connection = self.connection
+        if self._is_frozen:
+            raise database.no_space(self.layout)
+        return connection
+
+    @contextlib.contextmanager
+    def write(self, *, frees: bool = False) -> Iterator[Connection]:
+        """One write transaction on this thread's connection; SQLite's failures come out as StoreError.
+
+        *frees* is for whoever removes something, see `freeing`.
+        """
+        connection = self.freeing() if frees else self._writable()
+        try:
+            with database.transaction(connection):
                 yield connection
         except SQLiteError as error:
             raise database.translate(error, self.layout) from error
@@ -71,6 +120,7 @@ class Store:
             if key[0] == os.getpid():
                 connection.close()
             del self._connections[key]
+        self._frozen.clear()
 
     def sweep(self) -> list[str]:
         """Delete what no record names and nobody works on, and say what that was.
@@ -83,7 +133,7 @@ class Store:
                 from engine.store import partials
 
                 partials.sweep(self.layout)
-            if not self._unrecorded():
+            if self._is_frozen or not self._unrecorded():
                 return swept
             with self.write():  # who publishes does so within a transaction: seen again, these are strays
                 trashed = [(path, retire(self.layout, path)) for path in self._unrecorded()]

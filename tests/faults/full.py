@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 
 from tests.faults import crash
@@ -16,11 +17,19 @@ from tests.faults import world as worlds
 from tests.faults.world import World
 from tests.support.roots import MEMORY
 
-NAMES = ("load", "pull", "import", "commit", "create", "run", "start", "rmi")
+NAMES = ("load", "pull", "import", "commit", "create", "run", "start", "rmi", "starter")
 REFUSALS = (1, 125)
 LARGE_KB = 4 << 20
 LARGE_FILES = 1 << 20
 CLEAR = ("no space", "No space", "is full")
+LOUD = ("run", "-d", "--name", "loud", "two:1", "sh", "-c", "while :; do cat /usr/bin/sh; sleep 0.1; done")
+"""Its log fills the disk."""
+READING = (
+    *[("exec", "loud", "cat", "/etc/passwd"), ("logs", "-n", "1", "loud"), ("inspect", "loud")],
+    *[("ps",), ("images",), ("diff", "kept"), ("pause", "loud"), ("unpause", "loud")],
+)
+WRITING = (("tag", "tiny:1", "more:1"), ("rename", "loud", "louder"), ("import", "{files}/tree.tar", "flat"))
+FREEING = (("stop", "-t", "0", "loud"), ("rmi", "lone:1"), ("rm", "loud"))
 
 
 def remount(option: str) -> None:
@@ -59,15 +68,46 @@ def try_with(world: World, name: str, extra: int, unit: str) -> bool:
     shrink(extra, unit)
     try:
         code, said = world.cowl(*words)
+        checked = world.cowl("check")
     finally:
         enlarge()
+    if checked[0]:
+        expect_refused(*checked)
     if code == 0:
         crash.expect_nothing(worlds.settle(world))
         return True
-    if code not in REFUSALS or "Traceback" in said or not any(word in said for word in CLEAR):
-        raise AssertionError(f"{code} {said}")
+    expect_refused(code, said)
     crash.judge(world, command, words)
     return False
+
+
+def expect_refused(code: int, said: str) -> None:
+    """AssertionError unless it is said clearly that there is no room."""
+    if code not in REFUSALS or "Traceback" in said or not any(word in said for word in CLEAR):
+        raise AssertionError(f"{code} {said}")
+
+
+def fill_by_a_log(world: World) -> None:
+    """Beside a container that fills the disk and goes on one can look and stop it, and then make room."""
+    world.restore()
+    code, said = world.cowl(*LOUD)
+    assert code == 0, said
+    shrink(1024, "KB")
+    try:
+        while os.statvfs(MEMORY).f_bfree:
+            time.sleep(0.01)
+        for words in READING:
+            code, said = world.cowl(*words)
+            assert code == 0, f"{words}: {said}"
+        for words in (*WRITING, ("check",)):
+            expect_refused(*world.cowl(*(word.format(files=world.files) for word in words)))
+        for words in FREEING:
+            code, said = world.cowl(*words)
+            assert code == 0, f"{words}: {said}"
+    finally:
+        enlarge()
+    crash.expect_nothing(worlds.problems(world, ("lone:1",)))
+    crash.expect_nothing(worlds.settle(world))
 
 
 def main() -> None:
@@ -78,6 +118,7 @@ def main() -> None:
     )
     failures = tried = 0
     with tempfile.TemporaryDirectory() as fallback, worlds.world(fallback) as world:
+        fill_by_a_log(world)
         for unit in ("KB", "files"):
             for name in sys.argv[2:] or NAMES:
                 for extra in amounts(unit, step if unit == "KB" else max(step // 64, 4)):

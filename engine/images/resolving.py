@@ -54,7 +54,7 @@ class Resolver:
         for _ in range(_MAX_NESTING):
             index = documents.decode_index(found.body, found.media_type)
             entry = platforms.choose(index.manifests, wanted or platforms.host())
-            rank = platforms.rank(index.manifests, entry) if found is top else rank
+            rank = platforms.ranks(index.manifests)[entry.digest] if found is top else rank
             found = self._entry(entry)
             if found.media_type in documents.MANIFESTS:
                 came_by = NewIndex(_kept(top), ((found.digest, rank),), (), names)
@@ -67,11 +67,11 @@ class Resolver:
         if top.media_type in documents.MANIFESTS:
             return Resolved([self._image(top, names, None)], None)
         index = documents.decode_index(top.body, top.media_type)
-        parts = _Parts([], [])
+        parts = _Parts([], [], set())
         self._collect(index, parts, _MAX_NESTING)
         if not parts.manifests:
             raise NotFoundError("the index is empty", "it names no image", "look at the name")
-        ranks = {entry.digest: platforms.rank(index.manifests, entry) for entry in reversed(index.manifests)}
+        ranks = platforms.ranks(index.manifests)
         order = sorted(parts.manifests, key=lambda each: ranks.get(each.digest, len(ranks)))
         unique = {each.digest: each for each in order}
         images = [self._image(each, () if at else names, None) for at, each in enumerate(unique.values())]
@@ -82,6 +82,9 @@ class Resolver:
         if not depth:
             raise _too_deep()
         for entry in index.manifests:
+            if entry.digest in parts.seen:
+                continue
+            parts.seen.add(entry.digest)
             if platforms.is_attestation(entry):
                 parts.others.extend(self._attestation(entry))
             elif entry.media_type in documents.MANIFESTS:
@@ -143,6 +146,8 @@ class _Parts(NamedTuple):
 
     manifests: list[repository.Document]
     others: list[indexes.Document]
+    seen: set[str]
+    """What was looked at: an index may name one thing any number of times."""
 
 
 def _kept(found: repository.Document) -> indexes.Document:

@@ -30,25 +30,27 @@ def whole_index(connection: sqlite3.Connection, digest: str) -> WholeIndex | Non
         return None
     others = {other.digest: other for other in indexes.others(connection, digest)}
     manifests: dict[str, None] = {}
-    named: list[Document] = []
+    named: dict[str, Document] = {}
 
     def collect(body: bytes, media_type: str) -> bool:
         for entry in documents.decode_index(body, media_type).manifests:
+            if entry.digest in manifests:
+                continue
             other = others.get(entry.digest)
             if other is None and records.manifest_row(connection, entry.digest) is None:
                 return False
             if other is None:
                 manifests[entry.digest] = None
-            elif other.media_type in documents.INDEXES and not collect(other.body, other.media_type):
-                return False
-            if other is not None and other not in named:
-                named.append(other)
+            elif other.digest not in named:
+                if other.media_type in documents.INDEXES and not collect(other.body, other.media_type):
+                    return False
+                named[other.digest] = other
         return True
 
     if not collect(top.body, top.media_type):
         return None
-    blobs = tuple(other for other in others.values() if other not in named)
-    return WholeIndex(top, tuple(manifests), blobs, tuple(named))
+    blobs = tuple(other for other in others.values() if other.digest not in named)
+    return WholeIndex(top, tuple(manifests), blobs, tuple(named.values()))
 
 
 def for_platform(connection: sqlite3.Connection, index: str | None, manifest: str, wanted: Platform) -> str:

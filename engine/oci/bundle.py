@@ -126,9 +126,9 @@ class _OCI:
     def _take_index(self, entry: Descriptor, names: tuple[str, ...]) -> None:
         body = _blob(self._archive, entry)
         index = documents.decode_index(body, entry.media_type)
-        parts = _Parts({}, {})
+        parts = _Parts({}, {}, set())
         self._collect(index, parts, _MAX_NESTING)
-        ranks = {each.digest: platforms.rank(index.manifests, each) for each in reversed(index.manifests)}
+        ranks = platforms.ranks(index.manifests)
         try:
             chosen = _for_this_machine(self._archive, index)
         except NotFoundError as error:
@@ -152,8 +152,9 @@ class _OCI:
         if not depth:
             raise _too_deep()
         for entry in index.manifests:
-            if not self._is_needed(entry):
+            if entry.digest in parts.seen or not self._is_needed(entry):
                 continue
+            parts.seen.add(entry.digest)
             if platforms.is_attestation(entry):
                 parts.others.update((each.digest, each) for each in self._attestation(entry))
             elif entry.media_type in documents.INDEXES:
@@ -161,7 +162,7 @@ class _OCI:
                 parts.others[entry.digest] = Document(entry.digest, entry.media_type, body)
                 self._collect(documents.decode_index(body, entry.media_type), parts, depth - 1)
             elif entry.media_type in documents.MANIFESTS and self._is_image(entry):
-                parts.manifests.setdefault(entry.digest, entry)
+                parts.manifests[entry.digest] = entry
 
     def _is_needed(self, entry: Descriptor) -> bool:
         """Whether it is there; where all has to be, what is not shows when it is read."""
@@ -193,6 +194,8 @@ class _Parts(NamedTuple):
 
     manifests: dict[str, Descriptor]
     others: dict[str, Document]
+    seen: set[str]
+    """What was looked at: an index may name one thing any number of times."""
 
 
 def _oci_image(archive: Archive, entry: Descriptor) -> BundledImage:

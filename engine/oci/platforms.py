@@ -46,13 +46,17 @@ def choose(entries: Sequence[Descriptor], wanted: Platform) -> Descriptor:
     return (exact or fitting)[0]
 
 
-def rank(entries: Sequence[Descriptor], entry: Descriptor) -> int:
-    """0 for the one of the *entries* that this machine is best served with, else its place among them."""
+def ranks(entries: Sequence[Descriptor]) -> dict[str, int]:
+    """By digest: 0 for the one of *entries* that this machine is best served with, else its place, from 1."""
+    found: dict[str, int] = {}
+    for place, entry in enumerate(entries, 1):
+        found.setdefault(entry.digest, place)
     try:
-        best = choose(entries, host())
+        found[choose(entries, host()).digest] = 0
     except NotFoundError:
-        best = entries[0]
-    return 0 if entry == best else 1 + entries.index(entry)
+        if entries:
+            found[entries[0].digest] = 0
+    return found
 
 
 def fits(platform: Platform, wanted: Platform) -> bool:

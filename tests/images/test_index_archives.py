@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,7 @@ from engine.oci import documents
 from engine.store import records
 from engine.store.store import Store
 from tests.images import peers, stores
+from tests.images.archives import docker_archive, simple_layer
 from tests.images.registries import PLAIN, raw
 from tests.images.stores import Archives, NewStore
 from tests.support import roots
@@ -227,3 +230,73 @@ def test_removing_the_name_removes_all_of_the_index(store: Store, layouts: Layou
     assert not images.has_any()
     assert stores.problems(store) == []
     assert records.find_tag(store.connection, "five:all") is None
+
+
+@pytest.fixture
+def simple(tmp_path: Path) -> str:
+    """A layout with the images s390x and this machine's, of layers that podman takes without overlayfs."""
+    layout = f"{tmp_path}/simple"
+    for architecture in ("s390x", HOST):
+        archive = docker_archive(
+            tmp_path / f"{architecture}.tar", [simple_layer("one")], architecture=architecture, os="linux"
+        )
+        peers.run(*COPY, f"docker-archive:{archive}", f"oci:{layout}:{architecture}")
+    return layout
+
+
+@pytest.mark.peers("podman")
+def test_podman_takes_its_own_of_what_was_saved(store: Store, simple: str, tmp_path: Path) -> None:
+    listed = json.loads(Path(f"{simple}/index.json").read_text())["manifests"]
+    entries = [
+        {
+            **documents.descriptor(entry["mediaType"], entry["digest"], entry["size"]),
+            "platform": {"os": "linux", "architecture": architecture},
+        }
+        for entry, architecture in zip(listed, ("s390x", HOST), strict=True)
+    ]
+    _name(simple, documents.encode(documents.index_document(entries)))
+    images = Images(store)
+    images.load(simple)
+    images.save(["five:all"], f"{tmp_path}/saved.tar")
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # podman wants it short
+        own = ["podman", "--root", f"{short}/root", "--runroot", f"{short}/run", "--storage-driver", "vfs"]
+        peers.run(*own, "load", "-q", "-i", f"{tmp_path}/saved.tar")
+        [found] = json.loads(peers.run(*own, "images", "--format", "json"))
+        [shown] = json.loads(peers.run(*own, "image", "inspect", found["Id"]))
+    assert shown["Architecture"] == HOST
+    assert any("five:all" in name for name in found["Names"])
+
+
+@pytest.mark.peers("buildah")
+def test_what_buildah_pushed_to_an_archive(store: Store, simple: str, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        own = ["buildah", "--root", f"{short}/root", "--runroot", f"{short}/run", "--storage-driver", "vfs"]
+        peers.run(*own, "manifest", "create", "two")
+        for architecture in ("s390x", HOST):
+            peers.run(*own, "manifest", "add", "two", f"oci:{simple}:{architecture}")
+        peers.run(*own, "manifest", "push", "-q", "--all", "two", f"oci-archive:{tmp_path}/two.tar:two:1")
+    images = Images(store)
+    assert images.load(f"{tmp_path}/two.tar") == ["two:1"]
+    assert architectures(store) == {"s390x", HOST}
+    images.save(["two:1"], f"{tmp_path}/saved.tar")
+    inspect = ("skopeo", "inspect", "--raw")
+    theirs = peers.run(*inspect, f"oci-archive:{tmp_path}/two.tar:two:1")
+    assert peers.run(*inspect, f"oci-archive:{tmp_path}/saved.tar:two:1") == theirs
+
+
+@pytest.mark.parametrize(("levels", "times"), [(0, 10_000), (3, 20)], ids=["flat", "nested"])
+def test_an_index_that_repeats_itself_ends_soon(
+    store: Store, layout: str, tmp_path: Path, levels: int, times: int
+) -> None:
+    top = json.loads(Path(f"{layout}/index.json").read_text())["manifests"][0]
+    entries = json.loads(Path(f"{layout}/blobs/sha256/{top['digest'][7:]}").read_text())["manifests"]
+    for _ in range(levels):
+        body = documents.encode(documents.index_document(entries * times))
+        entries = [documents.descriptor(documents.OCI_INDEX, _put(layout, body), len(body))]
+    _name(layout, documents.encode(documents.index_document(entries * times)))
+    images = Images(store)
+    began = time.monotonic()
+    assert images.load(layout) == ["five:all"]
+    images.save(["five:all"], f"{tmp_path}/saved.tar")
+    assert time.monotonic() - began < 10
+    assert architectures(store) == {"arm64", HOST, "s390x"}

@@ -48,6 +48,8 @@ def bear(plan: Plan, place: init.Place, into: int | None, kept: Iterable[int] = 
     if isinstance(place.source, rootfs.Directory) and place.source.tree is not None:
         open_in_child.add(place.source.tree)
     flags = plan.namespaces & ~namespaces.CLONE_NEWCGROUP
+    if place.networked:
+        flags &= ~namespaces.CLONE_NEWNET
 
     def be_born() -> NoReturn:
         syscalls.close_all_but(open_in_child)
@@ -81,6 +83,16 @@ def in_user_namespace(plan: Plan) -> bool:
 def joins_user(plan: Plan) -> bool:
     """Whether its user namespace is there already; what forks the first process is not the host's root."""
     return any(kind == namespaces.CLONE_NEWUSER for kind, _ in plan.joined)
+
+
+def bear_in(network: namespaces.Network, plan: Plan, place: init.Place, into: int | None) -> Born:
+    """`bear` into *network*, if *plan* wants a new one and can be given it so; else that one is let go of."""
+    new = plan.namespaces & namespaces.CLONE_NEWNET
+    if not new or in_user_namespace(plan) or init.staged(plan):
+        network.close()
+        return bear(plan, place, into)
+    with network.entered():
+        return bear(plan, place._replace(networked=True), into)
 
 
 def _with_trees(plan: Plan, place: init.Place) -> init.Place:

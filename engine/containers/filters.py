@@ -31,14 +31,19 @@ def filter_of(document: JSON | None, kept: str | None = None) -> seccomp.Filter:
         return seccomp.NONE
     if kept is None:
         return _compile(document)
-    what = _VERSION + os.uname().machine.encode() + marshal.dumps(document, _MARSHAL)
-    path = f"{kept}{digest_of(what)}"
+    path = path_of(document, kept)
     with contextlib.suppress(FileNotFoundError):
         return _read(path)
     made = _compile(document)
     with contextlib.suppress(OSError):  # a full disk: the next launch compiles again
         _keep(path, made)
     return made
+
+
+def path_of(document: JSON, kept: str) -> str:
+    """Where the compiled filter of *document* is kept, if it is."""
+    what = _VERSION + os.uname().machine.encode() + marshal.dumps(document, _MARSHAL)
+    return f"{kept}{digest_of(what)}"
 
 
 def check(document: JSON) -> None:

@@ -61,6 +61,8 @@ class Place(Record):
     """The container's state, for hooks."""
     gate: Channel | None = None
     """A socket that listens: whoever connects and sends GO starts the program. If None, the parent does."""
+    networked: bool = False
+    """Whether whoever forks it is in its network namespace, which is ready."""
 
 
 class Prepared(Record):
@@ -106,7 +108,7 @@ def _prepare(plan: Plan, place: Place, channel: Channel) -> Prepared:
         sethostname(plan.hostname)
     if plan.domainname:
         namespaces.set_domain_name(plan.domainname)
-    if plan.namespaces & namespaces.CLONE_NEWNET:
+    if plan.namespaces & namespaces.CLONE_NEWNET and not place.networked:
         namespaces.bring_up_loopback()
     made = rootfs.build(plan, place.source, place.cgroup.views, place.trees)
     stdio = place.stdio

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import select
 import signal
@@ -17,12 +16,10 @@ from _thread import allocate_lock
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from engine.containers import monitor, request
+from engine.containers import monitor, rehearsal, request
 from engine.containers.request import Join, Launch
 from engine.errors import LaunchError
 from engine.kernel.channel import Channel, pair
-from engine.model import LaunchOptions
-from engine.oci.runtime import build_spec
 
 if TYPE_CHECKING:
     from engine.containers.standing import Post
@@ -164,7 +161,7 @@ class _Desk:
     def __init__(self, callers: list[Channel], post: Post | None = None) -> None:
         self._callers = callers
         self._post = post
-        self._sample = _sample()
+        self._sample = rehearsal.sample()
         self._spare: Channel | None = None
         self._given: Channel | None = None
         """The spare that was given away last; it closes when its program runs."""
@@ -235,14 +232,6 @@ class _Desk:
             _fork(data, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def _sample() -> bytes:
-    """A document like those to come."""
-    options = LaunchOptions(image="sample", command=("true",))
-    return json.dumps(
-        build_spec(options, {}, hostname="sample", cgroup_path="sample", files={}, available=0)
-    ).encode()
 
 
 def _fork_spare(sample: bytes) -> Channel:

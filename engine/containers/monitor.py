@@ -16,7 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from engine.containers import birth, init, request, restarting, rootfs, state
+from engine.containers import birth, init, rehearsal, request, restarting, rootfs, state
 from engine.containers.cgroupviews import views_of
 from engine.containers.clients import Client
 from engine.containers.isolation import CONTROL, isolate
@@ -89,25 +89,34 @@ def stand_by(channel: Channel, sample: bytes | None = None) -> NoReturn:
     try:
         isolate(channel)
         process.set_name("cowl-monitor")
-        if sample is not None:
-            plan_of(json.loads(sample))
-        cgroup.detect()
+        rehearsal.rehearse(sample)
+        network: namespaces.Network | None = None
+        with contextlib.suppress(OSError):  # without the privilege, the launch says so
+            network = namespaces.network_ahead()
         waiting = Channel(fileno=CONTROL)
         received = request.receive_request(waiting)
         if received is not None and isinstance(received.work, Launch):
-            _watch(received.work, received.control, waiting)
+            _watch(received.work, received.control, waiting, network)
         code = 0
     finally:
         os._exit(code)
 
 
-def _watch(launch: Launch, control: Channel, launcher: Channel | None = None) -> None:
-    """From launch to removal. *launcher* is closed once the program runs: the processors are free again."""
+def _watch(
+    launch: Launch,
+    control: Channel,
+    launcher: Channel | None = None,
+    network: namespaces.Network | None = None,
+) -> None:
+    """From launch to removal. *launcher* is closed once the program runs: the processors are free again.
+
+    *network* is a namespace for its first run, made beforehand.
+    """
     client = Client(control, foreground=True)
     paths = ContainerPaths(launch.home, launch.run)
     try:
         lock = _take_lock(paths)
-        run = _start(launch, paths)
+        run = _start(launch, paths, network=network)
     except (CowlError, OSError) as error:
         client.send(request.FAILED + request.failure(error))
         return
@@ -130,7 +139,13 @@ def _watch(launch: Launch, control: Channel, launcher: Channel | None = None) ->
     os.close(lock)
 
 
-def _start(launch: Launch, paths: ContainerPaths, listener: Channel | None = None, restarts: int = 0) -> Run:
+def _start(
+    launch: Launch,
+    paths: ContainerPaths,
+    listener: Channel | None = None,
+    restarts: int = 0,
+    network: namespaces.Network | None = None,
+) -> Run:
     """Make the cgroup and have the program running. Raises whatever stopped it; a record of that is left.
 
     *listener* is there already when its policy has started it *restarts* times.
@@ -143,7 +158,7 @@ def _start(launch: Launch, paths: ContainerPaths, listener: Channel | None = Non
     point("start.after-cgroup")
     started = clock.now()
     try:
-        child, pump, connection = _begin(launch, plan, group, paths, started, listener, restarts)
+        child, pump, connection = _begin(launch, plan, group, paths, started, listener, restarts, network)
     except (CowlError, OSError) as error:
         _give_up(paths, group, started, error, restarts)
         raise
@@ -238,9 +253,10 @@ def _begin(
     started: str,
     listener: Channel | None,
     restarts: int,
+    network: namespaces.Network | None,
 ) -> tuple[Child, Pump, Connection | None]:
     """From the fork to the exec of the program. Raises whatever stopped it, with nothing left running."""
-    child = _fork(launch, plan, group, paths)
+    child = _fork(launch, plan, group, paths, network)
     with contextlib.ExitStack() as unless_begun:
         unless_begun.callback(_kill, child)
         point("start.after-fork")
@@ -289,13 +305,19 @@ def _kill(child: Child) -> None:
     os.waitpid(child.pid, 0)
 
 
-def _fork(launch: Launch, plan: Plan, group: cgroup.Cgroup, paths: ContainerPaths) -> Child:
+def _fork(
+    launch: Launch,
+    plan: Plan,
+    group: cgroup.Cgroup,
+    paths: ContainerPaths,
+    network: namespaces.Network | None,
+) -> Child:
     stack = rootfs.Stack(launch.lowers, paths.upper, paths.work, paths.init, paths.rootfs)
     inside, outside = _streams(plan, launch)
     into = cgroup.into_cgroup(group)
     joinable = init.Joinable(cgroup.entrances(group, born_inside=into is not None), views_of(group))
     place = init.Place(stack, joinable, inside, state=_state(launch))
-    born = birth.bear(plan, place, into)
+    born = birth.bear(plan, place, into) if network is None else birth.bear_in(network, plan, place, into)
     for descriptor in (*inside[:3], *joinable.entries, into):
         if isinstance(descriptor, int):
             os.close(descriptor)

@@ -59,7 +59,7 @@ def prune_command(
         output.emit({"dry_run": dry_run, "size": removal.size, "items": removal.items})
     elif quiet:
         for item in removal.items:
-            print(item.name)
+            print(output.path_text(item.name))
     return code
 
 
@@ -246,7 +246,7 @@ def check_command(session: Session, repair: bool, quiet: bool, as_json: bool) ->
         output.emit({"clean": found.is_clean, **found._asdict()})
     elif quiet:
         for damage in found.damage:
-            print(damage.subject)
+            print(output.path_text(damage.subject))
     else:
         output.write_lines(_lines(found), whole=True)
     return 0 if found.is_clean else 1

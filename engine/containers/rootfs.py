@@ -145,7 +145,10 @@ def _can_cover(plan: Plan, stack: Stack) -> bool:
     Unmounting it would wait until all processors have seen that, which takes as long as five mounts.
     """
     alone = plan.namespaces & namespaces.CLONE_NEWNS and not plan.propagation & mount.MS_SHARED
-    return bool(alone) and plan.pivots and not os.listdir(stack.upper)
+    try:
+        return bool(alone) and plan.pivots and not os.listdir(stack.upper)
+    except OSError:
+        return False  # mounting it says what is wrong
 
 
 def _show_image(stack: Stack) -> int | None:

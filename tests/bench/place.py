@@ -53,4 +53,13 @@ def place() -> Iterator[Place]:
     finally:
         standing.dismiss(root.layout)
         traces.clean(root)
+        for mount in _mounts_below(scratch):
+            call(["umount", "-l", mount])
         call(["rm", "-rf", scratch])
+
+
+def _mounts_below(directory: str) -> list[str]:
+    """What peers have left mounted there, the innermost first; in this mount namespace alone."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        points = [line.split()[4] for line in file]
+    return [point for point in reversed(points) if point.startswith(f"{directory}/")]

@@ -17,12 +17,13 @@ from engine.images import inventory, mending
 from engine.images.consistency import broken_records
 from engine.images.damage import CheckReport, Damage, Mend, Mended
 from engine.images.inventory import Inventory
+from engine.images.packing import rewritten
 from engine.images.premises import broken_premises
-from engine.images.verifying import BlobJob, LayerJob, Verdict, gives_its_tar, layer_job, verify
+from engine.images.verifying import BlobJob, LayerJob, Verdict, layer_job, verify
 from engine.images.workers import run_all
 from engine.model import Progress, ProgressCallback
 from engine.store import events, records
-from engine.store.staging import Area, staging_area
+from engine.store.staging import Area, staging, staging_area
 from engine.store.store import Store
 
 ALONE = 64 << 20
@@ -192,9 +193,11 @@ class _Look:
 
     def _blob(self, found: Inventory, digest: str, path: str, why: str) -> Damage:
         _, row = found.kept()[digest]
-        node = found.nodes.get(row.chain_id)
-        is_plain = node is not None and node.diff_id == digest
-        is_writable = is_plain and gives_its_tar(layer_job(self._layout, found, row.chain_id, ""))
+        is_writable = False
+        if row.chain_id in found.nodes:
+            with staging(self._layout) as area:
+                job = layer_job(self._layout, found, row.chain_id, area)
+                is_writable = rewritten(job, digest, row.media_type, area) is not None
         return _blob_damage(found, digest, path, why, is_writable)
 
     def _remember(self, found: Inventory, right: dict[str, str]) -> None:
@@ -230,10 +233,10 @@ def _blob_damage(found: Inventory, digest: str, path: str, why: str, is_writable
     users = tuple(each.name for each in found.on_manifests(manifests))
     mend: Mend
     if is_writable:
-        mend, hint = "restore", "cowl check --repair writes it again from its layer"
+        mend, hint = "restore", "cowl check --repair writes it again from its layer, byte for byte"
     else:
         mend = "remove" if os.path.lexists(path) else "none"
-        hint = "pull or load the image again: it cannot be pushed or saved; what runs needs its layer only"
+        hint = "pull or load the image again: until then it runs, but cannot be pushed or saved"
         if mend == "remove":
             hint = f"cowl check --repair removes these bytes and keeps the image; then {hint}"
     return Damage("blob", digest, f"the blob {digest[7:19]} is damaged", why, path, hint, mend, images, users)

@@ -16,9 +16,9 @@ from engine.errors import ArchiveError, NoSpaceError, StoreError
 from engine.images import removal
 from engine.images.damage import Damage, Mended
 from engine.images.inventory import Inventory
+from engine.images.packing import rewritten
 from engine.images.premises import expected_mode
 from engine.images.verifying import layer_job, unpack_again
-from engine.layers.tarwrite import write_layer
 from engine.layers.treedigest import tree_digest
 from engine.store import records
 from engine.store.database import make_directories
@@ -138,16 +138,15 @@ class _Mender:
     def _restore_blob(self, damage: Damage) -> Mended | None:
         layout = self._store.layout
         _, row = self._found.kept()[damage.subject]
-        lowers = [layout.tree(each) for each in self._found.lineage(row.chain_id)[1:]]
         with staging(layout) as area:
-            with open(f"{area}/blob", "xb", opener=_private) as file:
-                written = write_layer(layout.tree(row.chain_id), file, lowers, damage.subject)
-            if written.diff_id != damage.subject:
+            job = layer_job(layout, self._found, row.chain_id, area)
+            blob = rewritten(job, damage.subject, row.media_type, area)
+            if blob is None:
                 return None
             with self._store.write() as connection:
                 if not records.is_kept(connection, damage.subject):
                     return None
-                publish(f"{area}/blob", layout.blob(damage.subject))
+                publish(blob, layout.blob(damage.subject))
         return Mended(damage, "it was written again from its layer")
 
     # Taking away
@@ -254,7 +253,3 @@ def _is_needed(connection: Connection, chain_id: str) -> bool:
         (chain_id,),
     )
     return found.fetchone() is not None
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)

@@ -115,11 +115,10 @@ def _place(
 
 def lost_blob(digest: str, connection: sqlite3.Connection) -> StoreError:
     """The error for a blob that shall go somewhere and is not there (any more)."""
-    what = f"the layer {digest[:19]} is gone"
     if records.is_kept(connection, digest):
-        why = "its blob was damaged or lost; its files are there, and run"
-        return StoreError(what, why, "pull or load the image again")
-    return StoreError(what, "it was removed meanwhile", "look at cowl images")
+        why = "it was damaged or lost; the image runs all the same"
+        return StoreError(f"the blob {digest[7:19]} is not here", why, "pull or load the image again")
+    return StoreError(f"the layer {digest[:19]} is gone", "it was removed meanwhile", "look at cowl images")
 
 
 def has_blob(store: Store, connection: sqlite3.Connection, digest: str) -> bool:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from hashlib import sha256
-from typing import BinaryIO, Literal, NamedTuple, get_args
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 from engine.errors import StoreError, UsageError
 from engine.images import remotes
 from engine.images.crew import Meter, run_all
 from engine.images.manifests import new_manifest
+from engine.images.packing import compress_file
 from engine.images.publication import lost_blob
 from engine.images.tagging import ensure_manifest
 from engine.images.wholeness import WholeIndex, for_platform, whole_index
-from engine.layers.compression import Compression, open_compressor
+from engine.layers.compression import Compression
 from engine.layers.tarwrite import write_layer
 from engine.model import ProgressCallback
 from engine.oci import documents, platforms, reference
@@ -36,7 +36,6 @@ from engine.store.store import Store
 DEFAULT_COMPRESSION: Compression = "gzip"
 """What every registry and engine knows."""
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
-_READ = 1 << 20
 UPLOADS = 4
 """Layers that are uploaded at a time."""
 _ORIGINS = """
@@ -250,7 +249,7 @@ class _Push:
             path = f"{self._area}/{position}.{codec}"
             advance = self._meter.of("compressing", layers[position].blob_digest, layers[position].blob_size)
             source = blobs[position].path or self._written(blobs[position].layers)
-            digest, size = _pack(source, path, codec, advance)
+            digest, size = compress_file(source, path, codec, advance)
             made[position] = _Blob(digest, size, path)
             kind = f"{documents.oci_media_type(layers[position].media_type)}+{codec}"
             rows[position] = layers[position]._replace(blob_digest=digest, blob_size=size, media_type=kind)
@@ -265,36 +264,3 @@ def _elsewhere(row: ManifestRow) -> set[str]:
     """The layers that registries do not keep: their descriptors say where they are."""
     manifest = documents.decode_manifest(row.body, row.media_type)
     return {layer.digest for layer in manifest.layers if layer.urls}
-
-
-class _Hashed:
-    """A file that is hashed and counted while it is written."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = sha256()
-        self.size = 0
-
-    def write(self, data: bytes, /) -> int:
-        """Take all of *data*."""
-        self._hash.update(data)
-        self.size += len(data)
-        return self._file.write(data)
-
-    @property
-    def digest(self) -> str:
-        """Of all that was written."""
-        return f"sha256:{self._hash.hexdigest()}"
-
-
-def _pack(
-    source: str, destination: str, codec: Compression, advance: Callable[[int], None]
-) -> tuple[str, int]:
-    """Compress the file *source*; the digest and the size of what comes out. The same each time."""
-    with open(source, "rb") as plain, open(destination, "xb") as file:
-        out = _Hashed(file)
-        with open_compressor(out, codec) as packing:
-            while data := plain.read(_READ):
-                packing.write(data)
-                advance(len(data))
-        return out.digest, out.size

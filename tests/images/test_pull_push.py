@@ -7,6 +7,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -16,7 +17,8 @@ from engine.model import Progress
 from engine.oci import documents
 from engine.oci.registry import credentials, naming
 from engine.store.store import Store
-from tests.images import peers, registries, stores
+from tests.images import checks, peers, registries, stores
+from tests.images.archives import simple_layer
 from tests.images.registries import Answer, Proxy, raw
 from tests.images.stores import Archives, NewStore
 from tests.layers.overlay import Overlay
@@ -103,7 +105,7 @@ def test_a_blob_that_was_lost_comes_again(store: Store, proxy: Proxy) -> None:
     assert [each.was_here for each in images.pull_news(name)] == [False]
     lost = json.loads(raw(name))["layers"][1]["digest"]
     os.unlink(store.layout.blob(lost))
-    with pytest.raises(StoreError, match="its blob was damaged or lost") as refused:
+    with pytest.raises(StoreError, match="it was damaged or lost") as refused:
         images.save([name], f"{store.layout.root}/no.tar")
     assert refused.value.hint == "pull or load the image again"
     proxy.asked.clear()
@@ -113,11 +115,33 @@ def test_a_blob_that_was_lost_comes_again(store: Store, proxy: Proxy) -> None:
     assert stores.problems(store) == []
 
 
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_blob_that_cowl_compressed_is_written_again(
+    new_store: NewStore, registry: str, codec: Literal["gzip", "zstd"], tmp_path: Path
+) -> None:
+    mine, theirs = Images(new_store()), new_store()
+    Path(f"{tmp_path}/layer.tar").write_bytes(simple_layer("one"))
+    mine.import_tree(f"{tmp_path}/layer.tar", "flat:1")
+    name = f"{registry}/flat-{codec}:1"
+    mine.push("flat:1", name, compress=codec)
+    Images(theirs).pull(name)
+    [blob] = os.listdir(theirs.layout.blobs)
+    path = f"{theirs.layout.blobs}/{blob}"
+    before = Path(path).read_bytes()
+    checks.flip(path)
+    [damage] = checks.look(theirs).damage
+    assert (damage.kind, damage.mend) == ("blob", "restore")
+    report = checks.look(theirs, repair=True)
+    assert report.is_clean, report
+    assert Path(path).read_bytes() == before
+    assert stores.problems(theirs) == []
+
+
 def test_an_image_that_lost_a_blob_is_not_pushed(store: Store, registry: str, five: Archives) -> None:
     images = Images(store)
     images.load(five.oci)
     os.unlink(store.layout.blob(json.loads(raw(f"{registry}/five:gzip"))["layers"][1]["digest"]))
-    with pytest.raises(StoreError, match="its blob was damaged or lost"):
+    with pytest.raises(StoreError, match="it was damaged or lost"):
         images.push("five:oci", f"{registry}/lost-{os.urandom(4).hex()}:1")
     images.load(five.oci)
     images.push("five:oci", f"{registry}/lost-{os.urandom(4).hex()}:1")

@@ -112,7 +112,7 @@ def test_in(engine: Engine, name: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "x").write_text("x")
-    os.setxattr(tree / "x", "user.note", b"kept")
+    os.setxattr(tree / "x", "trusted.note", b"kept")
     os.chown(tree / "x", 12, 34)
     (tree / "x").chmod(0o4755)
     os.utime(tree / "x", ns=(1, 1_234_567_891_234_567_890))
@@ -125,7 +125,7 @@ def test_in(engine: Engine, name: str, tmp_path: Path) -> None:
     found = (back / "tree/x").stat()
     assert stat.S_IMODE(found.st_mode) == 0o4755
     assert (found.st_uid, found.st_gid, found.st_mtime_ns) == (0, 0, 1_234_567_891_234_567_890)
-    assert os.getxattr(back / "tree/x", "user.note") == b"kept"
+    assert os.getxattr(back / "tree/x", "trusted.note") == b"kept"
     assert ((back / "kept").stat().st_uid, (back / "kept").stat().st_gid) == (12, 34)
     assert os.readlink(back / "l") == "/etc/passwd"
     engine.containers.copy_out(name, "/etc/passwd", f"{back}/passwd")

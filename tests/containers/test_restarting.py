@@ -167,7 +167,7 @@ def test_a_killed_monitor_starts_nothing_again(engine: Engine) -> None:
 
 @pytest.mark.kernel
 def test_a_monitor_killed_between_two_runs(engine: Engine) -> None:
-    name = start(engine, "sh", "-c", "exit 4", restart="always")
+    name = start(engine, "sh", "-c", "sleep 0.5; exit 4", restart="always")
     run = Path(engine.store.layout.container(engine.containers.get(name).id).run)
     monitor = monitor_of(engine, name)
     wait_for(lambda: engine.containers.get(name).state == "restarting")
@@ -180,7 +180,7 @@ def test_a_monitor_killed_between_two_runs(engine: Engine) -> None:
 
 @pytest.mark.kernel
 def test_nothing_of_a_run_stays_in_the_monitor(engine: Engine) -> None:
-    name = start(engine, "sh", "-c", "exit 1", restart="on-failure:4", interactive=True)
+    name = start(engine, "sh", "-c", "sleep 0.5; exit 1", restart="on-failure:4", interactive=True)
     monitor = monitor_of(engine, name)
 
     def descriptors(restarts: int) -> int:

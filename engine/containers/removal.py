@@ -17,7 +17,7 @@ from _sqlite3 import Error as SQLiteError
 from collections.abc import Iterator
 
 from engine.containers import attach, restarting, state
-from engine.errors import ConflictError, CowlError, InUseError, NotFoundError
+from engine.errors import ConflictError, CowlError, InUseError, NoSpaceError, NotFoundError
 from engine.kernel import cgroup, process
 from engine.store import database, events, records
 from engine.store.deletion import delete_tree
@@ -129,7 +129,13 @@ def main() -> None:
 def remove_ended(root: str, run: str, container_id: str, revision: str) -> None:
     """Remove a container by the names that its monitor knows."""
     layout = Layout(root, os.path.dirname(run))
-    connection = database.connect(layout)
+    try:
+        connection = database.connect(layout)
+    except NoSpaceError:
+        from engine.store import reserve
+
+        reserve.release(layout)
+        connection = database.connect(layout)
     try:
         erase(layout, connection, container_id)
     finally:

@@ -11,18 +11,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tests.faults import crash
 from tests.faults import world as worlds
 from tests.faults.world import World
 from tests.support.roots import MEMORY
 
-NAMES = ("load", "pull", "import", "commit", "create", "run", "start", "rmi", "starter")
+NAMES = ("load", "pull", "import", "commit", "create", "run", "start", "rmi")
 REFUSALS = (1, 125)
 LARGE_KB = 4 << 20
 LARGE_FILES = 1 << 20
 CLEAR = ("no space", "No space", "is full")
-LOUD = ("run", "-d", "--name", "loud", "two:1", "sh", "-c", "while :; do cat /usr/bin/sh; sleep 0.1; done")
+LOUD = ("two:1", "sh", "-c", "while :; do cat /usr/bin/sh; sleep 0.1; done")
 """Its log fills the disk."""
 READING = (
     *[("exec", "loud", "cat", "/etc/passwd"), ("logs", "-n", "1", "loud"), ("inspect", "loud")],
@@ -87,27 +88,44 @@ def expect_refused(code: int, said: str) -> None:
         raise AssertionError(f"{code} {said}")
 
 
-def fill_by_a_log(world: World) -> None:
-    """Beside a container that fills the disk and goes on one can look and stop it, and then make room."""
+def succeed(world: World, *words: str) -> None:
+    """AssertionError unless the command *words* does what it should."""
+    code, said = world.cowl(*words)
+    if code:
+        raise AssertionError(f"{words}: {code} {said}")
+
+
+@contextmanager
+def filled_by_a_log(world: World, *options: str) -> Iterator[None]:
+    """A full file system, and a container, with *options*, that goes on filling it."""
     world.restore()
-    code, said = world.cowl(*LOUD)
-    assert code == 0, said
+    succeed(world, "run", "-d", "--name", "loud", *options, *LOUD)
     shrink(1024, "KB")
     try:
         while os.statvfs(MEMORY).f_bfree:
             time.sleep(0.01)
-        for words in READING:
-            code, said = world.cowl(*words)
-            assert code == 0, f"{words}: {said}"
-        for words in (*WRITING, ("check",)):
-            expect_refused(*world.cowl(*(word.format(files=world.files) for word in words)))
-        for words in FREEING:
-            code, said = world.cowl(*words)
-            assert code == 0, f"{words}: {said}"
+        yield
     finally:
         enlarge()
     crash.expect_nothing(worlds.problems(world, ("lone:1",)))
     crash.expect_nothing(worlds.settle(world))
+
+
+def live_with_a_log(world: World) -> None:
+    """Beside a container that fills the disk one can look and stop it, and then make room."""
+    with filled_by_a_log(world):
+        for words in READING:
+            succeed(world, *words)
+        for words in (*WRITING, ("check",)):
+            expect_refused(*world.cowl(*(word.format(files=world.files) for word in words)))
+        for words in FREEING:
+            succeed(world, *words)
+    with filled_by_a_log(world, "--rm"):
+        succeed(world, "stop", "-t", "0", "loud")
+        deadline = time.monotonic() + worlds.PATIENCE_S
+        while world.cowl("inspect", "loud")[0] == 0:
+            if time.monotonic() > deadline:
+                raise AssertionError("it was not removed")
 
 
 def main() -> None:
@@ -118,7 +136,7 @@ def main() -> None:
     )
     failures = tried = 0
     with tempfile.TemporaryDirectory() as fallback, worlds.world(fallback) as world:
-        fill_by_a_log(world)
+        live_with_a_log(world)
         for unit in ("KB", "files"):
             for name in sys.argv[2:] or NAMES:
                 for extra in amounts(unit, step if unit == "KB" else max(step // 64, 4)):

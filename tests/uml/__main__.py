@@ -27,8 +27,13 @@ MEMORY = os.environ.get("UML_MEMORY", "2G")
 LIMIT_SECONDS = float(os.environ.get("UML_SECONDS", "1800"))
 LABEL = os.environ.get("UML_LABEL", "")
 """What each line of output begins with, where several guests run side by side."""
+ALIKE = ("copying", "crowd", "health", "logs", "restarting", "standing", "unfinished", "volumes")
+"""Tests of containers that ask the kernel nothing that the others do not ask: files and processes of ours."""
 SHARES = (
-    ("tests/kernel", "tests/containers", "tests/layers/test_overlay.py"),
+    (
+        *("tests/kernel", "tests/containers", "tests/layers/test_overlay.py"),
+        *(f"--ignore=tests/containers/test_{name}.py" for name in ALIKE),
+    ),
     ("tests/conformance", "tests/escapes", "tests/uml"),
 )
 """Tests that a second kernel may answer differently; a guest has one processor, so that there are two."""

@@ -15,6 +15,9 @@ def _own() -> int:
     return os.stat("/proc/self/ns/net").st_ino
 
 
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/net/if_inet6"), reason="this kernel has no IPv6 to look at"
+)
 def test_whoever_makes_it_stays_and_whoever_is_forked_inside_is_in_it() -> None:
     home = _own()
     network = namespaces.network_ahead()

@@ -64,14 +64,12 @@ def bear(plan: Plan, place: init.Place, into: int | None, kept: Iterable[int] = 
     pidfd = os.pidfd_open(pid)
     theirs.close()
     born = Born(pid, pidfd, ours)
-    try:
-        _outfit(plan, born)
-    except BaseException:
-        end(born)
-        raise
-    finally:
+    with contextlib.ExitStack() as unless_outfitted, contextlib.ExitStack() as always:
         for tree in place.trees.values():
-            os.close(tree.descriptor)
+            always.callback(os.close, tree.descriptor)
+        unless_outfitted.callback(end, born)
+        _outfit(plan, born)
+        unless_outfitted.pop_all()
     return born
 
 

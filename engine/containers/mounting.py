@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -57,13 +58,13 @@ def tree_of(step: Step, mappings: Mappings) -> Tree:
         raise LaunchError(
             f"cannot bind {step.source}", syscalls.reason(error), "look whether it exists"
         ) from error
-    try:
+    with contextlib.ExitStack() as unless_changed:
+        unless_changed.callback(os.close, tree)
         if step.mappings is not None:
             _map(tree, step, mappings)
-        return Tree(tree, _change(tree, step))
-    except BaseException:
-        os.close(tree)
-        raise
+        found = Tree(tree, _change(tree, step))
+        unless_changed.pop_all()
+    return found
 
 
 def _map(tree: int, step: Step, mappings: Mappings) -> None:

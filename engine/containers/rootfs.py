@@ -7,6 +7,7 @@ descriptor.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping, Sequence
@@ -160,14 +161,14 @@ def _show_image(stack: Stack) -> int | None:
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
             raise
         return None
-    target = _open_directory(stack.target)
-    try:
-        mount.move_mount(tree, target)
-    except BaseException:
-        os.close(tree)
-        raise
-    finally:
-        os.close(target)
+    with contextlib.ExitStack() as unless_moved:
+        unless_moved.callback(os.close, tree)
+        target = _open_directory(stack.target)
+        try:
+            mount.move_mount(tree, target)
+        finally:
+            os.close(target)
+        unless_moved.pop_all()
     return tree
 
 

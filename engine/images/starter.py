@@ -65,8 +65,9 @@ _DIRECTORIES = {
 _MAYBE_LINKS = ("/bin", "/sbin", "/lib", "/lib64")
 """On most systems links into /usr; programs rely on both names."""
 
-_PASSWD = """\
-root:x:0:0:root:/root:/bin/sh
+_HOME = "/root"
+_PASSWD = f"""\
+root:x:0:0:root:{_HOME}:/bin/sh
 daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 """
@@ -157,7 +158,7 @@ def _more(base: HostTree) -> HostTree:
                 tree.add(f"{directory}/{inner}/{name}")
     for path in ("/usr/share/vim/vimrc", "/etc/vimrc"):
         tree.file(path, _VIMRC)
-    tree.file("/root/.bashrc", _BASHRC)
+    tree.file(f"{_HOME}/.bashrc", _BASHRC)
     return tree
 
 

@@ -119,16 +119,15 @@ def network_ahead() -> Network:
     Making one takes longer than all other namespaces together. Raises OSError without the privilege.
     """
     home = os.open(_OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with contextlib.ExitStack() as unless_made:
+        unless_made.callback(os.close, home)
         unshare(CLONE_NEWNET)
         try:
             bring_up_loopback()
             new = os.open(_OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
         finally:
             setns(home, CLONE_NEWNET)
-    except BaseException:
-        os.close(home)
-        raise
+        unless_made.pop_all()
     return Network(new, home)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 
 from engine.errors import ArchiveError
 from engine.layers.creation import write_all, write_sparsely
@@ -12,7 +13,7 @@ CHUNK = 1 << 20
 """Bytes of the stream that are read at once."""
 
 
-class MemberData:
+class MemberData(ABC):
     """A place in a stream of which one piece is at hand; who finds the members says where their data is."""
 
     def __init__(self) -> None:
@@ -64,6 +65,6 @@ class MemberData:
                 "the tar archive is truncated", f"it ends within {what}", "get a complete copy"
             )
 
+    @abstractmethod
     def _read_more(self) -> bool:
         """Have the next piece of the stream at hand; False at its end."""
-        raise NotImplementedError

@@ -26,6 +26,8 @@ from tests.layers import tars
 from tests.layers.overlay import Overlay
 
 pytestmark = pytest.mark.kernel
+HOME = "/root"
+AWS_FILE = f"{HOME}/.aws/credentials".encode()
 KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"
 
 
@@ -139,7 +141,7 @@ def test_secrets_that_a_deletion_did_not_remove_come_first(tmp_path: Path) -> No
         )
     )
     assert [(each.path, each.kind, each.deleted) for each in found.secrets] == [
-        ("/root/.ssh/id_rsa", "private key", True),
+        (f"{HOME}/.ssh/id_rsa", "private key", True),
         ("/etc/shadow", "password hashes", False),
         ("/etc/z.key", "private key", False),
     ]
@@ -186,7 +188,11 @@ def test_every_byte_is_visible_or_hidden_once(
         (b"/app/.env", b"DB_PASSWORD=hunter22\n", "environment file"),
         (b"/app/.env", b"DB_PASSWORD=changeme\nMODE=production\n", ""),
         (b"/app/.env.example", b"DB_PASSWORD=hunter22\n", ""),
-        (b"/root/.aws/credentials", b"[default]\naws_secret_access_key = abc\n", "cloud credentials"),
+        (
+            f"{HOME}/.aws/credentials".encode(),
+            b"[default]\naws_secret_access_key = abc\n",
+            "cloud credentials",
+        ),
         (b"/etc/app.conf", b"key = AKIAABCDEFGHIJKLMNOP\n", "token"),
         (b"/usr/share/doc/x.txt", b"AKIAABCDEFGHIJKLMNOP", ""),
         (b"/etc/shadow", b"root:*:1:0:::::\nx:!:1::\n", ""),

@@ -26,9 +26,11 @@ def test_whoever_makes_it_stays_and_whoever_is_forked_inside_is_in_it() -> None:
     with network.entered():
         pid = os.fork()
         if pid == 0:
-            with open("/proc/self/net/if_inet6", "rb") as file:
-                os.write(writer, f"{_own()} {len(file.read().splitlines())}".encode())
-            os._exit(0)
+            try:
+                with open("/proc/self/net/if_inet6", "rb") as file:
+                    os.write(writer, f"{_own()} {len(file.read().splitlines())}".encode())
+            finally:
+                os._exit(0)  # whatever happens: no second process goes on with the tests
     os.waitpid(pid, 0)
     os.close(writer)
     inside, addresses = map(int, os.read(reader, 64).split())

@@ -40,7 +40,7 @@ def pull_command(
 ) -> None:
     """Get an image from a registry."""
     with session.open() as engine, LayerLines("pull", quiet=quiet) as progress:
-        pulled = engine.images.pull_news(
+        pulled = engine.images.pull(
             name,
             platform=platform,
             all_tags=all_tags,

@@ -158,30 +158,6 @@ class Images:
         all_platforms: bool = False,
         plain_http: bool = False,
         progress: ProgressCallback | None = None,
-    ) -> Names:
-        """Pull an image, or all of its repository, from a registry; returns their names.
-
-        As `pull_news` does.
-        """
-        news = self.pull_news(
-            name,
-            platform=platform,
-            all_tags=all_tags,
-            all_platforms=all_platforms,
-            plain_http=plain_http,
-            progress=progress,
-        )
-        return [each.name for each in news]
-
-    def pull_news(
-        self,
-        name: str,
-        *,
-        platform: str | None = None,
-        all_tags: bool = False,
-        all_platforms: bool = False,
-        plain_http: bool = False,
-        progress: ProgressCallback | None = None,
     ) -> Pulls:
         """Pull an image, or all of its repository, from a registry; says of each whether it was here.
 

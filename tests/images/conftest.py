@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.images.images import Images
 from engine.oci.registry import clients
 from engine.store.store import Store
-from tests.images import peers, registries
+from tests.images import checks, peers, registries
 from tests.images.registries import PLAIN, Proxy
 from tests.images.stores import Archives, NewStore
 from tests.layers.overlay import Overlay, overlay
@@ -100,3 +101,16 @@ def registry(tmp_path_factory: pytest.TempPathFactory, five: Archives) -> Iterat
 def proxy(registry: str) -> Iterator[Proxy]:
     with registries.proxy(registry) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def check_archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("check")
+    checks.make_archives(where)
+    return where
+
+
+@pytest.fixture
+def checked(store: Store, check_archives: Path) -> Images:
+    """`a:1` of two layers, the second compressed; `b:1` of the first and one more."""
+    return checks.take(store, check_archives)

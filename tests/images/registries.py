@@ -15,11 +15,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
 from tests.images import peers
 from tests.support.authority import Issued
+from tests.support.servers import serving
 from tests.support.tokens import TokenServer
 
 USER, PASSWORD = "anna", "geheim"
@@ -154,17 +155,8 @@ def proxy(upstream: str) -> Iterator[Proxy]:
     class Handler(_Handler):
         served = made
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    made.address = f"127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Handler) as made.address:
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -16,23 +16,10 @@ from engine.errors import NoSpaceError
 from engine.images.damage import Damage
 from engine.images.images import Images
 from engine.store.store import Store
-from tests.images import checks, peers, stores
+from tests.images import peers, stores
 from tests.images.checks import base_of, flip, layer_of, look
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("check")
-    checks.make_archives(where)
-    return where
-
-
-@pytest.fixture
-def images(store: Store, archives: Path) -> Images:
-    """`a:1` of two layers, the second compressed; `b:1` of the first and one more."""
-    return checks.take(store, archives)
 
 
 def records(store: Store, statement: str, *values: object) -> None:
@@ -63,7 +50,7 @@ RECORDS = {
 
 
 @pytest.mark.parametrize("what", RECORDS)
-def test_records_that_were_changed(store: Store, images: Images, what: str) -> None:
+def test_records_that_were_changed(store: Store, checked: Images, what: str) -> None:
     statement, kind = RECORDS[what]
     records(store, statement.replace("(SELECT chain_id FROM tops)", "(SELECT max(chain_id) FROM manifests)"))
     report = look(store)
@@ -75,12 +62,12 @@ def test_records_that_were_changed(store: Store, images: Images, what: str) -> N
     assert stores.problems(store) == []
 
 
-def test_an_index_of_the_records_that_lost_a_row(store: Store, images: Images) -> None:
+def test_an_index_of_the_records_that_lost_a_row(store: Store, checked: Images) -> None:
     """As a bad page of the database would have it: the table knows a tag that its index does not."""
     hide = "DELETE FROM sqlite_schema WHERE name = 'tags_by_manifest'"
     connection = sqlite3.connect(store.layout.database, isolation_level=None)
     hidden = connection.execute("SELECT * FROM sqlite_schema WHERE name = 'tags_by_manifest'").fetchone()
-    manifest = images.get("a:1").manifest_digest
+    manifest = checked.get("a:1").manifest_digest
     for statement, values in (
         (hide, ()),
         ("INSERT INTO tags VALUES ('c:1', ?, '')", (manifest,)),
@@ -100,7 +87,7 @@ def test_an_index_of_the_records_that_lost_a_row(store: Store, images: Images) -
     again.close()
 
 
-def test_a_container_that_lost_its_image(store: Store, images: Images) -> None:
+def test_a_container_that_lost_its_image(store: Store, checked: Images) -> None:
     paths = stores.new_container(store, "web", "a:1")
     Path(paths.config).write_text("{}")
     records(store, "UPDATE containers SET manifest = 'sha256:nothing'")
@@ -121,7 +108,7 @@ CONTAINERS: dict[str, tuple[Callable[[str], object], str]] = {
 
 
 @pytest.mark.parametrize("what", CONTAINERS)
-def test_a_container_that_lost(store: Store, images: Images, what: str) -> None:
+def test_a_container_that_lost(store: Store, checked: Images, what: str) -> None:
     paths = stores.new_container(store, "web", "a:1")
     Path(paths.config).write_text(json.dumps({}))
     assert look(store).is_clean
@@ -139,7 +126,7 @@ PLACES = ["", "layers", "blobs/sha256", "containers", "staging", "trash", "cowl.
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_doors_that_were_left_open(store: Store, images: Images, place: str) -> None:
+def test_doors_that_were_left_open(store: Store, checked: Images, place: str) -> None:
     path = os.path.join(store.layout.root, place).rstrip("/")
     os.chmod(path, 0o777)
     [damage] = look(store).damage
@@ -151,7 +138,7 @@ def test_doors_that_were_left_open(store: Store, images: Images, place: str) -> 
     assert os.stat(path).st_uid == os.geteuid()
 
 
-def test_strays_are_found_and_removed(store: Store, images: Images) -> None:
+def test_strays_are_found_and_removed(store: Store, checked: Images) -> None:
     layout = store.layout
     strays = {f"{layout.layers}/aa", f"{layout.blobs}/bb", f"{layout.containers}/cc", f"{layout.staging}/dd"}
     for path in strays:
@@ -170,12 +157,12 @@ def test_strays_are_found_and_removed(store: Store, images: Images) -> None:
 
 
 @pytest.mark.parametrize("fault", ["check.after-retire", "check.after-rename"])
-def test_a_repair_that_is_killed_is_taken_up_again(store: Store, images: Images, fault: str) -> None:
+def test_a_repair_that_is_killed_is_taken_up_again(store: Store, checked: Images, fault: str) -> None:
     if fault == "check.after-retire":
         flip(f"{base_of(store)}/etc/passwd")
     else:
         shutil.rmtree(layer_of(store, "a:1"))
-        os.unlink(store.layout.blob(images.inspect("a:1")["layers"][1]["blob_digest"]))
+        os.unlink(store.layout.blob(checked.inspect("a:1")["layers"][1]["blob_digest"]))
     code = (
         "import contextlib; from engine.images.check import check\n"
         "check(store, repair=True, quiet=lambda _: contextlib.nullcontext(True))\n"
@@ -189,11 +176,11 @@ def test_a_repair_that_is_killed_is_taken_up_again(store: Store, images: Images,
     again.close()
 
 
-def test_a_full_disk_is_no_damage(tmp_path: Path, archives: Path) -> None:
+def test_a_full_disk_is_no_damage(tmp_path: Path, check_archives: Path) -> None:
     """To compare a layer of others it is unpacked once more: where that finds no room, nothing is removed."""
     peers.run("mount", "-t", "tmpfs", "-o", "size=1m", "cowl-test", str(tmp_path))
     try:
-        peers.run("cp", "-a", str(archives / "root"), str(tmp_path / "root"))
+        peers.run("cp", "-a", str(check_archives / "root"), str(tmp_path / "root"))
         store = Store(str(tmp_path / "root"))
         with store.write() as connection:
             connection.execute("DELETE FROM trees")
@@ -212,7 +199,7 @@ def test_a_full_disk_is_no_damage(tmp_path: Path, archives: Path) -> None:
         peers.run("umount", "--lazy", str(tmp_path))
 
 
-def test_others_may_work_meanwhile(store: Store, images: Images, archives: Path) -> None:
+def test_others_may_work_meanwhile(store: Store, checked: Images, check_archives: Path) -> None:
     code = (
         "import contextlib, time; from engine.errors import NotFoundError\n"
         "end = time.monotonic() + float(args[1])\n"
@@ -223,7 +210,7 @@ def test_others_may_work_meanwhile(store: Store, images: Images, archives: Path)
         "    images.prune(True)\n"
     )
     children = [
-        stores.in_process(store, code, str(archives / f"{name}.tar"), "3", wait=False) for name in "ab"
+        stores.in_process(store, code, str(check_archives / f"{name}.tar"), "3", wait=False) for name in "ab"
     ]
     found: list[Damage] = []
     looks = 0

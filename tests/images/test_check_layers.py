@@ -20,26 +20,13 @@ from engine.images.load import load
 from engine.layers.treedigest import tree_digest
 from engine.store import events, records
 from engine.store.store import Store
-from tests.images import checks, peers, stores
+from tests.images import peers, stores
 from tests.images.archives import docker_archive
 from tests.images.checks import FIRST, base_of, flip, layer_of, look
 from tests.layers import tars
 from tests.layers.overlay import Overlay
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("check")
-    checks.make_archives(where)
-    return where
-
-
-@pytest.fixture
-def images(store: Store, archives: Path) -> Images:
-    """`a:1` of two layers, the second compressed; `b:1` of the first and one more."""
-    return checks.take(store, archives)
 
 
 def opaque(path: str) -> None:
@@ -73,7 +60,7 @@ TREES: dict[str, Callable[[str], object]] = {
 
 @pytest.mark.parametrize("known", [True, False], ids=["compared before", "never compared"])
 @pytest.mark.parametrize("what", TREES)
-def test_a_layer_that_was_changed(store: Store, images: Images, what: str, known: bool) -> None:
+def test_a_layer_that_was_changed(store: Store, checked: Images, what: str, known: bool) -> None:
     if not known:
         with store.write() as connection:
             connection.execute("DELETE FROM trees")
@@ -110,7 +97,7 @@ def test_images_of_others_are_what_was_unpacked(store: Store, five: stores.Archi
         assert tree_digest(f"{moved}{number}").digest == digest, "a copy is the same tree"
 
 
-def test_what_differs_is_named(store: Store, images: Images) -> None:
+def test_what_differs_is_named(store: Store, checked: Images) -> None:
     tree = base_of(store)
     flip(f"{tree}/etc/passwd")
     Path(f"{tree}/etc/more").write_text("x")
@@ -122,7 +109,7 @@ def test_what_differs_is_named(store: Store, images: Images) -> None:
     ]
 
 
-def test_a_restored_layer_is_what_it_was(store: Store, images: Images, mounts: Overlay) -> None:
+def test_a_restored_layer_is_what_it_was(store: Store, checked: Images, mounts: Overlay) -> None:
     before = stores.merged(store, mounts, "a:1")
     for tree in (base_of(store), layer_of(store, "a:1")):
         shutil.rmtree(os.path.dirname(tree))
@@ -151,10 +138,10 @@ def test_all_layers_may_go(store: Store, tmp_path: Path, mounts: Overlay) -> Non
 
 @pytest.mark.parametrize("how", ["a bit", "its end", "all of it"])
 def test_an_image_that_loses_a_blob_stays(
-    store: Store, images: Images, archives: Path, mounts: Overlay, tmp_path: Path, how: str
+    store: Store, checked: Images, check_archives: Path, mounts: Overlay, tmp_path: Path, how: str
 ) -> None:
-    chain = images.resolve("a:1").chain_id
-    [blob] = [row["blob_digest"] for row in images.inspect("a:1")["layers"] if row["chain_id"] == chain]
+    chain = checked.resolve("a:1").chain_id
+    [blob] = [row["blob_digest"] for row in checked.inspect("a:1")["layers"] if row["chain_id"] == chain]
     path = store.layout.blob(blob)
     if how == "a bit":
         flip(path)
@@ -169,32 +156,32 @@ def test_an_image_that_loses_a_blob_stays(
     report = look(store, repair=True)
     assert [(each.kind, each.mend) for each in report.damage] == [("blob", "none")]
     assert [each.removed for each in report.mended] == ([] if how == "all of it" else [(path,)])
-    assert [image.name for image in images.list()] == ["a:1", "b:1"]
+    assert [image.name for image in checked.list()] == ["a:1", "b:1"]
     assert stores.merged(store, mounts, "a:1") == before
     for form in ("oci-archive", "docker-archive"):
         with pytest.raises(StoreError, match="it was damaged or lost") as refused:
-            images.save(["a:1"], f"{tmp_path}/no.tar", form)
+            checked.save(["a:1"], f"{tmp_path}/no.tar", form)
         assert refused.value.hint == "pull or load the image again"
     assert not os.path.exists(f"{tmp_path}/no.tar")
-    load(store, str(archives / "a.tar"))
+    load(store, str(check_archives / "a.tar"))
     assert look(store).is_clean
     assert stores.problems(store) == []
-    images.save(["a:1"], f"{tmp_path}/yes.tar")
+    checked.save(["a:1"], f"{tmp_path}/yes.tar")
 
 
-def test_an_image_without_blob_and_layer_is_removed(store: Store, images: Images) -> None:
-    os.unlink(store.layout.blob(images.inspect("a:1")["layers"][1]["blob_digest"]))
+def test_an_image_without_blob_and_layer_is_removed(store: Store, checked: Images) -> None:
+    os.unlink(store.layout.blob(checked.inspect("a:1")["layers"][1]["blob_digest"]))
     shutil.rmtree(layer_of(store, "a:1"))
     report = look(store, repair=True)
     assert report.is_clean, report
     assert "tag a:1" in [what for each in report.mended for what in each.removed]
-    assert [image.name for image in images.list()] == ["b:1"]
+    assert [image.name for image in checked.list()] == ["b:1"]
     assert stores.problems(store) == []
 
 
-def test_what_was_mended_is_told(store: Store, images: Images) -> None:
-    chain = images.resolve("a:1").chain_id
-    [blob] = [row["blob_digest"] for row in images.inspect("a:1")["layers"] if row["chain_id"] == chain]
+def test_what_was_mended_is_told(store: Store, checked: Images) -> None:
+    chain = checked.resolve("a:1").chain_id
+    [blob] = [row["blob_digest"] for row in checked.inspect("a:1")["layers"] if row["chain_id"] == chain]
     flip(f"{base_of(store)}/etc/passwd")
     flip(store.layout.blob(blob))
     os.chmod(store.layout.layers, 0o755)
@@ -211,28 +198,28 @@ def test_what_was_mended_is_told(store: Store, images: Images) -> None:
 
 
 def test_a_blob_that_its_layer_gives_again(store: Store, mounts: Overlay, tmp_path: Path) -> None:
-    images = Images(store)
+    checked = Images(store)
     (tmp_path / "x.tar").write_bytes(FIRST)
-    images.import_tree(str(tmp_path / "x.tar"), "flat")
-    images.save(["flat"], str(tmp_path / "saved.tar"))
-    images.remove(["flat"])
-    images.load(str(tmp_path / "saved.tar"))  # now the blob is kept, as it came from elsewhere
+    checked.import_tree(str(tmp_path / "x.tar"), "flat")
+    checked.save(["flat"], str(tmp_path / "saved.tar"))
+    checked.remove(["flat"])
+    checked.load(str(tmp_path / "saved.tar"))  # now the blob is kept, as it came from elsewhere
     [digest] = os.listdir(store.layout.blobs)
     flip(f"{store.layout.blobs}/{digest}")
     [damage] = look(store).damage
     assert damage.mend == "restore"
     assert look(store, repair=True).is_clean
-    assert [image.name for image in images.list()] == ["flat:latest"]
-    images.save(["flat"], str(tmp_path / "again.tar"))
+    assert [image.name for image in checked.list()] == ["flat:latest"]
+    checked.save(["flat"], str(tmp_path / "again.tar"))
     assert (tmp_path / "again.tar").read_bytes() == (tmp_path / "saved.tar").read_bytes()
 
 
-def test_what_a_container_needs_is_never_removed(store: Store, images: Images) -> None:
+def test_what_a_container_needs_is_never_removed(store: Store, checked: Images) -> None:
     paths = stores.new_container(store, "web", "a:1")
     Path(paths.config).write_text("{}")
     Path(paths.upper, "mine").write_text("x")
-    chain = images.resolve("a:1").chain_id
-    [blob] = [row["blob_digest"] for row in images.inspect("a:1")["layers"] if row["chain_id"] == chain]
+    chain = checked.resolve("a:1").chain_id
+    [blob] = [row["blob_digest"] for row in checked.inspect("a:1")["layers"] if row["chain_id"] == chain]
     flip(store.layout.blob(blob))
     report = look(store, repair=True)
     assert [(each.kind, each.mend) for each in report.damage] == [("blob", "none")]
@@ -244,22 +231,22 @@ def test_what_a_container_needs_is_never_removed(store: Store, images: Images) -
     assert {(each.kind, each.mend) for each in report.damage} == {("blob", "none"), ("layer", "none")}
     stores.remove_container(store, "web")
     assert look(store, repair=True).is_clean
-    assert [image.name for image in images.list()] == ["b:1"]
+    assert [image.name for image in checked.list()] == ["b:1"]
 
 
-def test_a_load_brings_a_damaged_blob_again(store: Store, images: Images, archives: Path) -> None:
+def test_a_load_brings_a_damaged_blob_again(store: Store, checked: Images, check_archives: Path) -> None:
     paths = stores.new_container(store, "web", "a:1")
     Path(paths.config).write_text("{}")
     for digest in os.listdir(store.layout.blobs):
         flip(store.layout.blob(digest))
     assert len(look(store, repair=True).damage) == 3
-    load(store, str(archives / "a.tar"))
-    load(store, str(archives / "b.tar"))
+    load(store, str(check_archives / "a.tar"))
+    load(store, str(check_archives / "b.tar"))
     assert look(store).is_clean
     stores.remove_container(store, "web")
 
 
-def test_a_layer_under_a_running_container_waits(store: Store, images: Images) -> None:
+def test_a_layer_under_a_running_container_waits(store: Store, checked: Images) -> None:
     paths = stores.new_container(store, "web", "a:1")
     Path(paths.config).write_text("{}")
     asked = []
@@ -278,14 +265,14 @@ def test_a_layer_under_a_running_container_waits(store: Store, images: Images) -
 
 
 @pytest.fixture
-def committed(store: Store, images: Images, mounts: Overlay) -> Images:
+def committed(store: Store, checked: Images, mounts: Overlay) -> Images:
     """`mine:1`, whose topmost layer has no blob."""
     stores.new_container(store, "web", "a:1")
     stores.change(store, mounts, "web", [("write", "new", b"new"), ("remove", "etc/passwd")])
     Changes(store).commit("web", "mine:1")
     stores.remove_container(store, "web")
     assert look(store).is_clean
-    return images
+    return checked
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["compared before", "never compared"])

@@ -83,7 +83,7 @@ def _attestation(registry: str) -> bytes:
 def test_the_image_for_a_platform(store: Store, multi: Multi) -> None:
     images = Images(store)
     tag = f"{multi.name}:all"
-    assert images.pull(tag) == [tag]
+    assert [each.name for each in images.pull(tag)] == [tag]
     assert images.get(tag).manifest_digest == multi.host
     assert images.get(f"{multi.name}@{multi.digest}").manifest_digest == multi.host
     images.pull(tag, platform="linux/arm64")
@@ -102,7 +102,7 @@ def test_the_image_for_a_platform(store: Store, multi: Multi) -> None:
 def test_an_image_is_found_by_the_digest_of_its_index(store: Store, multi: Multi) -> None:
     images = Images(store)
     name = f"{multi.name}@{multi.digest}"
-    assert images.pull(name) == [f"{multi.name}@{multi.host}"]
+    assert [each.name for each in images.pull(name)] == [f"{multi.name}@{multi.host}"]
     assert images.get(name).manifest_digest == multi.host
     assert images.resolve(name).chain_id == images.get(name).chain_id
     images.prune()
@@ -123,7 +123,7 @@ def test_all_platforms_come_and_go_bit_for_bit(
     store: Store, multi: Multi, registry: str, tmp_path: Path
 ) -> None:
     images = Images(store)
-    names = images.pull(f"{multi.name}:all", all_platforms=True)
+    names = [each.name for each in images.pull(f"{multi.name}:all", all_platforms=True)]
     assert names[0] == f"{multi.name}:all"
     assert len(names) == 3
     assert images.get(names[0]).manifest_digest == multi.host
@@ -164,7 +164,7 @@ def test_what_buildah_made_for_two_machines(
     words = ("--all", "--tls-verify=false", "two", f"docker://{registry}/buildah:two")
     peers.run(*own, "manifest", "push", "-q", *words)
     images = Images(store)
-    names = images.pull(f"{registry}/buildah:two", all_platforms=True)
+    names = [each.name for each in images.pull(f"{registry}/buildah:two", all_platforms=True)]
     assert {images.get(name).config["architecture"] for name in names} == {"arm64", "s390x"}
     there, _ = images.push(names[0], f"{registry}/buildah-copy:1")
     assert raw(there) == raw(f"{registry}/buildah:two")

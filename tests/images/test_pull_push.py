@@ -45,7 +45,7 @@ def test_an_image_comes_and_goes_bit_for_bit(
     store: Store, registry: str, five: Archives, mounts: Overlay, tag: str
 ) -> None:
     images = Images(store)
-    assert images.pull(f"{registry}/five:{tag}") == [f"{registry}/five:{tag}"]
+    assert [each.name for each in images.pull(f"{registry}/five:{tag}")] == [f"{registry}/five:{tag}"]
     original = raw(f"{registry}/five:{tag}")
     image = images.get(f"{registry}/five:{tag}")
     assert image.manifest_digest == documents.digest_of(original)
@@ -60,7 +60,7 @@ def test_an_image_comes_and_goes_bit_for_bit(
 
 
 def test_all_tags_come_at_once_and_share_their_nodes(store: Store, registry: str) -> None:
-    names = Images(store).pull(f"{registry}/five", all_tags=True)
+    names = [each.name for each in Images(store).pull(f"{registry}/five", all_tags=True)]
     assert sorted(names) == [f"{registry}/five:{tag}" for tag in ("docker", "gzip", "plain", "zstd")]
     assert len(Images(store).forest()) == 5
     assert stores.problems(store) == []
@@ -102,16 +102,16 @@ def test_layers_that_are_here_are_neither_downloaded_nor_uploaded(store: Store, 
 def test_a_blob_that_was_lost_comes_again(store: Store, proxy: Proxy) -> None:
     images = Images(store)
     name = f"{proxy.address}/five:gzip"
-    assert [each.was_here for each in images.pull_news(name)] == [False]
+    assert [each.was_here for each in images.pull(name)] == [False]
     lost = json.loads(raw(name))["layers"][1]["digest"]
     os.unlink(store.layout.blob(lost))
     with pytest.raises(StoreError, match="it was damaged or lost") as refused:
         images.save([name], f"{store.layout.root}/no.tar")
     assert refused.value.hint == "pull or load the image again"
     proxy.asked.clear()
-    assert [each.was_here for each in images.pull_news(name)] == [False]
+    assert [each.was_here for each in images.pull(name)] == [False]
     assert [asked.path.rpartition("/")[2] for asked in proxy.asked if "/blobs/" in asked.path] == [lost]
-    assert [each.was_here for each in images.pull_news(name)] == [True]
+    assert [each.was_here for each in images.pull(name)] == [True]
     assert stores.problems(store) == []
 
 
@@ -296,7 +296,7 @@ def test_bearer_tokens(store: Store, proxy: Proxy) -> None:
 def test_a_mirror_is_asked_first_and_may_fail(store: Store, registry: str, proxy: Proxy) -> None:
     with open(f"{store.layout.root}/registries.toml", "w", encoding="utf-8") as file:
         file.write(f'[registries."{registry}"]\nmirrors = ["http://127.0.0.1:1", "http://{proxy.address}"]\n')
-    names = Images(store).pull(f"{registry}/five:gzip")
+    names = [each.name for each in Images(store).pull(f"{registry}/five:gzip")]
     assert names == [f"{registry}/five:gzip"]
     assert proxy.count("GET", "/blobs/") == 6
     proxy.misbehave = lambda asked, answer: Answer(404, {}, b"")

@@ -11,12 +11,13 @@ import json
 import os
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.servers import serving
 
 SERVICE, ISSUER = "a registry of ours", "a token server of ours"
 
@@ -116,17 +117,9 @@ def token_server(home: str, user: str, password: str) -> Iterator[TokenServer]:
     class Handler(_Handler):
         served = made
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    made.realm = f"http://127.0.0.1:{server.server_address[1]}/token"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Handler) as address:
+        made.realm = f"http://{address}/token"
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

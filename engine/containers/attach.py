@@ -6,10 +6,10 @@ import contextlib
 import json
 import os
 
-from engine.containers import request
 from engine.errors import ConflictError
 from engine.kernel import mount
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
+from engine.launch import request
 from engine.store.layout import ContainerPaths
 
 

@@ -6,8 +6,8 @@ import contextlib
 import time
 from collections import deque
 
-from engine.containers.request import MAX_PACKET
 from engine.kernel.channel import MSG_DONTWAIT, MSG_NOSIGNAL, Channel
+from engine.launch.request import MAX_PACKET
 
 HIGH_WATER = 256 << 10
 """Bytes waiting for one client from which on the container's output is not read any further."""

@@ -10,9 +10,9 @@ import os
 import stat
 from collections.abc import Sequence
 
-from engine.containers.filters import check
 from engine.errors import UnsupportedError, UsageError
 from engine.kernel import seccomp
+from engine.launch.filters import check
 from engine.model import JSON, LaunchOptions
 from engine.oci import security
 from engine.record import Record

@@ -12,11 +12,12 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from engine.containers import landing, rootfs
-from engine.containers.isolation import stop_imports
-from engine.containers.plan import Plan, plan_of
+from engine.containers import landing
 from engine.errors import ConflictError, CowlError
 from engine.kernel import mount, namespaces, process, syscalls
+from engine.launch import rootfs
+from engine.launch.isolation import stop_imports
+from engine.launch.plan import Plan, plan_of
 from engine.layers.mergedtar import write_tree
 from engine.layers.untar import Rename, untar
 from engine.model import JSON

@@ -8,15 +8,15 @@ import os
 import select
 import signal
 
-from engine.containers import request
-from engine.containers.filters import filter_of
 from engine.containers.foreground import Keys, Signals, Streams, flush_standard, write_all
 from engine.containers.launching import Launchpad
-from engine.containers.request import Join
 from engine.containers.state import Facts, read_document
 from engine.errors import LaunchError, UsageError
 from engine.kernel import capabilities
 from engine.kernel.channel import Channel
+from engine.launch import request
+from engine.launch.filters import filter_of
+from engine.launch.request import Join
 from engine.model import JSON
 from engine.oci.runtime import USER_ANNOTATION
 from engine.record import Record

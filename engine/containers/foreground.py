@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from engine.containers import request
-from engine.containers.request import ProcessExit
 from engine.errors import LaunchError
 from engine.kernel.channel import Channel
+from engine.launch import request
+from engine.launch.request import ProcessExit
 from engine.record import Record
 
 DETACH_KEYS = b"\x10\x11"

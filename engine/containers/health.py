@@ -14,10 +14,11 @@ import signal
 import time
 from typing import NoReturn
 
-from engine.containers import executing, launcher, request, state
+from engine.containers import executing, launcher, state
 from engine.errors import CowlError
 from engine.kernel import process, syscalls
 from engine.kernel.channel import Channel
+from engine.launch import request
 from engine.model import JSON, Health, HealthStatus
 from engine.record import Record
 from engine.store import clock, events

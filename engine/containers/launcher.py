@@ -16,10 +16,11 @@ from _thread import allocate_lock
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from engine.containers import monitor, rehearsal, request
-from engine.containers.request import Join, Launch
+from engine.containers import monitor
 from engine.errors import LaunchError
 from engine.kernel.channel import Channel, pair
+from engine.launch import rehearsal, request
+from engine.launch.request import Join, Launch
 
 if TYPE_CHECKING:
     from engine.containers.standing import Post
@@ -54,7 +55,7 @@ def fork_monitor(
 def _serve(work: Launch | Join, control: Channel, descriptors: list[int]) -> NoReturn:
     if isinstance(work, Launch):
         monitor.run(work, control)
-    from engine.containers import joining
+    from engine.launch import joining
 
     joining.run(work, control, descriptors)
 
@@ -137,8 +138,9 @@ def stand(run: str, kind: str) -> NoReturn:
 
 def _settle() -> None:
     """Belong to nobody, and have loaded what every fork needs."""
-    from engine.containers import joining, removal
+    from engine.containers import removal
     from engine.kernel import process, terminal
+    from engine.launch import joining
     from engine.network import connection
 
     null = os.open("/dev/null", os.O_RDWR)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from engine.containers import networking, removal, restarting, state
 from engine.containers.foreground import Detached, Foreground, Streams, flush_standard, wait_clean
-from engine.containers.request import REMOVED, Join, Launch
 from engine.errors import ConflictError
 from engine.kernel.channel import Channel
+from engine.launch.request import REMOVED, Join, Launch
 from engine.record import Record
 from engine.store import records
 from engine.store.layout import ContainerPaths

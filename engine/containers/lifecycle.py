@@ -13,9 +13,9 @@ from engine.containers import attach, confining, creation, ending, logs, network
 from engine.containers.foreground import Foreground, Streams
 from engine.containers.launching import Launchpad, Ready, erase_failed
 from engine.containers.networking import NetworkSettings
-from engine.containers.request import ProcessExit
 from engine.errors import ConflictError, LaunchError
 from engine.kernel import capabilities, cgroup, process
+from engine.launch.request import ProcessExit
 from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, PublishedPort, Removal, RemovalItem
 from engine.store import events, records
 from engine.store.layout import ContainerPaths

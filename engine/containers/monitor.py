@@ -16,18 +16,19 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from engine.containers import birth, init, rehearsal, request, restarting, rootfs, state
-from engine.containers.cgroupviews import views_of
+from engine.containers import restarting, state
 from engine.containers.clients import Client
-from engine.containers.isolation import CONTROL, isolate
 from engine.containers.logfile import LogFile
-from engine.containers.plan import Plan, plan_of, without_devices
 from engine.containers.pump import Pump
-from engine.containers.request import Launch
 from engine.errors import ConflictError, CowlError, LaunchError
 from engine.kernel import cgroup, devices, mount, namespaces, process
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
 from engine.kernel.terminal import Size
+from engine.launch import birth, init, rehearsal, request, rootfs
+from engine.launch.cgroupviews import views_of
+from engine.launch.isolation import CONTROL, isolate
+from engine.launch.plan import Plan, plan_of, without_devices
+from engine.launch.request import Launch
 from engine.model import JSON, Health
 from engine.oci.runtime import VERSION
 from engine.record import Record

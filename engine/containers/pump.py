@@ -11,10 +11,10 @@ import struct
 import time
 from collections import deque
 
-from engine.containers import request
 from engine.containers.clients import STALL_SECONDS, Client
 from engine.containers.logfile import LogFile
 from engine.kernel.channel import Channel
+from engine.launch import request
 
 READ_SIZE = 32 << 10
 MAX_INPUT = 64 << 10

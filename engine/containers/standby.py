@@ -7,9 +7,9 @@ import signal
 from collections.abc import Sequence
 from typing import Literal, NoReturn
 
-from engine.containers import request
-from engine.containers.request import Join, Launch
 from engine.kernel.channel import Channel, pair
+from engine.launch import request
+from engine.launch.request import Join, Launch
 
 
 class Standby:
@@ -43,7 +43,7 @@ def _stand_by(kind: Literal["start", "exec"], channel: Channel) -> NoReturn:
             from engine.containers import monitor
 
             monitor.stand_by(channel)
-        from engine.containers import joining
+        from engine.launch import joining
 
         joining.stand_by(channel)
     finally:

@@ -15,10 +15,10 @@ import select
 import sys
 from collections.abc import Sequence
 
-from engine.containers import request
-from engine.containers.request import Join, Launch
 from engine.kernel import mount
 from engine.kernel.channel import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_SEQPACKET, Channel
+from engine.launch import request
+from engine.launch.request import Join, Launch
 from engine.store.layout import Layout, digest_of
 
 IDLE_S = 600.0

@@ -7,14 +7,14 @@ import os
 import pwd
 from collections.abc import Callable
 
-from engine.containers import birth, init, rootfs
-from engine.containers.cgroupviews import views_of
-from engine.containers.plan import Plan, plan_of, without_devices
 from engine.containers.state import write_document
 from engine.errors import LaunchError, UnsupportedError
 from engine.kernel import capabilities, cgroup, devices, mount, process
 from engine.kernel.cgroup_limits import KERNEL_MEMORY
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
+from engine.launch import birth, init, rootfs
+from engine.launch.cgroupviews import views_of
+from engine.launch.plan import Plan, plan_of, without_devices
 from engine.model import JSON
 from engine.record import Record
 from engine.runtime import containers
@@ -178,6 +178,6 @@ def write_pid(path: str, pid: int) -> None:
 def run_poststop(plan: Plan, container: Container, warnings: list[str]) -> None:
     """The hooks that follow a container's end; those that fail add to *warnings*."""
     if "poststop" in plan.hooks:
-        from engine.containers import hooks
+        from engine.launch import hooks
 
         warnings += hooks.run_all("poststop", plan.hooks, lambda: container.state("stopped"))

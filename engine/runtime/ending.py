@@ -7,9 +7,9 @@ import os
 import select
 import signal
 
-from engine.containers import hooks
 from engine.errors import ConflictError, UsageError
 from engine.kernel import cgroup, process
+from engine.launch import hooks
 from engine.runtime import containers
 from engine.runtime.containers import Container
 from engine.runtime.report import Report

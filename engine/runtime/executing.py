@@ -7,15 +7,15 @@ import os
 import signal
 from typing import NoReturn
 
-from engine.containers import birth, init, joining, request
-from engine.containers.confinement import with_personality
-from engine.containers.filters import filter_of
-from engine.containers.isolation import stop_imports
-from engine.containers.plan import Program, program_of, without_mknod
 from engine.errors import ConflictError, UsageError
 from engine.kernel import cgroup, namespaces, process, syscalls
 from engine.kernel.channel import Channel, pair
 from engine.kernel.terminal import DEFAULT_SIZE
+from engine.launch import birth, init, joining, request
+from engine.launch.confinement import with_personality
+from engine.launch.filters import filter_of
+from engine.launch.isolation import stop_imports
+from engine.launch.plan import Program, program_of, without_mknod
 from engine.model import JSON
 from engine.oci.shape import PROCESS, checked
 from engine.record import Record

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from engine.containers import confinement, hooks, steps
 from engine.kernel import capabilities, namespaces, seccomp
+from engine.launch import confinement, hooks, steps
 from engine.model import JSON
 from engine.oci import runtime, syscalls
 from engine.oci import seccomp as compiler

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from engine.containers import request
 from engine.errors import ConflictError, LaunchError
 from engine.kernel import mount
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
+from engine.launch import request
 from engine.runtime.containers import Container
 from engine.runtime.report import Report
 
@@ -34,7 +34,7 @@ def start(container: Container, report: Report) -> None:
         ending.delete(container, True, report)  # its process has gone, and no other will come
         raise request.raise_failure(answer[1:])
     if (spec.get("hooks") or {}).get("poststart"):
-        from engine.containers import hooks
+        from engine.launch import hooks
 
         wanted = hooks.hooks_of(spec["hooks"])
         for failure in hooks.run_all("poststart", wanted, lambda: container.state("running")):

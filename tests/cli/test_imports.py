@@ -81,7 +81,7 @@ def test_run_detached_and_exec(starter_images: Root, cowl: Run, tmp_path: object
 
 
 def test_what_stands_by_for_a_launch() -> None:
-    names = ("engine.containers.monitor", "engine.containers.joining")
+    names = ("engine.containers.monitor", "engine.launch.joining")
     for name in names:
         script = f"import json, sys, {name}; print(json.dumps(sorted(sys.modules)))"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

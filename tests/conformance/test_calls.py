@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from engine.containers.steps import OPTIONS
 from engine.errors import UsageError
+from engine.launch.steps import OPTIONS
 from engine.runtime import ending, words
 from tests.conformance.bundles import Bundle, eventually, whole
 
@@ -311,4 +311,4 @@ def test_little_is_loaded(bundle: Bundle, tmp_path: object) -> None:
         assert strangers == set(), arguments
         if arguments[0] != "create":
             with open(path, encoding="utf-8") as file:
-                assert "engine.containers.rootfs" not in json.load(file), arguments
+                assert "engine.launch.rootfs" not in json.load(file), arguments

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.containers.hooks import KINDS
+from engine.launch.hooks import KINDS
 from tests.conformance.bundles import Bundle
 from tests.support.traces import Root, cgroups
 

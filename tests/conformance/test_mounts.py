@@ -188,7 +188,7 @@ def test_remount(bundle: Bundle) -> None:
 
 
 def test_every_option_that_must_be_known_is() -> None:
-    from engine.containers.steps import OPTIONS
+    from engine.launch.steps import OPTIONS
 
     assert set(MOUNT_OPTIONS) <= set(OPTIONS)
 

@@ -194,7 +194,7 @@ def test_invalid_values_of_the_process(bundle: Bundle, wrong: dict[str, object])
 
 @requirement("C37")
 def test_labels_of_modules_that_the_kernel_has_not(bundle: Bundle) -> None:
-    from engine.containers import confinement
+    from engine.launch import confinement
 
     if not confinement.has_apparmor():
         bundle.process["apparmorProfile"] = "some"

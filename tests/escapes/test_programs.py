@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from engine.containers.foreground import Streams
-from engine.containers.isolation import stop_imports
 from engine.engine import Engine
 from engine.errors import LaunchError
+from engine.launch.isolation import stop_imports
 from engine.oci import syscalls
 from engine.store.layout import Layout
 from tests.support.captures import execute, run, start, wait_for

@@ -31,7 +31,7 @@ ALIKE = ("copying", "crowd", "health", "logs", "restarting", "standing", "unfini
 """Tests of containers that ask the kernel nothing that the others do not ask: files and processes of ours."""
 SHARES = (
     (
-        *("tests/kernel", "tests/containers", "tests/layers/test_overlay.py"),
+        *("tests/kernel", "tests/launch", "tests/containers", "tests/layers/test_overlay.py"),
         *(f"--ignore=tests/containers/test_{name}.py" for name in ALIKE),
     ),
     ("tests/conformance", "tests/escapes", "tests/uml"),

@@ -8,11 +8,11 @@ import os
 import stat
 from collections.abc import Sequence
 
-from engine.containers import mountpoints
-from engine.containers.mountpoints import Ground
-from engine.containers.steps import Attributes, Mappings, Step
 from engine.errors import LaunchError
 from engine.kernel import mount, syscalls
+from engine.launch import mountpoints
+from engine.launch.mountpoints import Ground
+from engine.launch.steps import Attributes, Mappings, Step
 from engine.record import Record
 
 _FLAGS = {
@@ -211,7 +211,7 @@ def remount(ground: Ground, step: Step) -> None:
 
 def _copy_up(source: int, target: int) -> None:
     """Fill the new file system with what it hides; nobody else runs in it yet."""
-    from engine.containers.copyup import copy_tree
+    from engine.launch.copyup import copy_tree
 
     below = os.open(mount.by_descriptor(source), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     above = os.open(mount.by_descriptor(target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -6,11 +6,11 @@ import contextlib
 import os
 import stat
 
-from engine.containers import mountpoints
-from engine.containers.mountpoints import Ground
-from engine.containers.plan import Device
 from engine.errors import LaunchError
 from engine.kernel import mount, syscalls
+from engine.launch import mountpoints
+from engine.launch.mountpoints import Ground
+from engine.launch.plan import Device
 
 NULL = os.makedev(1, 3)
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))

@@ -12,12 +12,12 @@ import errno
 import os
 from collections.abc import Mapping, Sequence
 
-from engine.containers import mounting, mountpoints, nodes, restrictions
-from engine.containers.mounting import CgroupView, Tree
-from engine.containers.mountpoints import Ground
-from engine.containers.plan import Plan
 from engine.errors import LaunchError
 from engine.kernel import mount, namespaces, syscalls
+from engine.launch import mounting, mountpoints, nodes, restrictions
+from engine.launch.mounting import CgroupView, Tree
+from engine.launch.mountpoints import Ground
+from engine.launch.plan import Plan
 from engine.record import Record
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.containers import birth, init, request
-from engine.containers.plan import Plan, plan_of
 from engine.errors import LaunchError
 from engine.kernel.channel import Channel, pair
+from engine.launch import birth, init, request
+from engine.launch.plan import Plan, plan_of
 from engine.model import LaunchOptions
 from engine.oci.runtime import build_spec
 

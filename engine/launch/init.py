@@ -11,14 +11,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from engine.containers import nodes, programfile, request, rootfs, users
-from engine.containers.isolation import IGNORED, stop_imports
-from engine.containers.mounting import CgroupView, Tree
-from engine.containers.plan import Plan, Program
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
 from engine.kernel import capabilities, mount, namespaces, process, seccomp, syscalls, terminal
 from engine.kernel.cgroup import join
 from engine.kernel.channel import Channel, sethostname
+from engine.launch import nodes, programfile, request, rootfs, users
+from engine.launch.isolation import IGNORED, stop_imports
+from engine.launch.mounting import CgroupView, Tree
+from engine.launch.plan import Plan, Program
 from engine.model import JSON
 from engine.record import Record
 
@@ -176,7 +176,7 @@ def _hook(kind: str, status: str, plan: Plan, place: Place) -> None:
     """Run hooks inside; the process numbers of their state are the container's."""
     if kind not in plan.hooks:
         return
-    from engine.containers import hooks
+    from engine.launch import hooks
 
     hooks.run(kind, plan.hooks, lambda: {**(place.state or {}), "status": status, "pid": os.getpid()})
 
@@ -266,7 +266,7 @@ def execute(
     for name, soft, hard in program.limits:
         process.set_limit(name, soft, hard)
     if program.confined:
-        from engine.containers import confinement
+        from engine.launch import confinement
 
         confinement.apply(program)
     _enter(program.cwd, make=first)

@@ -10,10 +10,10 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 
-from engine.containers import mounting, mountpoints, nodes
-from engine.containers.plan import Plan
 from engine.errors import LaunchError
 from engine.kernel import mount, syscalls
+from engine.launch import mounting, mountpoints, nodes
+from engine.launch.plan import Plan
 
 _KERNEL = {"proc": mount.PROC_SUPER_MAGIC, "sys": mount.SYSFS_MAGIC}
 

@@ -8,9 +8,9 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 
-from engine.containers import request
 from engine.errors import CommandNotFoundError, LaunchError, NotExecutableError
 from engine.kernel import syscalls, trampoline
+from engine.launch import request
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

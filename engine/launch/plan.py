@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from engine.containers.filters import filter_of
-from engine.containers.steps import PROPAGATION, Mappings, Step, absolute, mappings_of, step_of
 from engine.errors import LaunchError
 from engine.kernel import capabilities, mount, namespaces, process, seccomp
+from engine.launch.filters import filter_of
+from engine.launch.steps import PROPAGATION, Mappings, Step, absolute, mappings_of, step_of
 from engine.model import JSON
 from engine.oci.runtime import USER_ANNOTATION
 from engine.record import Record
 
 if TYPE_CHECKING:
-    from engine.containers.hooks import Hook
+    from engine.launch.hooks import Hook
 
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 _OF_IPC = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
@@ -205,7 +205,7 @@ _RARE = {"hooks", "timeOffsets", "personality", "intelRdt", "netDevices", "mount
 def _rare(plan: Plan, spec: JSON, linux: JSON, entered: int) -> Plan:
     """What few documents have."""
     if spec.get("hooks"):
-        from engine.containers.hooks import hooks_of
+        from engine.launch.hooks import hooks_of
 
         plan = plan._replace(hooks=hooks_of(spec["hooks"]))
     if offsets := linux.get("timeOffsets"):
@@ -217,11 +217,11 @@ def _rare(plan: Plan, spec: JSON, linux: JSON, entered: int) -> Plan:
         )
         plan = plan._replace(time_offsets="".join(lines))
     if linux.get("personality"):
-        from engine.containers.confinement import with_personality
+        from engine.launch.confinement import with_personality
 
         plan = plan._replace(program=with_personality(plan.program, linux["personality"]))
     if label := linux.get("mountLabel"):
-        from engine.containers.confinement import has_selinux
+        from engine.launch.confinement import has_selinux
 
         if not has_selinux():
             raise LaunchError(f"cannot apply the label {label}", "SELinux is not enabled in this kernel")
@@ -304,7 +304,7 @@ def program_of(
         program = program._replace(size=(int(size["height"]), int(size["width"])))
     for key in ("scheduler", "ioPriority", "apparmorProfile", "selinuxLabel"):
         if document.get(key):
-            from engine.containers.confinement import confined
+            from engine.launch.confinement import confined
 
             return confined(program, document)
     return program

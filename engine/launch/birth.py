@@ -12,12 +12,12 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from engine.containers import init, mounting, request, rootfs
-from engine.containers.mounting import Tree
-from engine.containers.plan import Plan
 from engine.errors import CowlError, LaunchError
 from engine.kernel import mount, namespaces, process, syscalls
 from engine.kernel.channel import Channel, pair
+from engine.launch import init, mounting, request, rootfs
+from engine.launch.mounting import Tree
+from engine.launch.plan import Plan
 from engine.model import JSON
 from engine.record import Record
 
@@ -205,7 +205,7 @@ def await_ready(born: Born, plan: Plan, state: Callable[[], JSON], terminal: Cal
         if descriptors:
             terminal(descriptors[0])
         elif data == init.HOOKS:
-            from engine.containers import hooks
+            from engine.launch import hooks
 
             hooks.run("prestart", plan.hooks, state)
             hooks.run("createRuntime", plan.hooks, state)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 
-from engine.containers.filters import path_of
-from engine.containers.plan import plan_of
 from engine.kernel import cgroup, process
+from engine.launch.filters import path_of
+from engine.launch.plan import plan_of
 from engine.model import LaunchOptions
 from engine.oci.runtime import CAPABILITIES, build_spec
 

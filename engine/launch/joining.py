@@ -12,14 +12,14 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from engine.containers import init, nodes, request, users
-from engine.containers.isolation import CONTROL, isolate, stop_imports
-from engine.containers.plan import Program, program_of
-from engine.containers.request import Join
 from engine.errors import CowlError, LaunchError
 from engine.kernel import cgroup, namespaces, process, seccomp, syscalls
 from engine.kernel.channel import Channel, pair
 from engine.kernel.terminal import Size
+from engine.launch import init, nodes, request, users
+from engine.launch.isolation import CONTROL, isolate, stop_imports
+from engine.launch.plan import Program, program_of
+from engine.launch.request import Join
 
 _ALL = (
     namespaces.CLONE_NEWNS
@@ -73,7 +73,7 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
     into = cgroup.into_cgroup(group)
     entries = list(cgroup.entrances(group, born_inside=into is not None))
     if program.oom_score_adj is not None:
-        from engine.containers import birth
+        from engine.launch import birth
 
         birth.set_oom_score("self", program.oom_score_adj)
     stop_imports()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 
-from engine.containers.plan import Program
 from engine.errors import LaunchError
 from engine.kernel import mount, scheduling
+from engine.launch.plan import Program
 from engine.model import JSON
 
 _APPARMOR = "/sys/module/apparmor/parameters/enabled"

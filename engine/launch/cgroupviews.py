@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from engine.containers.mounting import CgroupView
 from engine.kernel import cgroup
 from engine.kernel.cgroupfs import ON_DEMAND
+from engine.launch.mounting import CgroupView
 
 
 def views_of(group: cgroup.Cgroup) -> tuple[CgroupView, ...]:

@@ -13,9 +13,9 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 
-from engine.containers.plan import Plan
 from engine.errors import LaunchError
 from engine.kernel import syscalls
+from engine.launch.plan import Plan
 from engine.record import Record
 
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS

@@ -1,0 +1,1 @@
+"""From a config.json to a program that runs in its namespaces; cowl and cowl-runtime share it."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from tui import facts, keys
+from tui.base import Base
 from tui.forest_rows import container_key, node_key, state_text
-
-if TYPE_CHECKING:
-    from tui.app import Workstation
 
 HIDDEN = ("command_palette", "next_pane(1)", "next_pane(-1)", "leave")
 
@@ -42,14 +40,14 @@ class PaletteCommands(Provider):
                 yield Hit(score, matcher.highlight(command.text), command.run, help=command.help)
 
     def _actions(self) -> Iterable[Command]:
-        app = cast("Workstation", self.app)
+        app = cast("Base", self.app)
         for key in keys.KEYS:
             if key.action not in HIDDEN:
                 run = partial(app.run_action, key.action)
                 yield Command(f"{key.group}: {key.what}", f"key {keys.shown(key.keys)}", run)
 
     def _places(self) -> Iterable[Command]:
-        desk = cast("Workstation", self.app).desk
+        desk = cast("Base", self.app).desk
         for container in desk.containers:
             run = partial(desk.select, container_key(container.id))
             yield Command(f"Go to container {container.name}", state_text(container, 0.0), run)

@@ -6,7 +6,8 @@ import os
 from io import BytesIO, FileIO
 
 from engine.errors import ArchiveError
-from engine.layers.tarread import BLOCK_SIZE, FILE, LINK, SYMLINK, Member, TarReader
+from engine.layers.tarmember import BLOCK_SIZE, FILE, LINK, SYMLINK, Member
+from engine.layers.tarread import TarReader
 from engine.oci.archive import Extent, clean, missing, not_an_image, open_plainly
 from engine.oci.foreign import HEAD, describe
 

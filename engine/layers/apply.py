@@ -35,7 +35,8 @@ from engine.layers.readahead import Readahead
 from engine.layers.relay import Relay
 from engine.layers.removal import remove_tree
 from engine.layers.tardata import MemberData
-from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK, Member, TarReader
+from engine.layers.tarmember import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK, Member
+from engine.layers.tarread import TarReader
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WHITEOUT = (0, 0)

@@ -18,7 +18,7 @@ from typing import Any
 from engine.layers.compression import Source
 from engine.layers.creation import write_all
 from engine.layers.tardata import CHUNK, MemberData
-from engine.layers.tarread import Member
+from engine.layers.tarmember import Member
 
 _SLOTS = 8
 _SIZE, _SPARSE = Member._fields.index("size"), Member._fields.index("sparse")

@@ -10,7 +10,7 @@ from functools import lru_cache
 from zlib import adler32
 
 from engine.layers.paxrecords import XATTR_PREFIX
-from engine.layers.tarread import BLOCK_SIZE
+from engine.layers.tarmember import BLOCK_SIZE
 
 TRAILER = bytes(2 * BLOCK_SIZE)
 _MAX_OCTAL_ID = 0o7777777

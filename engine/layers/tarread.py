@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import adler32
 
 from engine.layers.compression import Source
@@ -27,15 +27,14 @@ from engine.layers.paxrecords import (
     xattrs_of,
 )
 from engine.layers.tardata import CHUNK, MemberData
+from engine.layers.tarmember import BLOCK, BLOCK_SIZE, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK, Member
 from engine.layers.tarrun import FileRuns
 
-FILE, LINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _OLD_FILE, _CONTIGUOUS, _GNU_SPARSE, _GNU_DUMPDIR = b"\0", b"7", b"S", b"D"
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _VOLUME = b"L", b"K", b"x", b"g", b"V"
 _WITH_DATA = frozenset((FILE, _OLD_FILE, _CONTIGUOUS, _GNU_SPARSE))
 _KNOWN = _WITH_DATA | {LINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO, _GNU_DUMPDIR}
 
-BLOCK_SIZE = 512
 _ZERO_BLOCK = bytes(BLOCK_SIZE)
 _MAX_METADATA = 4 << 20
 """Bytes of one PAX header or long name: more than any file system's names and attributes need."""
@@ -48,28 +47,6 @@ _MAX_SIZE = 1 << 44
 """What ext4 holds in one file; with holes, a tar of a kilobyte can ask for more than there is anywhere."""
 _MAX_MAJOR, _MAX_MINOR = (1 << 12) - 1, (1 << 20) - 1
 _MAX_TIME_NS = (1 << 40) * 1_000_000_000
-
-
-class Member(NamedTuple):
-    """One entry of a tar, as it was written."""
-
-    name: bytes
-    kind: bytes
-    """One of FILE, LINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO."""
-    mode: int
-    """Permission bits, set-id and sticky bits: 0..0o7777."""
-    uid: int
-    gid: int
-    size: int
-    """Bytes of the file once extracted; 0 for what is not a regular file."""
-    mtime_ns: int
-    link: bytes
-    """Target of a LINK or SYMLINK."""
-    device: tuple[int, int]
-    """Major and minor of a CHAR or BLOCK."""
-    xattrs: dict[str, bytes]
-    sparse: Segments | None
-    """Where the stored data of a sparse file belongs; None for a file that is stored whole."""
 
 
 class TarReader(MemberData):

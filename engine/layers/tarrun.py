@@ -7,11 +7,9 @@ takes; whatever is in the least unusual is left to the reader of all fields.
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
 from zlib import adler32
 
-if TYPE_CHECKING:
-    from engine.layers.tarread import Member
+from engine.layers.tarmember import Member
 
 _FIELDS = Struct("100s24s12s12s8s356s")
 """Name; mode, user and group; size; time; checksum; and all that follows it."""

@@ -17,7 +17,7 @@ from engine.layers import stack
 from engine.layers.failures import reporting
 from engine.layers.overlayfs import OPAQUE_MARKER, WHITEOUT_PREFIX, is_opaque, is_whiteout, read_xattrs
 from engine.layers.tarheader import TRAILER, header, padding
-from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK
+from engine.layers.tarmember import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK
 
 _READ_AT_ONCE = 1 << 18
 _FLUSH_AT = 1 << 18

@@ -16,7 +16,8 @@ from engine.layers.confine import Confined, clean, hostile
 from engine.layers.failures import reporting
 from engine.layers.overlayfs import write_xattrs
 from engine.layers.removal import remove_tree
-from engine.layers.tarread import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK, Member, TarReader
+from engine.layers.tarmember import BLOCK, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK, Member
+from engine.layers.tarread import TarReader
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODES = {CHAR: stat.S_IFCHR, BLOCK: stat.S_IFBLK, FIFO: stat.S_IFIFO}

@@ -21,7 +21,8 @@ from engine.images.tararchive import TarArchive
 from engine.layers.apply import apply_layer
 from engine.layers.compression import codec_of, open_layer
 from engine.layers.paxrecords import nanoseconds, parse_records, xattrs_of
-from engine.layers.tarread import FILE, TarReader
+from engine.layers.tarmember import FILE
+from engine.layers.tarread import TarReader
 from engine.layers.tarwrite import write_layer
 from engine.oci import documents, platforms, reference
 from engine.oci.bundle import read_images

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from engine.errors import ArchiveError
 from engine.layers.apply import apply_layer
-from engine.layers.tarread import CHAR, DIRECTORY, FILE, LINK, SYMLINK, Member, TarReader
+from engine.layers.tarmember import CHAR, DIRECTORY, FILE, LINK, SYMLINK, Member
+from engine.layers.tarread import TarReader
 from tests.layers.tars import directory, file, link, node, symlink, tar
 from tests.layers.trees import snapshot
 

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ArchiveError
-from engine.layers.tarread import Member, TarReader
+from engine.layers.tarmember import Member
+from engine.layers.tarread import TarReader
 from engine.layers.tarrun import FileRuns
 from tests.layers.tars import BLOCK, Entry, directory, file, tar
 

@@ -23,9 +23,9 @@ from tui.actions.view import ViewActions
 from tui.commands import PaletteCommands
 from tui.desk import BIG_LAYER, Desk
 from tui.forest_rows import ForestItem
-from tui.messages import ChangesRead, LogsRead, Sampled, StoreRead
+from tui.messages import ChangesRead, LogsRead, Sampled, SizeRead, StoreRead
 from tui.theme import THEMES
-from tui.watch import StoreWatch, Subject, SubjectWatch
+from tui.watch import Subject, Watch
 
 if TYPE_CHECKING:
     from engine import Engine
@@ -62,21 +62,21 @@ class Workstation(ContainerActions, EnteringActions, ImageActions, ViewActions):
             # Without a handler the process ends at once, and the terminal stays as the app had it.
             leave = partial(self.exit, return_code=128 + number)
             asyncio.get_running_loop().add_signal_handler(number, leave)
-        for watch in (self.store_watch, self.subject_watch):
+        for watch in self.watches:
             self._look(watch)
 
     def on_unmount(self) -> None:
         """Let the threads end."""
-        self.store_watch.stop()
-        self.subject_watch.stop()
+        for watch in self.watches:
+            watch.stop()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A watch that broke looks again after a while; `Base` has said why it broke."""
-        for watch in (self.store_watch, self.subject_watch):
+        for watch in self.watches:
             if event.state == WorkerState.ERROR and event.worker.group == type(watch).__name__:
                 self.set_timer(REST, partial(self._look, watch))
 
-    def _look(self, watch: StoreWatch | SubjectWatch) -> None:
+    def _look(self, watch: Watch) -> None:
         group = type(watch).__name__
         self.run_worker(
             watch.run, thread=True, exclusive=True, group=group, exit_on_error=False, description=watch.doing
@@ -85,6 +85,7 @@ class Workstation(ContainerActions, EnteringActions, ImageActions, ViewActions):
     def on_store_read(self, message: StoreRead) -> None:
         """The records moved."""
         self.desk.show_store(message)
+        self.size_watch.follow(message.containers)
         if not message.nodes and not message.containers and not self._welcomed_once:
             self._welcomed_once = True
             self.welcome()
@@ -96,6 +97,10 @@ class Workstation(ContainerActions, EnteringActions, ImageActions, ViewActions):
     def on_changes_read(self, message: ChangesRead) -> None:
         """The changes of the selected thing moved."""
         self.desk.show_changes(message)
+
+    def on_size_read(self, message: SizeRead) -> None:
+        """A container's read-write layer was read that is not selected."""
+        self.desk.show_size(message.container, message.size)
 
     def on_logs_read(self, message: LogsRead) -> None:
         """The selected container said something."""

@@ -15,7 +15,7 @@ from engine.model import Container, Node, Progress
 from tui import facts
 from tui.desk import Desk
 from tui.messages import Advanced, Done, Trouble
-from tui.watch import StoreWatch, SubjectWatch
+from tui.watch import SizeWatch, StoreWatch, SubjectWatch, Watch
 
 if TYPE_CHECKING:
     from engine import Engine
@@ -32,6 +32,8 @@ class Base(App[None]):
         self.engine = engine
         self.store_watch = StoreWatch(engine, self.post_message)
         self.subject_watch = SubjectWatch(engine, self.post_message)
+        self.size_watch = SizeWatch(engine, self.post_message)
+        self.watches: tuple[Watch, ...] = (self.store_watch, self.subject_watch, self.size_watch)
 
     @property
     def desk(self) -> Desk:

@@ -152,10 +152,14 @@ class Desk(Widget):
             return
         changes.show(read.subject, read.changes, read.entries, fresh=read.fresh)
         if read.subject.startswith("c:"):
-            self._sizes[read.subject.removeprefix("c:")] = changes.counts.delta
-            self.query_one(Forest).show_sizes(self._sizes)
+            self.show_size(read.subject.removeprefix("c:"), changes.counts.delta)
         if self.pane in ("changes", "preview") and not read.fresh:
             self._say_path()
+
+    def show_size(self, container: str, size: int) -> None:
+        """Draw by how many bytes a container's read-write layer changes its image."""
+        self._sizes[container] = size
+        self.query_one(Forest).show_sizes(self._sizes)
 
     def show_log(self, read: LogsRead) -> None:
         """Add lines to the log of the selected container."""

@@ -77,7 +77,7 @@ def forest_line(item: ForestItem, sizes: Mapping[str, int], now: float) -> tuple
         Span(f" {state_text(item, now)}", "muted"),
     )
     size = sizes.get(item.id)
-    return left, () if size is None else (Span(fmt.signed(size), "muted"),)
+    return left, (Span(fmt.signed(size), "muted"),) if size else ()
 
 
 def total(nodes: Sequence[Node]) -> Total:

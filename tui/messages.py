@@ -47,6 +47,15 @@ class ChangesRead(Message):
         """Whether the subject was turned to just now."""
 
 
+class SizeRead(Message):
+    """How many bytes a container has changed: by how much an image of it would be larger."""
+
+    def __init__(self, container: str, size: int) -> None:
+        super().__init__()
+        self.container = container
+        self.size = size
+
+
 class LogsRead(Message):
     """Lines that a container has said since the last such message about it."""
 

@@ -1,8 +1,9 @@
-"""Two threads that look at the engine so that the event loop never has to.
+"""Three threads that look at the engine so that the event loop never has to.
 
 `StoreWatch` polls the store's revision and samples what runs; `SubjectWatch` follows the changes and the log
-of what is selected. Both only read, and both speak to the app by `post_message`, which any thread may call.
-Idle, they wake the app once in two seconds, for the header's figures.
+of what is selected; `SizeWatch` finds, in its own time, how much every other container has changed. All only
+read, and all speak to the app by `post_message`, which any thread may call. Idle, they wake the app once in
+two seconds, for the header's figures.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from textual.message import Message
 
 from engine.errors import CowlError, NotFoundError
-from engine.model import LogLine
+from engine.model import Container, LogLine
 from tui import messages
-from tui.change_rows import change_entries
+from tui.change_rows import change_entries, summary
 
 if TYPE_CHECKING:
     from engine import Engine
@@ -36,6 +37,10 @@ TAIL = 1000
 """Log lines read at first, and when a container says more than `FEW` in a second."""
 FEW = 50
 """Log lines read each second, to see whether there are new ones."""
+RUNNING_SIZE = 20.0
+"""Seconds between two looks at the read-write layer of something that runs and is not selected."""
+SPARE = 9
+"""How many times as long as a read-write layer took nothing is read then: a tenth of a core at most."""
 Post = Callable[[Message], object]
 
 
@@ -49,7 +54,7 @@ class Subject(NamedTuple):
     """What the desk calls it."""
 
 
-class _Thread(ABC):
+class Watch(ABC):
     """A loop that can be woken, held and stopped."""
 
     doing = "looking"
@@ -99,7 +104,7 @@ class _Thread(ABC):
                 self._post(messages.Trouble(error, doing))
 
 
-class StoreWatch(_Thread):
+class StoreWatch(Watch):
     """Reads the records when the revision moves, and samples what runs."""
 
     doing = "watching the store"
@@ -144,7 +149,7 @@ class StoreWatch(_Thread):
         self._post(messages.Sampled(stats.host(), samples, histories))
 
 
-class SubjectWatch(_Thread):
+class SubjectWatch(Watch):
     """Follows the changes and the log of the selected container, or reads the selected layer once."""
 
     doing = "watching the selection"
@@ -221,3 +226,64 @@ class SubjectWatch(_Thread):
 
     def _tail(self, subject: Subject, lines: int) -> list[LogLine]:
         return list(self._engine.containers.logs(subject.id, tail=lines))
+
+
+class SizeWatch(Watch):
+    """Reads the read-write layers of all containers one by one, of those that run again and again."""
+
+    doing = "watching the sizes"
+
+    def __init__(self, engine: Engine, post: Post) -> None:
+        super().__init__(engine, post)
+        self._containers: Sequence[Container] = ()
+        self._read: dict[str, _Reading] = {}
+
+    def follow(self, containers: Sequence[Container]) -> None:
+        """These are all containers from now on."""
+        self._containers = containers
+        self.poke()
+
+    def _turn(self) -> float:
+        now = time.monotonic()
+        containers = self._containers
+        self._read = {each.id: self._read[each.id] for each in containers if each.id in self._read}
+        waits = [(self._due(each) - now, each) for each in containers]
+        wait, container = min(waits, key=lambda each: each[0], default=(IDLE_TICK, None))
+        if wait > 0 or container is None:
+            return min(wait, RUNNING_SIZE)
+        with self._telling("reading a size"):
+            self._look_at(container, now)
+        return SPARE * (time.monotonic() - now)
+
+    def _due(self, container: Container) -> float:
+        """When to read it: at once where its state is another one, never again where it rests."""
+        read = self._read.get(container.id)
+        if read is None or read.life != _life(container):
+            return 0.0
+        return read.at + RUNNING_SIZE if container.state == "running" else float("inf")
+
+    def _look_at(self, container: Container, now: float) -> None:
+        before = self._read.get(container.id)
+        fingerprint = None if before is None else before.fingerprint
+        self._read[container.id] = _Reading(now, _life(container), fingerprint)
+        try:
+            fingerprint = self._engine.changes.fingerprint(container.id)
+            if before is None or fingerprint != before.fingerprint:
+                size = summary(self._engine.changes.of(container.id)).delta
+                self._post(messages.SizeRead(container.id, size))
+        except NotFoundError:
+            return  # Removed meanwhile: the records say so by themselves.
+        self._read[container.id] = _Reading(now, _life(container), fingerprint)
+
+
+class _Reading(NamedTuple):
+    """The last look at a read-write layer."""
+
+    at: float
+    life: object
+    fingerprint: object
+
+
+def _life(container: Container) -> object:
+    """What is another once a container has been started or has ended: it may have changed files then."""
+    return container.state, container.started, container.finished

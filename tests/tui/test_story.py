@@ -16,6 +16,7 @@ from engine import Engine
 from engine.model import LaunchOptions, Limits
 from tests.support.roots import Run
 from tests.support.traces import Root
+from tui import watch
 from tui.app import Workstation
 from tui.dialogs.confirm import ConfirmScreen
 from tui.dialogs.help import HelpScreen
@@ -47,8 +48,8 @@ async def running(
             try:
                 yield app, pilot
             finally:
-                app.store_watch.stop()
-                app.subject_watch.stop()
+                for watch in app.watches:
+                    watch.stop()
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool], seconds: float = 15.0) -> None:
@@ -180,6 +181,31 @@ async def test_what_runs_is_sampled_and_what_others_do_is_seen(starter_images: R
         await until(pilot, lambda: "mine:1" in "".join(listed(app, Forest)))
         cowl("rm", "-f", "spin", check=True)
         await until(pilot, lambda: not app.desk.containers)
+
+
+async def test_every_container_shows_what_it_adds_and_not_the_selected_one_alone(
+    starter_images: Root, cowl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "RUNNING_SIZE", 0.5)
+    cowl("run", "--name", "left", "starter", "sh", "-c", "head -c 5000 /dev/zero > /five", check=True)
+    cowl("run", "--name", "clean", "starter", "true", check=True)
+    cowl("run", "-d", "--name", "grows", "starter", "sh", "-c", "head -c 100 /dev/zero > /f; cat", check=True)
+    cowl("run", "-d", "-i", "--name", "waits", "starter", "cat", check=True)
+    async with running(starter_images) as (app, pilot):
+        forest = app.desk.query_one(Forest)
+
+        def line(name: str) -> str:
+            return next(text for text in listed(app, Forest) if name in text).rstrip()
+
+        await pilot.press("1", "g")
+        assert forest.current is not None
+        assert forest.current.item in app.desk.nodes
+        await until(pilot, lambda: line("left").endswith("+4.9K") and line("grows").endswith("+100B"))
+        assert not line("clean").endswith("B")
+        cowl("exec", "waits", "sh", "-c", "head -c 300 /dev/zero > /more", check=True)
+        await until(pilot, lambda: line("waits").endswith("+300B"))
+        cowl("start", "left", check=True)
+        await until(pilot, lambda: line("left").endswith("+4.9K"))
 
 
 async def test_logs_are_followed_and_a_growing_line_is_shown_once(starter_images: Root) -> None:

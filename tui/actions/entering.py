@@ -80,5 +80,5 @@ class EnteringActions(Base):
         self.subject_watch.again()
 
     def _hold(self, held: bool) -> None:
-        self.store_watch.hold(held)
-        self.subject_watch.hold(held)
+        for watch in self.watches:
+            watch.hold(held)

@@ -57,7 +57,8 @@ class Engine:
         of this one: for programs that have threads; a Standby or Standing
         is one that is there already.
         *network* is that of containers that name none (None: $COWL_NETWORK, or ``bridge``), *bridge* what its
-        bridge is called (None: $COWL_BRIDGE, or cowl0 or the next that is free). Raises
+        bridge is called (None: $COWL_BRIDGE, or cowl0 or the next that is free). $COWL_FORWARDING may be
+        ``no``: then containers reach what lies beyond this machine only if somebody has it forward. Raises
         UnsupportedError on a machine or for a user that cannot run containers, StoreError for a root that
         cannot be used.
         """
@@ -101,7 +102,9 @@ class Engine:
                     self.store,
                     cgroup_parent=self.cgroup_parent,
                     launcher=self._launcher,
-                    network=NetworkSettings(self._network or BRIDGE, self._bridge),
+                    network=NetworkSettings(
+                        self._network or BRIDGE, self._bridge, os.environ.get("COWL_FORWARDING") != "no"
+                    ),
                 )
             return self._containers
 

@@ -51,6 +51,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("COWL_CGROUP_PARENT", made.cgroup_parent)
     monkeypatch.setenv("COWL_LAUNCHER", "no")  # tests/containers/test_standing.py is about those
     monkeypatch.setenv("COWL_NETWORK", "none")  # tests/network has machines of its own for the others
+    monkeypatch.setenv("COWL_FORWARDING", "no")
     try:
         yield made
         trouble = _remove_containers(made)

@@ -21,7 +21,6 @@ from engine.store.layout import Layout, default_root
 
 if TYPE_CHECKING:
     from engine.engine import Engine
-    from engine.model import LaunchOptions
 
 PULLS: Final = ("missing", "always", "never")
 PULL: Final = "COWL_PULL"
@@ -57,7 +56,6 @@ def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
 
     options = values.launch_options(given, arguments)
     with session.open() as engine:
-        caution(engine, options)
         print(with_image(engine, options.image, given["pull"], lambda: engine.containers.create(options)).id)
     return 0
 
@@ -70,7 +68,7 @@ def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
         options = values.launch_options(given, arguments)
         if given["detach"]:
             with session.open(standby) as engine:
-                caution(engine, options)
+                engine.containers.heed(report.warn)
                 started = with_image(
                     engine, options.image, given["pull"], lambda: engine.containers.run(options)
                 )
@@ -78,16 +76,10 @@ def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
             return 0
         check_terminal(interactive=options.interactive, tty=options.tty)
         with session.open(standby) as engine:
-            caution(engine, options)
+            engine.containers.heed(report.warn)
             return with_image(
                 engine, options.image, given["pull"], lambda: engine.containers.run(options, attach=True)
             )
-
-
-def caution(engine: Engine, options: LaunchOptions) -> None:
-    """Say what is well to know of a container that is about to be made."""
-    for message in engine.containers.cautions(options):
-        report.warn(message)
 
 
 def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:
@@ -133,6 +125,7 @@ def with_image(engine: Engine, image: str, pull: str | None, act: Callable[[], T
 
 def start_attached(engine: Engine, container: str, *, interactive: bool) -> int:
     """Start a container in the foreground; its exit code."""
+    engine.containers.heed(report.warn)
     return engine.containers.start(container, attach=True, interactive=interactive)
 
 

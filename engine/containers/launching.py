@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from engine.containers import networking, removal, restarting, state
@@ -49,6 +49,8 @@ class Launchpad:
         self._store = store
         self._launcher = launcher
         self._children: list[int] = []
+        self.heed: Callable[[str], None] | None = None
+        """Who is told what is well to know of a container that has been started."""
 
     def close(self) -> None:
         """End the launcher; containers run on."""
@@ -86,9 +88,16 @@ class Launchpad:
             launch = self._launch(ready, paths, attached=False, size=NO_SIZE)
             with self.hand_over(launch, [], orphan=True) as control:
                 started = Foreground(control, NOBODY, tty=False, interactive=False).wait_started()
+        self._caution(started)
         facts = state.derive(paths)
         # It may have ended and gone already.
         return facts if facts.state != "created" else state.Facts("exited", started=str(started["started"]))
+
+    def _caution(self, started: dict[str, object]) -> None:
+        cautions = started.get("cautions")
+        if self.heed is not None and isinstance(cautions, list):
+            for sentence in cautions:
+                self.heed(str(sentence))
 
     def run(self, ready: Ready, streams: Streams, *, interactive: bool) -> int:
         """Start it and carry *streams* until it has ended or is detached from; its exit code."""
@@ -105,7 +114,7 @@ class Launchpad:
                 launch = self._launch(ready, paths, attached=True, size=size)
                 control = stack.enter_context(self.hand_over(launch, [], orphan=False))
                 watching = Foreground(control, streams, tty=row.options.tty, interactive=interactive)
-                watching.wait_started()
+                self._caution(watching.wait_started())
             unheard: OSError | None = None
             try:
                 ended = watching.run()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
 from engine.containers import attach, confining, creation, ending, logs, networking, removal, state
@@ -16,7 +15,7 @@ from engine.containers.networking import NetworkSettings
 from engine.errors import ConflictError, LaunchError
 from engine.kernel import capabilities, cgroup, process
 from engine.launch.request import ProcessExit
-from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, PublishedPort, Removal, RemovalItem
+from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, PublishedPort, Removal
 from engine.store import events, records
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
@@ -46,6 +45,7 @@ class Containers:
         self._cgroup_parent = cgroup_parent
         self._pad = Launchpad(store, _new_launcher() if launcher is True else launcher or None, network)
         self._available: int | None = None
+        removal.look_round(store)
 
     def close(self) -> None:
         """End the launcher; containers run on."""
@@ -105,9 +105,9 @@ class Containers:
 
     # Launching
 
-    def cautions(self, options: LaunchOptions) -> tuple[str, ...]:
-        """What is well to know before `create` or `run`."""
-        return networking.cautions(options, self._network)
+    def heed(self, listener: Callable[[str], None]) -> None:
+        """Have *listener* told what is well to know of containers when they have been started: sentences."""
+        self._pad.heed = listener
 
     def create(self, options: LaunchOptions) -> Container:
         """Make a container without starting it."""
@@ -299,19 +299,7 @@ class Containers:
 
     def removal_effect(self, reference: str) -> Removal:
         """What `remove` with force would take away."""
-        row = self._row(reference)
-        paths = self._paths(row)
-        facts = state.derive(paths)
-        size = _size_of(paths.upper) + logs.size(paths.log)
-        running = " and end its processes" if facts.active else ""
-        return Removal(
-            what=(f"remove the container {row.name} with its changes{running}",),
-            nodes=(),
-            containers=(row.name,),
-            size=size,
-            blocked_by=(),
-            items=(RemovalItem("container", row.name, size, f"{facts.state}, with its changes"),),
-        )
+        return removal.effect(self._store.layout, self._row(reference))
 
     def rename(self, reference: str, name: str) -> None:
         """Give it another name."""
@@ -475,23 +463,3 @@ def _container(
         options=options,
         ports=tuple(ports) if facts.active else (),
     )
-
-
-def _size_of(path: str) -> int:
-    """Bytes of the regular files at and below *path*."""
-    total = 0
-    pending = [path]
-    while pending:
-        place = pending.pop()
-        try:
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    elif entry.is_file(follow_symlinks=False):
-                        total += entry.stat(follow_symlinks=False).st_size
-        except NotADirectoryError:
-            total += os.stat(place).st_size
-        except FileNotFoundError:
-            continue
-    return total

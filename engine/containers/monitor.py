@@ -122,7 +122,8 @@ def _watch(
         client.send(request.FAILED + request.failure(error))
         return
     _tell(launch, "start")
-    started = {"pid": run.child.pid, "started": run.started}
+    cautions = run.connection.cautions if run.connection is not None else ()
+    started = {"pid": run.child.pid, "started": run.started, "cautions": cautions}
     client.send(request.STARTED + json.dumps(started).encode())
     if launcher is not None:
         launcher.close()
@@ -313,7 +314,9 @@ def _fork(
     paths: ContainerPaths,
     network: namespaces.Network | None,
 ) -> Child:
-    stack = rootfs.Stack(launch.lowers, paths.upper, paths.work, paths.init, paths.rootfs)
+    stack = rootfs.Stack(
+        launch.lowers, paths.upper, paths.work, paths.init, paths.rootfs, paths.init_layers
+    )
     inside, outside = _streams(plan, launch)
     into = cgroup.into_cgroup(group)
     joinable = init.Joinable(cgroup.entrances(group, born_inside=into is not None), views_of(group))

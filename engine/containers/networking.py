@@ -38,6 +38,8 @@ class NetworkSettings(Record):
     """The network of a container that names none."""
     bridge: str = ""
     """What its bridge is called; empty for cowl0 or the next that is free."""
+    forwarding: bool = True
+    """Whether the machine is to forward for its containers, if it does not."""
 
 
 def settled(store: Store, options: LaunchOptions, image: JSON, settings: NetworkSettings) -> LaunchOptions:
@@ -139,6 +141,7 @@ def wish(row: records.ContainerRow, settings: NetworkSettings) -> Wish | None:
         dns=options.dns,
         dns_search=options.dns_search,
         dns_options=options.dns_options,
+        forwarding=settings.forwarding,
     )
 
 
@@ -162,18 +165,6 @@ def join_other(store: Store, row: records.ContainerRow, paths: ContainerPaths) -
         if namespace["type"] == "network":
             namespace["path"] = f"/proc/{facts.who.pid}/ns/net"
     state.write_document(paths.config, spec)
-
-
-def cautions(options: LaunchOptions, settings: NetworkSettings) -> tuple[str, ...]:
-    """What whoever launches a container had better know of its network: not errors."""
-    from engine.network.forwarding import forwards
-
-    if (options.network or settings.default) not in (BRIDGE, "default") or forwards(4):
-        return ()
-    return (
-        "this machine does not forward packets: the container reaches it and its neighbours alone; "
-        "sysctl -w net.ipv4.ip_forward=1",
-    )
 
 
 def ports(store: Store) -> Mapping[str, tuple[PublishedPort, ...]]:

@@ -6,6 +6,7 @@ Functions that change something return a message: several go to the kernel at on
 from __future__ import annotations
 
 import struct
+import sys
 
 from engine.kernel.netlink import (
     CREATE,
@@ -28,7 +29,7 @@ _NEWROUTE, _GETROUTE = 24, 26
 _NEWLINKPROP = 108
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
 _IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_IFALIAS, _IFLA_EXT_MASK = 18, 19, 20, 29
-_IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 52, 53
+_IFLA_GROUP, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 27, 52, 53
 _INFO_KIND, _INFO_DATA, _INFO_PORT_KIND, _INFO_PORT_DATA = 1, 2, 4, 5
 _BRPORT_MODE = 4
 _VETH_PEER = 1
@@ -54,6 +55,8 @@ class Link(Record):
     up: bool
     kind: str
     """``bridge``, ``veth``; empty for hardware."""
+    group: int
+    """0 unless somebody has put it into one."""
 
 
 class Route(Record):
@@ -100,6 +103,17 @@ def ports(channel: Netlink, bridge: int) -> list[Link]:
     return [_link(reply.body) for reply in replies]
 
 
+def of_kind(channel: Netlink, kind: str) -> list[Link]:
+    """The interfaces of one *kind*, ``bridge`` for example."""
+    body = (
+        _LINK.pack(0, 0, 0, 0, 0)
+        + nested(_IFLA_LINKINFO, text(_INFO_KIND, kind))
+        + number(_IFLA_EXT_MASK, _EXT_SKIP_STATS)
+    )
+    replies = channel.dump(Message(f"list the interfaces that are a {kind}", _GETLINK, 0, body))
+    return [_link(reply.body) for reply in replies]
+
+
 def _link(body: bytes) -> Link:
     _, _, index, flags, _ = _LINK.unpack_from(body)
     found = attributes(body, _LINK.size)
@@ -109,23 +123,29 @@ def _link(body: bytes) -> Link:
         _string(found.get(_IFLA_IFNAME)),
         _string(found.get(_IFLA_IFALIAS)),
         found.get(_IFLA_ADDRESS, b""),
-        struct.unpack("=I", found[_IFLA_MTU])[0] if _IFLA_MTU in found else 0,
+        _number(found.get(_IFLA_MTU)),
         bool(flags & _IFF_UP),
         _string(info.get(_INFO_KIND)),
+        _number(found.get(_IFLA_GROUP)),
     )
+
+
+def _number(value: bytes | None) -> int:
+    return int.from_bytes(value or b"", sys.byteorder)
 
 
 def _string(value: bytes | None) -> str:
     return (value or b"").rstrip(b"\0").decode(errors="replace")
 
 
-def add_bridge(name: str, mac: bytes, mtu: int) -> Message:
+def add_bridge(name: str, mac: bytes, mtu: int, group: int = 0) -> Message:
     """A bridge, up, with an address that no port changes. EEXIST when the name is taken."""
     body = (
         _LINK.pack(0, 0, 0, _IFF_UP, _IFF_UP)
         + text(_IFLA_IFNAME, name)
         + attribute(_IFLA_ADDRESS, mac)
         + number(_IFLA_MTU, mtu)
+        + number(_IFLA_GROUP, group)
         + nested(_IFLA_LINKINFO, text(_INFO_KIND, "bridge"))
     )
     return Message(f"make the bridge {name}", _NEWLINK, CREATE | EXCLUSIVE, body)

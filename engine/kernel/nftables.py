@@ -36,18 +36,25 @@ _APPEND = 0x800
 _VERDICT_REGISTER, _REGISTER = 0, 8
 """NFT_REG_VERDICT; NFT_REG32_00, the first of sixteen that hold four bytes each."""
 _SET_MAP = 0x8
-_TYPES = {"ipv4_addr": (7, 4), "ipv6_addr": (8, 16), "inet_proto": (12, 1), "inet_service": (13, 2)}
+_TYPES = {
+    "ipv4_addr": (7, 4),
+    "ipv6_addr": (8, 16),
+    "inet_proto": (12, 1),
+    "inet_service": (13, 2),
+    "ifname": (41, 16),
+}
 """nft(8)'s data types: number and bytes."""
 _CHUNK = 256
 """Elements that go in one message: an attribute ends at 64 KiB."""
 
 
 class Map(Record):
-    """A map from one concatenation of data types to another."""
+    """A map from one concatenation of data types to another, or a set of them."""
 
     name: str
     key: tuple[str, ...]
     value: tuple[str, ...]
+    """Empty for a set."""
 
 
 class Chain(Record):
@@ -90,6 +97,13 @@ def add_elements(channel: Netlink, table: str, name: str, pairs: Iterable[tuple[
     """Add *pairs* of key and value to a map, all or none. EEXIST when one of the keys has another value."""
     elements = [_element(key, value) for key, value in pairs]
     _commit(channel, _elements(table, name, elements, _NEWSETELEM, CREATE | EXCLUSIVE))
+
+
+def add_keys(channel: Netlink, table: str, name: str, keys: Iterable[bytes]) -> None:
+    """Add *keys* to a set, each if it is not there."""
+    elements = [_element(key) for key in keys]
+    if elements:
+        _commit(channel, _elements(table, name, elements, _NEWSETELEM, CREATE))
 
 
 def remove_elements(channel: Netlink, table: str, name: str, keys: Sequence[bytes]) -> None:
@@ -138,16 +152,11 @@ def _big(kind: int, value: int) -> bytes:
 
 def _new_map(table: str, made: Map, number: int) -> Message:
     key, key_size = _type(made.key)
-    value, value_size = _type(made.value)
-    return _message(
-        f"make the map {made.name}",
-        _NEWSET,
-        CREATE,
-        text(1, table),
-        text(2, made.name),
-        _big(3, _SET_MAP),
-        *(_big(4, key), _big(5, key_size), _big(6, value), _big(7, value_size), _big(10, number)),
-    )
+    content = [text(1, table), text(2, made.name), _big(4, key), _big(5, key_size), _big(10, number)]
+    if made.value:
+        value, value_size = _type(made.value)
+        content += [_big(3, _SET_MAP), _big(6, value), _big(7, value_size)]
+    return _message(f"make the map {made.name}", _NEWSET, CREATE, *content)
 
 
 def _type(parts: Sequence[str]) -> tuple[int, int]:
@@ -223,9 +232,25 @@ def family(number: int) -> bytes:
     return _meta(15) + _compare(bytes([number]))
 
 
+def interface_name(name: str) -> bytes:
+    """As sets have it, and comparisons."""
+    return name.encode().ljust(16, b"\0")
+
+
 def interface(name: str, *, way: str, equal: bool = True) -> bytes:
     """``iifname NAME`` (*way* "in") or ``oifname NAME`` ("out"), or that it is another."""
-    return _meta(6 if way == "in" else 7) + _compare(name.encode().ljust(16, b"\0"), equal=equal)
+    return _meta(6 if way == "in" else 7) + _compare(interface_name(name), equal=equal)
+
+
+def interface_group(number: int, *, way: str, equal: bool = True) -> bytes:
+    """``iifgroup NUMBER`` or ``oifgroup NUMBER``, or that it is in another."""
+    return _meta(21 if way == "in" else 22) + _compare(struct.pack("=I", number), equal=equal)
+
+
+def interfaces_not_in(name: str) -> bytes:
+    """``iifname . oifname != @NAME``."""
+    load = _meta(6) + _meta(7, _REGISTER + 4)
+    return load + _expression("lookup", text(1, name), _big(2, _REGISTER), _big(5, 1))
 
 
 def address_in(number: int, which: str, network: bytes, prefix: int) -> bytes:

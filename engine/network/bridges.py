@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-from collections.abc import Iterator
 
 from engine.errors import LaunchError
 from engine.kernel import links
-from engine.kernel.links import AF_INET, AF_INET6
+from engine.kernel.links import AF_INET, AF_INET6, Link
 from engine.kernel.netlink import Netlink
-from engine.network import addressing
+from engine.network import addressing, routing
 from engine.network.addressing import PREFIX, PREFIX6, Subnet
 from engine.network.forwarding import forwards
 from engine.record import Record
@@ -32,9 +30,14 @@ class Bridge(Record):
     subnet: Subnet
 
 
+def interface(channel: Netlink, key: str) -> Link | None:
+    """The bridge of the root *key* as it is, whatever became of it; None when there is none."""
+    return links.find(channel, _own_name(key))
+
+
 def find(channel: Netlink, key: str) -> Bridge | None:
     """The bridge of the root *key*, None before its first container and after its last."""
-    link = links.find(channel, _own_name(key))
+    link = interface(channel, key)
     if link is None:
         return None
     # What it was made with is written on it: run-time files may be lost, and routes may have changed.
@@ -47,26 +50,10 @@ def find(channel: Netlink, key: str) -> Bridge | None:
     return Bridge(link.number, link.name, link.mtu, subnet)
 
 
-def ensure(channel: Netlink, key: str, wanted: str) -> Bridge:
-    """The bridge of the root *key*, made if need be, called *wanted* or else cowl0 and so on."""
-    found = find(channel, key)
-    if found is not None:
-        return found
-    with _alone_on_this_machine():
+def make(channel: Netlink, key: str, wanted: str) -> Bridge:
+    """The bridge of the root *key*, which has none, called *wanted* or else cowl0 and so on."""
+    with routing.alone_on_this_machine():  # two must not choose the same subnet
         return _make(channel, key, wanted)
-
-
-def connected(channel: Netlink, key: str) -> bool:
-    """Whether something is still connected to the bridge of the root *key*."""
-    link = links.find(channel, _own_name(key))
-    return link is not None and bool(links.ports(channel, link.number))
-
-
-def remove(channel: Netlink, key: str) -> None:
-    """Remove the bridge of the root *key*, if there is one."""
-    link = links.find(channel, _own_name(key))
-    if link is not None:
-        channel.change(links.remove(link.number))
 
 
 def set_own(version: int, link: str, name: str, value: bytes) -> None:
@@ -82,19 +69,6 @@ def set_own(version: int, link: str, name: str, value: bytes) -> None:
 def _own_name(key: str) -> str:
     """The alternative name, which no two interfaces can have."""
     return f"cowl-{key}"
-
-
-@contextlib.contextmanager
-def _alone_on_this_machine() -> Iterator[None]:
-    """Two roots must not choose the same subnet."""
-    from engine.store.layout import runtime_base
-
-    descriptor = os.open(runtime_base(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _make(channel: Netlink, key: str, wanted: str) -> Bridge:
@@ -133,7 +107,7 @@ def _make_link(channel: Netlink, wanted: str, mac: bytes, mtu: int) -> str:
     names = (wanted,) if wanted else tuple(f"{DEFAULT_NAME}{number}" for number in range(_NAMES))
     for name in names:
         try:
-            channel.change(links.add_bridge(name, mac, mtu))
+            channel.change(links.add_bridge(name, mac, mtu, routing.GROUP))
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise _unsupported(error) from error

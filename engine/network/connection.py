@@ -23,11 +23,12 @@ from engine.kernel import links, namespaces, nftables, process, syscalls
 from engine.kernel.links import AF_INET, AF_INET6
 from engine.kernel.netlink import Netlink
 from engine.model import JSON
-from engine.network import addressing, bridges, names, rules
+from engine.network import addressing, bridges, cautions, flows, names, routing, rules
 from engine.network.bridges import Bridge
 from engine.network.holding import Held
 from engine.network.members import Member, Members, find, locked
 from engine.network.wish import Wish
+from engine.record import Record
 from engine.store.faults import point
 
 INTERFACE = "eth0"
@@ -39,32 +40,57 @@ _PATIENCE_SECONDS = 5.0
 _SWEEP_LOCK = "sweep.lock"
 
 
+class Made(Record):
+    """What a connection consists of."""
+
+    held: Held
+    member: Member
+    cautions: tuple[str, ...]
+
+
+class Gone(Record):
+    """Who is not on the bridge any more."""
+
+    members: tuple[Member, ...]
+    last: bool
+    """Whether nobody is on it now."""
+
+
 class Connection:
     """One run of a container on the bridge."""
 
-    def __init__(self, run: str, identity: str, held: Held) -> None:
+    def __init__(self, run: str, identity: str, made: Made) -> None:
         self._run = run
         self._identity = identity
-        self._held = held
-        self._last = False
+        self._made = made
+        self._gone: Gone | None = None
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What whoever started the container had better know of its network: not errors."""
+        return self._made.cautions
 
     def announce(self) -> None:
-        """Tell the others of it."""
+        """Tell the others of it, and have those that sent to its ports before reach it."""
         with contextlib.suppress(OSError):  # the next who comes tells them
             names.refresh(self._run)
+        if self._gone is None:
+            flows.forget_taken(self._made.member)
 
     def leave(self) -> None:
         """Take it off the bridge: its ports are free."""
-        self._held.release()
+        self._made.held.release()
         with contextlib.suppress(OSError):  # the next who comes or goes takes it off
-            self._last = leave(self._run, self._identity)
+            self._gone = leave(self._run, self._identity)
 
     def tidy(self) -> None:
         """After `leave`, when nobody waits any more: what the others know, or what the last one leaves."""
-        if not self._last:
+        if self._gone is None or not self._gone.last:
             self.announce()
         else:
             _fork_sweep(self._run)
+        if self._gone is not None:
+            flows.forget_left(self._gone.members)
 
 
 def connect(wish: Wish, run: str, identity: str, home: str, pid: int) -> Connection:
@@ -75,16 +101,19 @@ def connect(wish: Wish, run: str, identity: str, home: str, pid: int) -> Connect
     key = os.path.basename(run)
     with contextlib.ExitStack() as unless_connected:
         unless_connected.callback(_fork_sweep, run)
-        held = _connect(wish, run, key, identity, home, pid)
+        made = _connect(wish, run, key, identity, home, pid)
         unless_connected.pop_all()
-    return Connection(run, identity, held)
+    return Connection(run, identity, made)
 
 
-def _connect(wish: Wish, run: str, key: str, identity: str, home: str, pid: int) -> Held:
-    with locked(run) as members, Netlink() as channel:
+def _connect(wish: Wish, run: str, key: str, identity: str, home: str, pid: int) -> Made:
+    with locked(run) as members, Netlink() as channel, nftables.open_channel() as filters:
         _drop(members, identity, key)
-        bridge = bridges.ensure(channel, key, wish.bridge)
+        found = bridges.find(channel, key)
+        bridge = found or bridges.make(channel, key, wish.bridge)
         point("network.after-bridge")
+        routing.ensure(channel, filters, wanted=wish.forwarding)
+        told = cautions.gather(filters, wish, None if found else bridge)
         held = Held(bool(bridge.subnet.gateway6))
         with contextlib.ExitStack() as undo:
             undo.callback(held.release)
@@ -107,7 +136,7 @@ def _connect(wish: Wish, run: str, key: str, identity: str, home: str, pid: int)
                 addressing.mac_text(_mac(wish, address)),
                 held.take(wish.ports, _living(members, wish, key)),
             )
-            _open_ports(key, bridge, members, member)
+            _open_ports(filters, key, bridge, members, member)
             point("network.after-ports")
             members.by_id[identity] = member
             members.last = int.from_bytes(address, "big")
@@ -115,20 +144,18 @@ def _connect(wish: Wish, run: str, key: str, identity: str, home: str, pid: int)
             point("network.after-record")
             undo.pop_all()
         _write_names(wish, identity, home, members, bridge)
-    return held
+    return Made(held, member, told)
 
 
-def leave(run: str, identity: str) -> bool:
-    """Take the container *identity* off its bridge, if it is on it; whether it was the last that lives."""
+def leave(run: str, identity: str) -> Gone:
+    """Take the container *identity* off its bridge, if it is on it, and with it those that ended unseen."""
     if find(run, identity) is None:
-        return False
+        return Gone((), False)
     with locked(run) as members:
-        _drop(members, identity, os.path.basename(run))
-        for dead in members.dead():
-            _drop(members, dead, os.path.basename(run))
+        gone = [_drop(members, dead, os.path.basename(run)) for dead in (identity, *members.dead())]
         point("network.before-forgetting")
         members.save()
-        return not members.by_id
+        return Gone(tuple(filter(None, gone)), not members.by_id)
 
 
 def clear(run: str, identity: str, *, half_made: bool = False) -> None:
@@ -140,10 +167,12 @@ def clear(run: str, identity: str, *, half_made: bool = False) -> None:
         if half_made:
             sweep(run)
         return
-    if leave(run, identity):
+    gone = leave(run, identity)
+    if gone.last:
         sweep(run)
     else:
         names.refresh(run)
+    flows.forget_left(gone.members)
 
 
 def rename(run: str, identity: str, name: str) -> None:
@@ -191,9 +220,12 @@ def sweep(run: str, seconds: float = _PATIENCE_SECONDS) -> None:
                     return
             channel = stack.enter_context(Netlink())
             filters = stack.enter_context(nftables.open_channel())
-            if not bridges.connected(channel, key):
+            bridge = bridges.interface(channel, key)
+            if bridge is None or not links.ports(channel, bridge.number):
+                routing.restore(channel, filters, bridge.number if bridge else 0)
                 rules.remove(filters, key)
-                bridges.remove(channel, key)
+                if bridge is not None:
+                    channel.change(links.remove(bridge.number))
                 return
         if time.monotonic() > deadline:
             return
@@ -340,26 +372,26 @@ def _living(members: Members, wish: Wish, key: str) -> Sequence[Member]:
     return tuple(members.by_id.values())
 
 
-def _open_ports(key: str, bridge: Bridge, members: Members, member: Member) -> None:
-    with nftables.open_channel() as filters:
-        rules.ensure(filters, key, bridge.name, bridge.subnet, members.by_id.values())
-        try:
-            rules.publish(filters, key, member)
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            # Nobody who is known has the port: the run-time files of whoever had it are lost.
-            rules.remove(filters, key)
-            rules.ensure(filters, key, bridge.name, bridge.subnet, (*members.by_id.values(), member))
+def _open_ports(filters: Netlink, key: str, bridge: Bridge, members: Members, member: Member) -> None:
+    rules.ensure(filters, key, bridge.name, bridge.subnet, members.by_id.values())
+    try:
+        rules.publish(filters, key, member)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        # Nobody who is known has the port: the run-time files of whoever had it are lost.
+        rules.remove(filters, key)
+        rules.ensure(filters, key, bridge.name, bridge.subnet, (*members.by_id.values(), member))
 
 
-def _drop(members: Members, identity: str, key: str) -> None:
-    """Take a container off the list, and its ports out of the rules."""
+def _drop(members: Members, identity: str, key: str) -> Member | None:
+    """Take a container off the list, and its ports out of the rules; it as it was."""
     member = members.forget(identity) if identity in members.by_id else None
     if member is not None and member.ports:
         with nftables.open_channel() as filters:
             if nftables.exists(filters, rules.table_name(key)):
                 rules.withdraw(filters, key, member)
+    return member
 
 
 def _write_names(wish: Wish, identity: str, home: str, members: Members, bridge: Bridge) -> None:

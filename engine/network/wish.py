@@ -23,6 +23,8 @@ class Wish(Record):
     dns: tuple[str, ...]
     dns_search: tuple[str, ...]
     dns_options: tuple[str, ...]
+    forwarding: bool
+    """Whether the machine is to forward for it, if it does not."""
 
     @classmethod
     def of(cls, fields: Sequence[Any]) -> Wish:

@@ -18,6 +18,8 @@ from tests.support.traces import Root
 
 HOST, INTERNET, ELSEWHERE = "198.51.100.1", "198.51.100.2", "203.0.113.9"
 HOST6, INTERNET6 = "fd01::1", "fd01::2"
+HERE = {"COWL_NETWORK": "bridge", "COWL_LAUNCHER": "no", "COWL_FORWARDING": "yes"}
+"""What cowl may do on a machine of a test's own."""
 SERVE = """
 import socket, sys
 kind, port = sys.argv[1], int(sys.argv[2])
@@ -65,9 +67,7 @@ class Machine(NamedTuple):
         """Run a command on it, or in the internet with *at*."""
         return subprocess.run(
             ["nsenter", "-t", str(at or self.pid), "-n", *words],
-            env=environment(
-                self.root, {"COWL_NETWORK": "bridge", "COWL_LAUNCHER": "no", **options.pop("env", {})}
-            ),
+            env=environment(self.root, {**HERE, **options.pop("env", {})}),
             capture_output=True,
             text=True,
             timeout=60,

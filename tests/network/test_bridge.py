@@ -112,15 +112,6 @@ def test_the_network_of_another_container(machine: Machine) -> None:
         assert "network" in machine.cowl(*words, fails=True)
 
 
-def test_a_machine_that_does_not_forward_is_told_of(lone: Machine) -> None:
-    done = lone.run(sys.executable, "-m", "engine.cli", "run", "--rm", "starter", "true")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "cowl: warning: this machine does not forward packets" in done.stderr
-    words = ("run", "--rm", "--network", "none", "starter", "true")
-    assert lone.run(sys.executable, "-m", "engine.cli", *words).stderr == ""
-    assert lone.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout == "0\n"
-
-
 def test_no_network_has_none_and_the_hosts_is_the_hosts(machine: Machine) -> None:
     lists = ("--rm", "starter", "ls", "/sys/class/net")
     assert machine.cowl("run", "--network", "none", *lists).split() == ["lo"]

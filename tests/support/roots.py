@@ -43,6 +43,7 @@ def environment(root: Root, extra: Mapping[str, str] | None = None) -> dict[str,
         "COWL_CGROUP_PARENT": root.cgroup_parent,
         "COWL_LAUNCHER": "no",
         "COWL_NETWORK": "none",
+        "COWL_FORWARDING": "no",  # only machines of a test's own may be changed
         "COWL_PULL": "never",
     }
     return {**kept, **own, **(extra or {})}

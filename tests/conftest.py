@@ -7,6 +7,7 @@ left on the machine: what is still there after `rm -f` of every container fails 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -40,6 +41,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(reason)
     if item.get_closest_marker("session") and (reason := peers.missing(("tmux",))):
         pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def no_runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test that leaves the run-time directory of a root of its own fails; others' are not looked at."""
+    ours = (os.path.realpath(tmp_path_factory.getbasetemp()), f"{roots.MEMORY}/cowl-test-{os.getpid()}-")
+    before = traces.runtime_directories(ours)
+    yield
+    left = traces.runtime_directories(ours) - before
+    for path in left:
+        shutil.rmtree(path)
+    if left:
+        pytest.fail(f"left behind by this test: {', '.join(sorted(left))}", pytrace=False)
 
 
 @pytest.fixture

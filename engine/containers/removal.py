@@ -16,9 +16,10 @@ from _sqlite3 import Connection
 from _sqlite3 import Error as SQLiteError
 from collections.abc import Iterator
 
-from engine.containers import attach, restarting, state
+from engine.containers import attach, logs, restarting, state
 from engine.errors import ConflictError, CowlError, InUseError, NoSpaceError, NotFoundError
 from engine.kernel import cgroup, process
+from engine.model import Removal, RemovalItem
 from engine.store import database, events, records
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
@@ -79,10 +80,63 @@ def remove(
         erase(store.layout, store.freeing(), row.id, volumes=volumes)
 
 
-def erase(layout: Layout, connection: Connection, container_id: str, *, volumes: bool = False) -> None:
+def effect(layout: Layout, row: records.ContainerRow) -> Removal:
+    """What removing the container *row* by force would take away."""
+    paths = layout.container(row.id)
+    facts = state.derive(paths)
+    size = _size_of(paths.upper) + logs.size(paths.log)
+    running = " and end its processes" if facts.active else ""
+    return Removal(
+        what=(f"remove the container {row.name} with its changes{running}",),
+        nodes=(),
+        containers=(row.name,),
+        size=size,
+        blocked_by=(),
+        items=(RemovalItem("container", row.name, size, f"{facts.state}, with its changes"),),
+    )
+
+
+def _size_of(path: str) -> int:
+    """Bytes of the regular files at and below *path*."""
+    total = 0
+    pending = [path]
+    while pending:
+        place = pending.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        total += entry.stat(follow_symlinks=False).st_size
+        except NotADirectoryError:
+            total += os.stat(place).st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def look_round(store: Store) -> None:
+    """Clear up what others could not, see `remains`: two looks that find nothing, as a rule."""
+    if not os.path.exists(store.layout.origin):
+        from engine.containers import remains
+
+        remains.settle(store)
+    base, own = os.path.split(store.layout.run)
+    with contextlib.suppress(FileNotFoundError):
+        if others := [name for name in os.listdir(base) if name != own]:
+            from engine.containers import remains
+
+            remains.sweep(base, others)
+
+
+def erase(
+    layout: Layout, connection: Connection, container_id: str, *, volumes: bool = False, **attributes: str
+) -> None:
     """Delete the files and the record of a container that does not run.
 
-    Volumes that were made for it alone go too if it was to go by itself, or with *volumes*.
+    Volumes that were made for it alone go too if it was to go by itself, or with *volumes*. *attributes* are
+    what is noted with the event.
     """
     paths = layout.container(container_id)
     point("remove.before-record")
@@ -97,7 +151,7 @@ def erase(layout: Layout, connection: Connection, container_id: str, *, volumes:
     point("remove.after-rename")
     if gone is not None:
         _erase_volumes(layout, connection, gone, volumes)
-        events.record(layout, "container", "destroy", container_id, gone.name)
+        events.record(layout, "container", "destroy", container_id, gone.name, **attributes)
     if trashed is not None:
         delete_tree(trashed)
 

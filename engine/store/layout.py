@@ -27,6 +27,8 @@ DATABASE = "cowl.db"
 UNFINISHED = ".new"
 """Ends the name of a container's directory while it is being made."""
 DEFAULT_ROOT = "/var/lib/cowl"
+ORIGIN = "root"
+"""The file in a run-time directory that says which root it is of."""
 
 
 def digest_of(data: bytes) -> str:
@@ -134,6 +136,11 @@ class ContainerPaths(Record):
         return f"{os.path.dirname(self.run)}/filter-"
 
     @property
+    def init_layers(self) -> str:
+        """How the files with init layers begin that were made once, those of all containers of the root."""
+        return f"{os.path.dirname(self.run)}/init-"
+
+    @property
     def socket(self) -> str:
         """The monitor's socket for attach (SOCK_SEQPACKET)."""
         return f"{self.run}/attach.sock"
@@ -206,6 +213,11 @@ class Layout(Record):
     def revision(self) -> str:
         """An empty file whose mtime every monitor moves when its container's state changes."""
         return f"{self.run}/revision"
+
+    @property
+    def origin(self) -> str:
+        """A file that holds the root's path; made at the first opening since the machine has started."""
+        return f"{self.run}/{ORIGIN}"
 
     @property
     def places(self) -> tuple[str, ...]:

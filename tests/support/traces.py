@@ -7,6 +7,7 @@ cgroup parent. Whatever names one of them is its own, so that nothing else is ev
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from engine.kernel import nftables
 from engine.kernel.netlink import Netlink
 from engine.network import bridges, connection, rules
-from engine.store.layout import Layout
+from engine.store.layout import ORIGIN, Layout, runtime_base
 
 SETTLE_SECONDS = 3.0
 """How long something that is on its way out may take: a monitor after the last byte of its log."""
@@ -97,6 +98,16 @@ def turn_off(root: Root) -> None:
     shutil.rmtree(root.layout.run, ignore_errors=True)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(root.layout.run))
+
+
+def runtime_directories(prefixes: tuple[str, ...]) -> set[str]:
+    """The run-time directories of roots whose paths begin with one of *prefixes*."""
+    found = set()
+    for origin in glob.glob(f"{runtime_base()}/*/{ORIGIN}"):
+        with contextlib.suppress(FileNotFoundError):  # somebody else's
+            if os.fsdecode(_read(origin)).startswith(prefixes):
+                found.add(os.path.dirname(origin))
+    return found
 
 
 def mounts(root: Root) -> Iterator[str]:

@@ -280,6 +280,8 @@ def program_of(
     """
     given = document.get("capabilities") or {}
     masks = {kind: _mask(given.get(kind) or (), available, warnings) for kind in _SETS}
+    _leave_out(masks, "effective", masks["permitted"], warnings)
+    _leave_out(masks, "ambient", masks["permitted"] & masks["inheritable"], warnings)
     numbers = document.get("user") or {}
     program = Program(
         args=tuple(document["args"]),
@@ -323,6 +325,16 @@ def _mask(names: Sequence[str], available: int | None, warnings: list[str] | Non
         if name not in known and text not in warnings:
             warnings.append(text)
     return found
+
+
+def _leave_out(masks: dict[str, int], kind: str, possible: int, warnings: list[str] | None) -> None:
+    """Take what the kernel would refuse from the set *kind*: what is not in others too (capabilities(7))."""
+    lost = masks[kind] & ~possible
+    masks[kind] &= possible
+    if lost and warnings is not None:
+        names = [name for name, number in capabilities.NUMBERS.items() if lost >> number & 1]
+        needed = "permitted" if kind == "effective" else "permitted and inheritable"
+        warnings.append(f"not {kind}, as they are not {needed}: {', '.join(names)}")
 
 
 def _variable(entry: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from tests.bench.place import place
 AREAS = {
     "run": "launch",
     "network": "networks",
+    "oci": "oci",
     "crowd": "crowd",
     "load": "load",
     "registry": "registry",

@@ -98,6 +98,18 @@ def test_capabilities_that_cannot_be_given_are_warned_of(bundle: Bundle) -> None
     assert "the capability CAP_OF_TOMORROW cannot be given" in done.err
 
 
+@requirement("C14")
+def test_what_runc_spec_writes_has_ambient_capabilities_that_cannot_be(bundle: Bundle) -> None:
+    given = bundle.process["capabilities"]
+    given["ambient"] = ["CAP_KILL"]
+    given["effective"] = [*given["effective"], "CAP_NET_RAW"]
+    done = bundle.run("grep -E 'Cap(Eff|Amb)' /proc/self/status").check()
+    assert "not ambient, as they are not permitted and inheritable: CAP_KILL" in done.err
+    assert "not effective, as they are not permitted: CAP_NET_RAW" in done.err
+    effective = capabilities.mask(given["permitted"])
+    assert [int(line.split()[1], 16) for line in done.out.splitlines()] == [effective, 0]
+
+
 def test_the_five_sets_of_root(bundle: Bundle) -> None:
     given = {
         "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_NET_RAW"],

@@ -27,7 +27,7 @@ RIVALS = ("runc", "crun")
 
 
 def results(place: Place) -> Iterator[Result]:
-    """create, start, state, kill, delete, exec and run beside those of runc and crun, where those work here."""
+    """The calls of a life beside those of runc and crun, where those work here."""
     tree = f"{place.scratch}/tiny"
     images.tiny_tree(tree)
     ours = f"{place.scratch}/cowl-runtime"

@@ -87,6 +87,8 @@ class Connection:
         """After `leave`, when nobody waits any more: what the others know, or what the last one leaves."""
         if self._gone is None or not self._gone.last:
             self.announce()
+            with contextlib.suppress(OSError):  # the next who comes or goes does it
+                routing.give_way()
         else:
             _fork_sweep(self._run)
         if self._gone is not None:

@@ -56,8 +56,16 @@ def ensure(channel: Netlink, filters: Netlink, *, wanted: bool) -> None:
                 _fence(channel, filters)
         elif forwarding.sees_bridged():
             _let_bridges_be(channel, filters)
-    elif fenced and value != forwarding.OFF:  # somebody else has it forward now: all of it
+    elif fenced and value != forwarding.OFF:
         nft.remove(filters, TABLE)
+
+
+def give_way() -> None:
+    """Let everything be forwarded if somebody else has it forward now."""
+    if forwarding.read() not in (forwarding.OFF, forwarding.OURS):
+        with nft.open_channel() as filters:
+            if nft.exists(filters, TABLE):
+                nft.remove(filters, TABLE)
 
 
 def restore(channel: Netlink, filters: Netlink, own: int) -> None:

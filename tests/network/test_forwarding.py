@@ -170,12 +170,22 @@ def test_a_switch_that_cannot_be_turned_is_told_of(still: Machine) -> None:
     assert "does not forward packets (/proc/sys is read-only here)" in done.stderr
 
 
-def test_what_somebody_else_turns_on_stays_on(still: Machine) -> None:
+@pytest.mark.parametrize("how", ["comes", "goes"])
+def test_what_somebody_else_turns_on_stays_on(still: Machine, how: str) -> None:
+    """Seen when somebody comes or goes."""
     still.cowl("run", "-d", "--name", "a", *SLEEPING)
-    commands(still, f"sysctl -qw {SWITCH}=1")  # as docker does, and podman
     still.cowl("run", "-d", "--name", "b", *SLEEPING)
-    assert FENCE not in tables(still)
-    still.cowl("rm", "-f", "a", "b")
+    commands(still, f"sysctl -qw {SWITCH}=1")  # as docker does, and podman
+    assert FENCE in tables(still)
+    if how == "comes":
+        still.cowl("run", "-d", "--name", "c", *SLEEPING)
+    else:
+        still.cowl("stop", "-t", "0", "a")
+    deadline = time.monotonic() + 5
+    while FENCE in tables(still):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    still.cowl("rm", "-f", *still.cowl("ps", "-aq").split())
     assert still.settled() == []
     assert sysctl(still, SWITCH) == "1"
 

@@ -119,10 +119,13 @@ def volatile(path: str) -> bool:
         os.close(descriptor)
 
 
-def move_mount(tree: int, target: int) -> None:
-    """Attach the detached mount *tree* at what *target* is open on (move_mount(2), Linux 5.2)."""
-    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
-    call("attach a mount", syscalls.NR_MOVE_MOUNT, tree, b"", target, b"", flags)
+def move_mount(tree: int, target: int, name: str = "") -> None:
+    """Attach the detached mount *tree* at what *target* is open on, or at *name* in that directory.
+
+    move_mount(2), Linux 5.2. A link at *name* is not followed.
+    """
+    flags = MOVE_MOUNT_F_EMPTY_PATH | (0 if name else MOVE_MOUNT_T_EMPTY_PATH)
+    call("attach a mount", syscalls.NR_MOVE_MOUNT, tree, b"", target, os.fsencode(name), flags)
 
 
 def set_attributes(

@@ -1,16 +1,15 @@
 """Compiled seccomp filters, kept between launches: the same profile is compiled once and then found again.
 
-Compiling docker's takes some milliseconds, finding it 0.1. What is kept lies with the run-time files,
-which a reboot empties, and with it perhaps another kernel.
+Compiling docker's takes some milliseconds, finding it 0.1.
 """
 
 from __future__ import annotations
 
-import contextlib
 import marshal
 import os
 
 from engine.kernel import seccomp
+from engine.launch import kept as files
 from engine.model import JSON
 from engine.store.layout import digest_of
 
@@ -32,11 +31,11 @@ def filter_of(document: JSON | None, kept: str | None = None) -> seccomp.Filter:
     if kept is None:
         return _compile(document)
     path = path_of(document, kept)
-    with contextlib.suppress(FileNotFoundError):
-        return _read(path)
+    data = files.read(path, _FLAGS + seccomp.MAX_BYTES)
+    if data is not None:
+        return seccomp.Filter(data[_FLAGS:], int.from_bytes(data[:_FLAGS], "little"))
     made = _compile(document)
-    with contextlib.suppress(OSError):  # a full disk: the next launch compiles again
-        _keep(path, made)
+    files.keep(path, made.flags.to_bytes(_FLAGS, "little") + made.program)
     return made
 
 
@@ -60,27 +59,3 @@ def _compile(document: JSON) -> seccomp.Filter:
     from engine.oci.seccomp import compile_filter
 
     return compile_filter(document)
-
-
-def _read(path: str) -> seccomp.Filter:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        data = os.read(descriptor, _FLAGS + seccomp.MAX_BYTES)
-    finally:
-        os.close(descriptor)
-    return seccomp.Filter(data[_FLAGS:], int.from_bytes(data[:_FLAGS], "little"))
-
-
-def _keep(path: str, made: seccomp.Filter) -> None:
-    """Write it under a name of this process and rename: nobody ever reads half a filter."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    unfinished = f"{path}.{os.getpid()}"
-    descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, made.flags.to_bytes(_FLAGS, "little") + made.program)
-        os.rename(unfinished, path)
-    except OSError:
-        os.unlink(unfinished)
-        raise
-    finally:
-        os.close(descriptor)

@@ -235,22 +235,40 @@ def cgroups(ground: Ground, step: Step, views: Sequence[CgroupView]) -> None:
         _bind_view(ground, plain, whole.path)
         return
     new = step._replace(
-        kind="tmpfs", source="tmpfs", flags=plain.flags & ~mount.MS_RDONLY, data="mode=755", propagation=0
+        kind="tmpfs",
+        source="tmpfs",
+        flags=plain.flags & ~mount.MS_RDONLY,
+        data="mode=755",
+        below=Attributes(),
+        propagation=0,
     )
     directory = make(ground, new)
     try:
+        _show_views(directory, step, views)
+        _share(directory, step)
+    except OSError as error:
+        raise LaunchError(f"cannot show cgroups at {step.destination}", syscalls.reason(error)) from error
+    finally:
+        os.close(directory)
+
+
+def _show_views(directory: int, step: Step, views: Sequence[CgroupView]) -> None:
+    """Attach *views* in *directory*, a tmpfs of ours, and have all of it as *step* says."""
+    with contextlib.ExitStack() as stack:
+        trees = []
         for view in views:
+            trees.append(mount.clone_tree(-100, view.path))
+            stack.callback(os.close, trees[-1])
             os.mkdir(view.name, 0o755, dir_fd=directory)
-            inner = plain._replace(destination=f"{step.destination}/{view.name}", propagation=0)
-            _bind_view(ground, inner, view.path)
+            mount.move_mount(trees[-1], directory, view.name)
             if "," in view.name:
                 for alias in view.name.split(","):
                     os.symlink(view.name, alias, dir_fd=directory)
-        if step.flags & mount.MS_RDONLY:
-            change(directory, mount.ATTR_RDONLY)
-        _share(directory, step)
-    finally:
-        os.close(directory)
+        if step.own != Attributes() and not _set(directory, step.own, recursive=True):
+            for tree in (*trees, directory):
+                _remount(tree, step.own)
+        if step.below != Attributes():
+            mount.set_attributes(directory, step.below.add, step.below.remove, recursive=True)
 
 
 def _bind_view(ground: Ground, step: Step, path: str) -> None:

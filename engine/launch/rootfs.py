@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.errors import LaunchError
 from engine.kernel import mount, namespaces, syscalls
-from engine.launch import mounting, mountpoints, nodes, restrictions
+from engine.launch import initlayer, mounting, mountpoints, nodes, restrictions
 from engine.launch.mounting import CgroupView, Tree
 from engine.launch.mountpoints import Ground
 from engine.launch.plan import Plan
@@ -29,6 +29,8 @@ class Stack(Record):
     work: str
     init: str
     target: str
+    layers: str = ""
+    """How the files begin in which init layers are kept for the next time; empty to keep none."""
 
 
 class Directory(Record):
@@ -121,11 +123,18 @@ def _overlay(plan: Plan, stack: Stack) -> int:
     lowers = (stack.init, *stack.lowers)
     places = mountpoints.wanted(plan)
     with_init = bool(os.listdir(stack.init))
-    if not with_init and _can_cover(plan, stack) and (image := _show_image(stack)) is not None:
+    untouched = not with_init and _is_untouched(stack)
+    kept = initlayer.path_of(stack.layers, stack.lowers, places) if untouched and stack.layers else ""
+    if kept and (entries := initlayer.read(kept)) is not None:
+        initlayer.lay(entries, stack.init)
+        return _mount_overlay(stack, lowers if entries else stack.lowers)
+    if untouched and _can_cover(plan) and (image := _show_image(stack)) is not None:
         absent = mountpoints.missing(image, places)
         if absent:
             mountpoints.make(image, absent, stack.init)
         os.close(image)
+        if kept:
+            initlayer.keep(kept, stack.init)
         return _mount_overlay(stack, lowers if absent else stack.lowers)
     root = _mount_overlay(stack, lowers if with_init else stack.lowers)
     if not mountpoints.missing(root, places):
@@ -140,16 +149,21 @@ def _overlay(plan: Plan, stack: Stack) -> int:
     return _mount_overlay(stack, lowers)
 
 
-def _can_cover(plan: Plan, stack: Stack) -> bool:
-    """Whether nothing has been changed yet, and a mount that stays below the overlay goes with the old root.
+def _is_untouched(stack: Stack) -> bool:
+    """Whether nothing has been changed yet."""
+    try:
+        return not os.listdir(stack.upper)
+    except OSError:
+        return False  # mounting it says what is wrong
+
+
+def _can_cover(plan: Plan) -> bool:
+    """Whether a mount that stays below the overlay goes with the old root.
 
     Unmounting it would wait until all processors have seen that, which takes as long as five mounts.
     """
     alone = plan.namespaces & namespaces.CLONE_NEWNS and not plan.propagation & mount.MS_SHARED
-    try:
-        return bool(alone) and plan.pivots and not os.listdir(stack.upper)
-    except OSError:
-        return False  # mounting it says what is wrong
+    return bool(alone) and plan.pivots
 
 
 def _show_image(stack: Stack) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,17 +43,34 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def own_paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """How the paths of all roots begin that the tests of this process make."""
+    return os.path.realpath(tmp_path_factory.getbasetemp()), f"{roots.MEMORY}/{roots.PREFIX}{os.getpid()}-"
+
+
 @pytest.fixture(autouse=True)
-def no_runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def no_runtime_directory(own_paths: tuple[str, ...]) -> Iterator[None]:
     """A test that leaves the run-time directory of a root of its own fails; others' are not looked at."""
-    ours = (os.path.realpath(tmp_path_factory.getbasetemp()), f"{roots.MEMORY}/cowl-test-{os.getpid()}-")
-    before = traces.runtime_directories(ours)
+    before = traces.runtime_directories(own_paths)
     yield
-    left = traces.runtime_directories(ours) - before
-    for path in left:
+    now = traces.runtime_directories(own_paths)
+    # A fixture of a whole module or session still has its own, and takes it away itself.
+    _take_away([run for run in now if run not in before and not roots.is_in_use(now[run])])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_runtime_directory_at_last(own_paths: tuple[str, ...]) -> Iterator[None]:
+    """So does the last one where a fixture of a module or of the session leaves one."""
+    yield
+    _take_away(traces.runtime_directories(own_paths))
+
+
+def _take_away(directories: Collection[str]) -> None:
+    for path in directories:
         shutil.rmtree(path)
-    if left:
-        pytest.fail(f"left behind by this test: {', '.join(sorted(left))}", pytrace=False)
+    if directories:
+        pytest.fail(f"left behind by this test: {', '.join(sorted(directories))}", pytrace=False)
 
 
 @pytest.fixture

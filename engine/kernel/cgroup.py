@@ -83,6 +83,27 @@ def _unmake(cgroup: Cgroup, made: Sequence[str]) -> None:
     cgroup_tree.remove_parents(cgroup)
 
 
+def joinable(cgroup: Cgroup, pid: int) -> Cgroup:
+    """Where a process can join *cgroup*, whose first process is *pid*: itself, as a rule.
+
+    One whose controllers are enabled for cgroups inside it takes no process on version 2 (cgroups(7), "no
+    internal processes"): then it is the one inside where the first process has gone, as with runc and crun.
+    """
+    directory = cgroup.directories.get(UNIFIED)
+    if directory is None:
+        return cgroup
+    try:
+        if not cgroupfs.read(f"{directory}/cgroup.subtree_control").strip():
+            return cgroup
+        inside = cgroupfs.own_paths(cgroupfs.read(f"/proc/{pid}/cgroup"))[UNIFIED].strip("/")
+    except (FileNotFoundError, ProcessLookupError):  # what joins will say so
+        return cgroup
+    place = cgroup.path.strip("/")
+    if not inside.startswith(f"{place}/"):
+        return cgroup
+    return cgroup._replace(directories={**cgroup.directories, UNIFIED: directory + inside[len(place) :]})
+
+
 def into_cgroup(cgroup: Cgroup) -> int | None:
     """A descriptor for clone3's CLONE_INTO_CGROUP (Linux 5.7): the child is born in the version 2 hierarchy.
 

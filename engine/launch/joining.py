@@ -69,7 +69,7 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
     pidfd = process.open_pidfd(who)
     if pidfd is None:
         raise LaunchError("cannot exec in the container", "it has ended")
-    group = cgroup.Cgroup.from_json(join.cgroup)
+    group = cgroup.joinable(cgroup.Cgroup.from_json(join.cgroup), join.pid)
     into = cgroup.into_cgroup(group)
     entries = list(cgroup.entrances(group, born_inside=into is not None))
     if program.oom_score_adj is not None:

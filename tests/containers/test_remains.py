@@ -70,9 +70,14 @@ def test_one_that_runs_stays_whatever_becomes_of_the_note(engine: Engine, cowl: 
     assert Path(root.layout.origin).read_text() == root.path
 
 
-def runtime(root: str) -> str:
-    """A run-time directory as an opening leaves it, of a root that is not there."""
+def runtime(root: str, base: str | None = None) -> str:
+    """A run-time directory as an opening leaves it, of a root that is not there.
+
+    It is beside others only without *base*: whoever opens a root just now may be first to find it there.
+    """
     run = Layout.of(root).run
+    if base is not None:
+        run = os.path.join(base, os.path.basename(run))
     os.makedirs(f"{run}/id", 0o700)
     for name, text in (("root", root), ("revision", ""), ("id/monitor.lock", "")):
         Path(f"{run}/{name}").write_text(text)
@@ -80,31 +85,28 @@ def runtime(root: str) -> str:
 
 
 def test_a_directory_whose_root_is_gone_goes(tmp_path: Path) -> None:
-    run = runtime(str(tmp_path / "gone"))
+    run = runtime(str(tmp_path / "gone"), str(tmp_path / "base"))
     assert remains.sweep(*_divided(run)) == [run]
     assert not os.path.exists(run)
 
 
 def test_one_whose_root_is_there_or_that_is_locked_stays(tmp_path: Path) -> None:
-    run = runtime(str(tmp_path / "root"))
-    try:
-        (tmp_path / "root").mkdir()
+    run = runtime(str(tmp_path / "root"), str(tmp_path / "base"))
+    (tmp_path / "root").mkdir()
+    assert remains.sweep(*_divided(run)) == []
+    (tmp_path / "root").rmdir()
+    with open(f"{run}/id/monitor.lock", "r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         assert remains.sweep(*_divided(run)) == []
-        (tmp_path / "root").rmdir()
-        with open(f"{run}/id/monitor.lock", "r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            assert remains.sweep(*_divided(run)) == []
-        os.unlink(f"{run}/root")
-        assert remains.sweep(*_divided(run)) == []
-        assert os.path.exists(f"{run}/id/monitor.lock")
-    finally:
-        shutil.rmtree(run)
+    os.unlink(f"{run}/root")
+    assert remains.sweep(*_divided(run)) == []
+    assert os.path.exists(f"{run}/id/monitor.lock")
 
 
 @pytest.mark.kernel
 def test_one_with_a_container_without_a_monitor_stays(engine: Engine, root: Root, tmp_path: Path) -> None:
     started = engine.containers.run(LaunchOptions("starter", ("sleep", "100")))
-    run = runtime(str(tmp_path / "gone"))
+    run = runtime(str(tmp_path / "gone"), str(tmp_path / "base"))
     shutil.copy(root.layout.container(started.id).state, f"{run}/id/state.json")
     assert remains.sweep(*_divided(run)) == []
     engine.containers.kill(started.id)
@@ -112,7 +114,9 @@ def test_one_with_a_container_without_a_monitor_stays(engine: Engine, root: Root
 
 
 def test_a_bounded_number_is_looked_at(tmp_path: Path) -> None:
-    runs = [runtime(str(tmp_path / f"{number}")) for number in range(remains.MOST + 4)]
+    runs = [
+        runtime(str(tmp_path / f"{number}"), str(tmp_path / "base")) for number in range(remains.MOST + 4)
+    ]
     base, all_names = os.path.dirname(runs[0]), [os.path.basename(run) for run in runs]
     assert len(remains.sweep(base, all_names)) == remains.MOST
     while left := [name for name in all_names if os.path.exists(f"{base}/{name}")]:

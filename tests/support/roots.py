@@ -13,6 +13,7 @@ from engine.store.layout import Layout
 from tests.support.traces import Root
 
 MEMORY = "/dev/shm"
+PREFIX = "cowl-test-"
 _numbers = itertools.count(1)
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -30,9 +31,14 @@ def place(fallback: str) -> str:
 
 def new_root(fallback: str, name: str = "") -> Root:
     """Name a root like nothing else on this machine; the store makes its directory."""
-    name = name or f"cowl-test-{os.getpid()}-{next(_numbers):04}"
+    name = name or f"{PREFIX}{os.getpid()}-{next(_numbers):04}"
     path = os.path.join(place(fallback), name)
     return Root(path, name, Layout.of(path))
+
+
+def is_in_use(path: str) -> bool:
+    """Whether *path* is a root of `new_root` that is still there."""
+    return os.path.basename(path).startswith(PREFIX) and os.path.exists(path)
 
 
 def environment(root: Root, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -100,13 +100,13 @@ def turn_off(root: Root) -> None:
         os.rmdir(os.path.dirname(root.layout.run))
 
 
-def runtime_directories(prefixes: tuple[str, ...]) -> set[str]:
-    """The run-time directories of roots whose paths begin with one of *prefixes*."""
-    found = set()
+def runtime_directories(prefixes: tuple[str, ...]) -> dict[str, str]:
+    """The run-time directories of roots whose paths begin with one of *prefixes*, with those paths."""
+    found = {}
     for origin in glob.glob(f"{runtime_base()}/*/{ORIGIN}"):
         with contextlib.suppress(FileNotFoundError):  # somebody else's
-            if os.fsdecode(_read(origin)).startswith(prefixes):
-                found.add(os.path.dirname(origin))
+            if (path := os.fsdecode(_read(origin))).startswith(prefixes):
+                found[os.path.dirname(origin)] = path
     return found
 
 

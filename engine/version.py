@@ -7,6 +7,8 @@ import sys
 
 VERSION = "0.1.0"
 """As the distribution has it."""
+SPECIFICATION = "1.2.0"
+"""The runtime-spec that its documents and its runtime are of."""
 
 
 def version_line() -> str:

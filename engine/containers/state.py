@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 
+from engine import plainjson
 from engine.kernel import cgroup, mount, process
 from engine.model import JSON, State
 from engine.record import Record
@@ -128,7 +128,7 @@ def read_document(path: str) -> JSON | None:
             data = file.read()
     except FileNotFoundError:
         return None
-    document: JSON = json.loads(data)
+    document: JSON = plainjson.loads(data)
     return document
 
 
@@ -137,7 +137,7 @@ def write_document(path: str, document: JSON, *, flush: bool = False) -> None:
     temporary = f"{path}.new"
     descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, json.dumps(document).encode())
+        os.write(descriptor, plainjson.dumps(document).encode())
         if flush and mount.file_system(descriptor) not in (mount.TMPFS_MAGIC, mount.RAMFS_MAGIC):
             os.fsync(descriptor)
     finally:

@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from engine import errors
-from engine.kernel import cgroup1, cgroup2, cgroup_tree, cgroupfs
+from engine.kernel import cgroup1, cgroup2, cgroup_tree, cgroupfs, signals
 from engine.kernel.cgroup_limits import apply
 from engine.kernel.cgroup_tree import locate, remove
 from engine.kernel.cgroupfs import UNIFIED, Cgroup, Deadline, Hierarchies, detect
+from engine.model import JSON
 
 __all__ = [
     "Cgroup",
@@ -50,9 +49,7 @@ FREEZE_SECONDS = 5.0
 KILL_SECONDS = 10.0
 
 
-def create(
-    path: str, resources: dict[str, Any] | None = None, hierarchies: Hierarchies | None = None
-) -> Cgroup:
+def create(path: str, resources: JSON | None = None, hierarchies: Hierarchies | None = None) -> Cgroup:
     """Make the cgroup *path* with the limits of an OCI `linux.resources` document.
 
     What an earlier container of the same path left is replaced if it is empty. Raises `ConflictError` if it
@@ -231,7 +228,7 @@ def _kill_members(cgroup: Cgroup) -> None:
                 descriptors[pid] = os.pidfd_open(pid)
         for pid in cgroup_tree.everywhere(cgroup) & descriptors.keys():
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptors[pid], signal.SIGKILL)
+                signals.pidfd_send_signal(descriptors[pid], signals.SIGKILL)
     finally:
         close(descriptors.values())
 

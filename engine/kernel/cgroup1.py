@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any
 
 from engine import errors
 from engine.kernel import cgroupfs
 from engine.kernel.cgroupfs import Cgroup, Deadline, Hierarchies
+from engine.model import JSON
 from engine.record import Record
 
 _UNLIMITED = 1 << 62
@@ -49,7 +49,7 @@ def make(directory: str, controllers: list[str]) -> None:
             cgroupfs.write(f"{directory}/memory.use_hierarchy", "1")
 
 
-def settings(resources: dict[str, Any]) -> list[Setting]:
+def settings(resources: JSON) -> list[Setting]:
     """What to write for an OCI `linux.resources` document, memory's two limits aside (see `apply_memory`)."""
     found: list[Setting] = []
     cpu = resources.get("cpu") or {}
@@ -83,7 +83,7 @@ def settings(resources: dict[str, Any]) -> list[Setting]:
     ]
 
 
-def _memory(memory: dict[str, Any]) -> list[Setting]:
+def _memory(memory: JSON) -> list[Setting]:
     """All but the two limits of `apply_memory`."""
     found: list[Setting] = []
     for key, file in (
@@ -101,7 +101,7 @@ def _memory(memory: dict[str, Any]) -> list[Setting]:
     return found
 
 
-def _network(network: dict[str, Any]) -> list[Setting]:
+def _network(network: JSON) -> list[Setting]:
     found = [
         Setting("net_prio", "net_prio.ifpriomap", f"{entry['name']} {entry['priority']}")
         for entry in network.get("priorities") or ()
@@ -111,7 +111,7 @@ def _network(network: dict[str, Any]) -> list[Setting]:
     return found
 
 
-def huge_pages(resources: dict[str, Any], suffix: str) -> list[tuple[str, str]]:
+def huge_pages(resources: JSON, suffix: str) -> list[tuple[str, str]]:
     """Files and values of limits on huge pages: of those used, and of those set aside."""
     return [
         (f"hugetlb.{entry['pageSize']}.{kind}{suffix}", str(entry["limit"]))
@@ -120,7 +120,7 @@ def huge_pages(resources: dict[str, Any], suffix: str) -> list[tuple[str, str]]:
     ]
 
 
-def rdma(resources: dict[str, Any]) -> list[str]:
+def rdma(resources: JSON) -> list[str]:
     """Lines for rdma.max."""
     found = []
     for device, limits in (resources.get("rdma") or {}).items():
@@ -130,7 +130,7 @@ def rdma(resources: dict[str, Any]) -> list[str]:
     return found
 
 
-def _block(block: dict[str, Any]) -> list[Setting]:
+def _block(block: JSON) -> list[Setting]:
     found: list[Setting] = []
     if block.get("weight"):
         found.append(Setting("blkio", "blkio.bfq.weight", str(block["weight"]), optional=True))

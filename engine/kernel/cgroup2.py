@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from typing import Any
 
 from engine.kernel import cgroup1, cgroupfs
 from engine.kernel.cgroupfs import UNIFIED, Cgroup, Deadline
+from engine.model import JSON
 from engine.record import Record
 
 
@@ -60,7 +60,7 @@ def weight(shares: int) -> int:
     return min(max(math.ceil(round(10 ** ((exponent**2 + 125 * exponent) / 612 - 7 / 34), 9)), 1), 10000)
 
 
-def settings(resources: dict[str, Any]) -> list[Setting]:
+def settings(resources: JSON) -> list[Setting]:
     """What to write for an OCI `linux.resources` document, memory.max aside (see `apply_memory`)."""
     found: list[Setting] = []
     cpu = resources.get("cpu") or {}
@@ -87,13 +87,13 @@ def settings(resources: dict[str, Any]) -> list[Setting]:
     return found + [Setting(file, str(value)) for file, value in (resources.get("unified") or {}).items()]
 
 
-def further(resources: dict[str, Any]) -> list[Setting]:
+def further(resources: JSON) -> list[Setting]:
     """Limits of huge pages and RDMA, which a hybrid machine may have in this hierarchy too."""
     pages = [Setting(file, value) for file, value in cgroup1.huge_pages(resources, "max")]
     return pages + [Setting("rdma.max", value) for value in cgroup1.rdma(resources)]
 
 
-def without_equal(resources: dict[str, Any]) -> list[str]:
+def without_equal(resources: JSON) -> list[str]:
     """What *resources* ask for that version 2 has nothing for."""
     memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
     network, block = resources.get("network") or {}, resources.get("blockIO") or {}
@@ -110,7 +110,7 @@ def without_equal(resources: dict[str, Any]) -> list[str]:
     return [f"{name}: cgroup version 2 has no such limit" for name, wanted in asked.items() if wanted]
 
 
-def _block(block: dict[str, Any]) -> list[Setting]:
+def _block(block: JSON) -> list[Setting]:
     found: list[Setting] = []
     if block.get("weight"):
         # blkio.weight is 10..1000, io.weight 1..10000.

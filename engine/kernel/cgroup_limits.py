@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 
 from engine import errors
 from engine.kernel import cgroup1, cgroup2, cgroup_tree, cgroupfs
 from engine.kernel.cgroupfs import UNIFIED, Cgroup
+from engine.model import JSON
 
 KERNEL_MEMORY = "memory.kernel: kernels since 5.16 count it with the rest and limit it no more"
 """The one limit that the runtime-spec advises against and that is left out without harm."""
 
 
-def apply(cgroup: Cgroup, resources: dict[str, Any]) -> list[str]:
+def apply(cgroup: Cgroup, resources: JSON) -> list[str]:
     """Set the limits of an OCI `linux.resources` document; what it does not name stays as it is.
 
     Returns a sentence fragment for everything left out because the kernel has no file for it and nothing is
@@ -43,7 +43,7 @@ def apply(cgroup: Cgroup, resources: dict[str, Any]) -> list[str]:
     return left_out
 
 
-def _check(resources: dict[str, Any]) -> None:
+def _check(resources: JSON) -> None:
     """What would be written nowhere must not pass for done."""
     for entry in (resources.get("blockIO") or {}).get("weightDevice") or ():
         if not entry.get("weight") and not entry.get("leafWeight"):
@@ -55,9 +55,7 @@ def _check(resources: dict[str, Any]) -> None:
             raise errors.UsageError(f"no limit is given for the RDMA device {device} of rdma")
 
 
-def _settings(
-    cgroup: Cgroup, resources: dict[str, Any]
-) -> tuple[list[cgroup1.Setting | cgroup2.Setting], list[str]]:
+def _settings(cgroup: Cgroup, resources: JSON) -> tuple[list[cgroup1.Setting | cgroup2.Setting], list[str]]:
     """What to write, and what there is nothing for."""
     if cgroup.version == 2:
         return [*cgroup2.settings(resources)], cgroup2.without_equal(resources)
@@ -94,7 +92,7 @@ def _set(cgroup: Cgroup, setting: cgroup1.Setting | cgroup2.Setting, final: bool
     return True
 
 
-def _apply_memory(cgroup: Cgroup, memory: dict[str, Any]) -> list[str]:
+def _apply_memory(cgroup: Cgroup, memory: JSON) -> list[str]:
     limit, swap = memory.get("limit"), memory.get("swap")
     if not limit and not swap:
         return []

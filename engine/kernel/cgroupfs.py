@@ -11,10 +11,14 @@ import errno
 import os
 import time
 from collections.abc import Iterator
-from typing import Any, Literal
 
 from engine import errors
+from engine.model import JSON
 from engine.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
 UNIFIED = "unified"
 """The name under which the version 2 hierarchy stands beside version 1's controllers."""
@@ -46,12 +50,12 @@ class Cgroup(Record):
     directories: dict[str, str]
     """By controller; on version 2 `UNIFIED` alone. Co-mounted ones share one, `ON_DEMAND` may not exist."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JSON:
         """A document that `from_json` reads back."""
         return self._asdict()
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Cgroup:
+    def from_json(cls, document: JSON) -> Cgroup:
         """The cgroup that `to_json` described; KeyError or TypeError when it did not."""
         return cls(int(document["version"]), str(document["path"]), dict(document["directories"]))
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from engine.kernel import bpf
 from engine.kernel.cgroupfs import UNIFIED, Cgroup
 from engine.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MKNOD, READ, WRITE = 1, 2, 4
 _ACCESS = {"r": READ, "w": WRITE, "m": MKNOD}

@@ -7,11 +7,10 @@ import ctypes
 import errno
 import fcntl
 import os
-import signal
 import struct
 from collections.abc import Iterable, Iterator
 
-from engine.kernel import mount, syscalls
+from engine.kernel import mount, signals, syscalls
 from engine.kernel.channel import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, Channel
 from engine.record import Record
 
@@ -52,7 +51,7 @@ def clone(flags: int, cgroup: int | None = None) -> int:
     With CLONE_PARENT it is no child of this process but of this one's parent.
     """
     # Whose parent is another's has that one's signal.
-    ends_with = 0 if flags & CLONE_PARENT else int(signal.SIGCHLD)
+    ends_with = 0 if flags & CLONE_PARENT else signals.SIGCHLD
     if cgroup is not None:
         flags |= CLONE_INTO_CGROUP
     arguments = struct.pack("=11Q", flags, 0, 0, 0, ends_with, 0, 0, 0, 0, 0, 0 if cgroup is None else cgroup)

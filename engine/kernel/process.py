@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import signal
 import struct
 from collections.abc import Iterable
 
-from engine.kernel import syscalls
+from engine.kernel import signals, syscalls
 from engine.record import Record
 
 PR_SET_DUMPABLE = 4
@@ -79,7 +78,7 @@ def send_signal(who: Identity, number: int) -> bool:
     if descriptor is None:
         return False
     try:
-        signal.pidfd_send_signal(descriptor, number)
+        signals.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
         return False
     finally:
@@ -150,8 +149,8 @@ def set_limit(name: str, soft: int, hard: int, pid: int = 0) -> None:
 def reset_signals(numbers: Iterable[int]) -> None:
     """Give *numbers* their default action and unblock all, as a program expects them when it starts."""
     for number in numbers:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signals.signal(number, signals.SIG_DFL)
+    signals.pthread_sigmask(signals.SIG_SETMASK, ())
 
 
 def default_signals() -> None:
@@ -160,11 +159,11 @@ def default_signals() -> None:
     for number in range(1, 65):
         if ignored >> (number - 1) & 1:
             try:
-                signal.signal(number, signal.SIG_DFL)
+                signals.signal(number, signals.SIG_DFL)
             except OSError:  # those that the C library keeps for itself, which posix_spawn(3) leaves ignored
                 usual = bytes(32)
                 syscalls.call("reset a signal", syscalls.number("rt_sigaction"), number, usual, None, 8)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signals.pthread_sigmask(signals.SIG_SETMASK, ())
 
 
 def _ignored_signals() -> int:

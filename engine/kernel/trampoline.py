@@ -16,7 +16,10 @@ import fcntl
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _BASE = 0x400000
 """Where it is mapped."""

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Callable, Iterable
-from typing import NoReturn
 
 from engine.errors import CowlError, LaunchError
-from engine.kernel import mount, namespaces, process, syscalls
+from engine.kernel import mount, namespaces, process, signals, syscalls
 from engine.kernel.channel import Channel, pair
 from engine.launch import init, mounting, request, rootfs
 from engine.launch.mounting import Tree
 from engine.launch.plan import Plan
 from engine.model import JSON
 from engine.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _KILLED = "its first process was killed while being set up"
 
@@ -224,7 +226,7 @@ def await_ready(born: Born, plan: Plan, state: Callable[[], JSON], terminal: Cal
 def failure_of(born: Born) -> LaunchError | None:
     """Kill *born*, which is not ready yet; what had stopped it already, if anything had."""
     with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(born.pidfd, signal.SIGKILL)
+        signals.pidfd_send_signal(born.pidfd, signals.SIGKILL)
     data = init.HOOKS
     while data:
         data, descriptors = request.receive_descriptors(born.channel)
@@ -246,6 +248,6 @@ def _receive(channel: Channel) -> tuple[bytes, list[int]]:
 def end(born: Born) -> None:
     """Kill and reap it."""
     with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(born.pidfd, signal.SIGKILL)
+        signals.pidfd_send_signal(born.pidfd, signals.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(born.pid, 0)

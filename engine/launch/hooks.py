@@ -8,17 +8,19 @@ in there.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
-import signal
 from collections.abc import Callable, Iterable, Mapping
-from typing import NoReturn
 
+from engine import plainjson
 from engine.errors import LaunchError
-from engine.kernel import process, syscalls
+from engine.kernel import process, signals, syscalls
 from engine.model import JSON
 from engine.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 """In the order in which they are run."""
@@ -76,7 +78,7 @@ def run_all(kind: str, wanted: Mapping[str, Iterable[Hook]], state: Callable[[],
 
 
 def _run(kind: str, hook: Hook, state: JSON) -> None:
-    given = _file(json.dumps(state).encode())
+    given = _file(plainjson.dumps(state).encode())
     said = _file(b"")
     pid = os.fork()
     if pid == 0:
@@ -87,7 +89,7 @@ def _run(kind: str, hook: Hook, state: JSON) -> None:
         poller.register(pidfd, select.POLLIN)
         in_time = bool(poller.poll(None if hook.timeout is None else hook.timeout * 1000))
         if not in_time:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            signals.pidfd_send_signal(pidfd, signals.SIGKILL)
         _, status = os.waitpid(pid, 0)
         text = os.pread(said, _TOLD, 0).decode("utf-8", "replace").strip()
     finally:

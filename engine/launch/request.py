@@ -6,15 +6,18 @@ A packet is one message of a SOCK_SEQPACKET socket: a letter that says what it i
 from __future__ import annotations
 
 import errno
-import json
 import os
 import struct
 from collections.abc import Sequence
-from typing import Any
 
+from engine import plainjson
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
 from engine.kernel.channel import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, Channel, pair
 from engine.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 START_PREFIX = b'["start",'
 """How an encoded Launch begins."""
@@ -124,12 +127,12 @@ class ProcessExit(Record):
 
 def encode(kind: str, request: Launch | Join) -> bytes:
     """A request as the launcher takes it."""
-    return json.dumps([kind, request]).encode()
+    return plainjson.dumps([kind, request]).encode()
 
 
 def decode(data: bytes) -> Launch | Join:
     """What `encode` was given."""
-    kind, fields = json.loads(data)
+    kind, fields = plainjson.loads(data)
     if kind == "start":
         return Launch(*fields)._replace(lowers=tuple(fields[Launch._fields.index("lowers")]))
     return Join(*fields)
@@ -218,12 +221,12 @@ def failure(error: BaseException) -> bytes:
         if isinstance(error, OSError) and error.filename is not None and not why.startswith("cannot"):
             why = f"{why}: {error.filename!s}"
         fields = {"what": "cannot start the container", "why": why, "hint": "", "exit_code": 125}
-    return json.dumps(fields).encode()
+    return plainjson.dumps(fields).encode()
 
 
 def exec_failure(path: str) -> bytes:
     """A FAILED packet about *path* behind which the number of the error comes as four bytes."""
-    return FAILED + json.dumps({"path": path}).encode() + _NUMBER_FOLLOWS
+    return FAILED + plainjson.dumps({"path": path}).encode() + _NUMBER_FOLLOWS
 
 
 def not_executed(path: str, number: int) -> LaunchError:
@@ -239,7 +242,7 @@ def not_executed(path: str, number: int) -> LaunchError:
 def raise_failure(data: bytes) -> LaunchError:
     """The typed error of a FAILED packet's body."""
     data, _, number = data.partition(_NUMBER_FOLLOWS)
-    fields = json.loads(data)
+    fields = plainjson.loads(data)
     if number:
         return not_executed(fields["path"], int.from_bytes(number, "little"))
     kinds: dict[int, type[LaunchError]] = {126: NotExecutableError, 127: CommandNotFoundError}

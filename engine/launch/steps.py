@@ -8,12 +8,15 @@ file system.
 from __future__ import annotations
 
 import posixpath
-from typing import Any
 
 from engine.errors import LaunchError
 from engine.kernel import mount
 from engine.model import JSON
 from engine.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _SET = {
     "ro": mount.MS_RDONLY,

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from posixpath import normpath
-from typing import Any
 
 from engine.errors import UsageError
 from engine.kernel import capabilities
 from engine.model import JSON, Health, LaunchOptions, Limits, Volume
 from engine.oci import security
+from engine.version import SPECIFICATION
 
-VERSION = "1.2.0"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSION = SPECIFICATION
 USER_ANNOTATION = "cowl.user"
 """``user[:group][,group…]``: who it is, and groups besides."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -1,4 +1,4 @@
-"""Terminals: handed to whoever asked for them over a socket, or shown on our own."""
+"""A container's terminal shown on our own, and the signals that are passed on to it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import contextlib
 import os
 import select
 import signal
-import struct
 from collections.abc import Callable, Iterator
 
-from engine.errors import LaunchError, UsageError
 from engine.kernel import terminal
-from engine.kernel.channel import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, Channel
-from engine.record import Record
 
 _READ = 32 << 10
 FORWARDED = (
@@ -20,42 +16,6 @@ FORWARDED = (
     *(signal.SIGCONT, signal.SIGALRM),
 )
 """Signals that a foreground passes on to what it watches."""
-
-
-class Terminal(Record):
-    """What becomes of the master of a container's terminal."""
-
-    take: Callable[[int], None]
-    kept: list[int]
-    """The master, where nobody else takes it."""
-
-
-def for_program(wants: bool, socket: str, detached: bool) -> Terminal:
-    """Where the terminal goes of a program that *wants* one; UsageError when that leads nowhere."""
-    if socket and not wants:
-        raise UsageError("cannot use a console socket", "the process has no terminal")
-    if wants and not socket and detached:
-        raise UsageError("cannot give a terminal", "nobody would hold it", "name a --console-socket")
-    kept: list[int] = []
-    if not socket:
-        return Terminal(kept.append, kept)
-
-    def send(master: int) -> None:
-        _send(socket, master)
-        os.close(master)
-
-    return Terminal(send, kept)
-
-
-def _send(path: str, master: int) -> None:
-    """Pass *master* over the listening socket *path*, with its name as payload, as the others do."""
-    rights = [(SOL_SOCKET, SCM_RIGHTS, struct.pack("i", master))]
-    try:
-        with Channel(AF_UNIX, SOCK_STREAM) as channel:
-            channel.connect(path)
-            channel.sendmsg([b"/dev/ptmx"], rights)
-    except OSError as error:
-        raise LaunchError(f"cannot send the terminal to {path}", error.strerror or str(error)) from error
 
 
 def watch(pidfd: int, received: int, forward: Callable[[int], None], master: int | None) -> None:

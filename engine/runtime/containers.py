@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import re
-from typing import Literal
 
+from engine import plainjson
 from engine.containers.state import read_document, write_document
 from engine.errors import ConflictError, LaunchError, NotFoundError, StoreError, UsageError
 from engine.kernel import cgroup, mount, process
 from engine.kernel.cgroup import Cgroup
 from engine.model import JSON
-from engine.oci.runtime import VERSION
 from engine.record import Record
+from engine.version import SPECIFICATION
 
 DEFAULT_ROOT = "/run/cowl-runtime"
 FILTERS = ".filters"
-_ID = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_+.-]{0,1023}")
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
+_LONGEST = 1024
 
-Status = Literal["creating", "created", "running", "paused", "stopped"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Status = Literal["creating", "created", "running", "paused", "stopped"]
 
 
 class Container(Record):
@@ -76,7 +79,7 @@ class Container(Record):
         """The state object of runtime.md, with what other runtimes add to it."""
         status = status or self.status()
         found = {
-            "ociVersion": VERSION,
+            "ociVersion": SPECIFICATION,
             "id": self.id,
             "pid": 0 if status == "stopped" else self.pid,
             "status": status,
@@ -107,9 +110,14 @@ def unmount_rootfs(container: Container) -> None:
         mount.unmount(container.rootfs, mount.MNT_DETACH)
 
 
+def _is_id(text: str) -> bool:
+    """Whether *text* can be an ID: it is a file's name."""
+    return 0 < len(text) <= _LONGEST and text[0] != "." and _LETTERS.issuperset(text)
+
+
 def reserve(root: str, container: str) -> str:
     """Make the directory of a new *container*. Raises UsageError for no ID, ConflictError for a used one."""
-    if not _ID.fullmatch(container):
+    if not _is_id(container):
         raise UsageError(f"invalid container ID {container!r}", "letters, digits, _ + - and . make one")
     os.makedirs(root, mode=0o711, exist_ok=True)
     directory = f"{root}/{container}"
@@ -126,7 +134,7 @@ def reserve(root: str, container: str) -> str:
 
 def find(root: str, container: str) -> Container:
     """The container of that ID; NotFoundError for none."""
-    found = read_document(f"{root}/{container}/state.json") if _ID.fullmatch(container) else None
+    found = read_document(f"{root}/{container}/state.json") if _is_id(container) else None
     if found is None:
         raise NotFoundError(f"container {container} does not exist", f"{root} has none of that ID")
     return Container(**found)
@@ -138,7 +146,7 @@ def every(root: str) -> list[Container]:
         names = sorted(os.listdir(root))
     except FileNotFoundError:
         return []
-    found = (read_document(f"{root}/{name}/state.json") for name in names if _ID.fullmatch(name))
+    found = (read_document(f"{root}/{name}/state.json") for name in names if _is_id(name))
     return [Container(**document) for document in found if document is not None]
 
 
@@ -158,17 +166,29 @@ def read_config(bundle: str) -> JSON:
     """The config.json of *bundle*; LaunchError when there is none, or what is no document of this version."""
     try:
         with open(f"{bundle}/config.json", "rb") as file:
-            found = json.load(file)
+            data = file.read()
     except OSError as error:
         raise LaunchError(f"cannot read config.json of {bundle}", error.strerror or str(error)) from error
+    try:
+        found = plainjson.loads(data)
     except (ValueError, RecursionError) as error:
         raise LaunchError("config.json is malformed", str(error)) from error
     from engine.oci.shape import checked
 
     found = checked(found)
     version = found["ociVersion"]
-    if not isinstance(version, str) or not re.fullmatch(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]*)?", version):
+    if not isinstance(version, str) or not _is_version(version):
         raise LaunchError("config.json is malformed", f"its ociVersion is {version!r}")
     if version.split(".")[0] != "1":
-        raise LaunchError(f"cannot run a bundle of version {version}", f"this is a runtime of {VERSION}")
+        raise LaunchError(
+            f"cannot run a bundle of version {version}", f"this is a runtime of {SPECIFICATION}"
+        )
     return found
+
+
+def _is_version(text: str) -> bool:
+    """Whether *text* is a version by SemVer 2.0.0: three numbers, and what may follow ``-`` or ``+``."""
+    end = min((place for place in map(text.find, "-+") if place >= 0), default=len(text))
+    numbers = text[:end].split(".")
+    digits = all(number.isascii() and number.isdigit() for number in numbers)
+    return len(numbers) == 3 and digits and _LETTERS.issuperset(text[end:])

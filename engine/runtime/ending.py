@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 
 from engine.errors import ConflictError, UsageError
-from engine.kernel import cgroup, process
-from engine.launch import hooks
+from engine.kernel import cgroup, process, signals
 from engine.runtime import containers
 from engine.runtime.containers import Container
 from engine.runtime.report import Report
@@ -19,20 +17,10 @@ _END_MS = 10_000
 
 def signal_number(text: str) -> int:
     """The signal that *text* names: a number, or a name with or without SIG; UsageError for none."""
-    if text.isdigit():
-        number = int(text)
-        if 0 < number <= 64:
-            return number
-    else:
-        name = text.upper()
-        name = name if name.startswith("SIG") else f"SIG{name}"
-        with contextlib.suppress(KeyError):
-            return int(signal.Signals[name])
-        for base, first in (("SIGRTMIN+", 34), ("SIGRTMAX-", 64)):
-            if name.startswith(base) and name[len(base) :].isdigit():
-                offset = int(name[len(base) :])
-                return first + offset if first == 34 else first - offset
-    raise UsageError(f"unknown signal {text!r}", hint="see signal(7)")
+    found = signals.number_of(text)
+    if found is None:
+        raise UsageError(f"unknown signal {text!r}", hint="see signal(7)")
+    return found
 
 
 def kill(container: Container, number: int, everyone: bool) -> None:
@@ -45,7 +33,7 @@ def kill(container: Container, number: int, everyone: bool) -> None:
         raise ConflictError(f"cannot kill container {container.id}", f"container not running: it is {status}")
     if not process.send_signal(container.who, number):
         raise ConflictError(f"cannot kill container {container.id}", "container not running: it has ended")
-    if number == signal.SIGKILL:
+    if number == signals.SIGKILL:
         if _shares_processes(container):  # nothing ends the others when the first one does
             _signal_all(container, number)
         if status == "paused":  # version 1 keeps what is frozen from dying
@@ -59,7 +47,7 @@ def _shares_processes(container: Container) -> bool:
 
 
 def _signal_all(container: Container, number: int) -> None:
-    if number == signal.SIGKILL:
+    if number == signals.SIGKILL:
         cgroup.kill_all(container.group)
         return
     for pid in cgroup.procs(container.group):
@@ -88,7 +76,7 @@ def _end(container: Container) -> None:
         pidfd = process.open_pidfd(container.who)
         if pidfd is not None:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                signals.pidfd_send_signal(pidfd, signals.SIGKILL)
             if container.cgroup is not None:
                 cgroup.thaw(container.group)
             poller = select.poll()
@@ -109,5 +97,7 @@ def destroy(container: Container, report: Report) -> None:
     state = container.state("stopped")
     containers.forget(container)
     if wanted := spec.get("hooks"):
+        from engine.launch import hooks
+
         for failure in hooks.run_all("poststop", hooks.hooks_of(wanted), lambda: state):
             report.warn(failure)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-from typing import NoReturn
 
+from engine import plainjson
 from engine.errors import ConflictError, UsageError
-from engine.kernel import cgroup, namespaces, process, syscalls
+from engine.kernel import cgroup, namespaces, process, signals, syscalls
 from engine.kernel.channel import Channel, pair
 from engine.kernel.terminal import DEFAULT_SIZE
 from engine.launch import birth, init, joining, request
@@ -19,10 +17,14 @@ from engine.launch.plan import Program, program_of, without_mknod
 from engine.model import JSON
 from engine.oci.shape import PROCESS, checked
 from engine.record import Record
-from engine.runtime import console, containers
+from engine.runtime import console, containers, terminals
 from engine.runtime.containers import Container
 from engine.runtime.creating import write_pid
 from engine.runtime.report import Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _NAMES = {
     "mnt": namespaces.CLONE_NEWNS,
@@ -56,7 +58,7 @@ def execute(container: Container, wanted: Execution, report: Report) -> int:
     if status not in ("created", "running") and not (status == "paused" and wanted.paused_too):
         raise ConflictError(f"cannot exec in container {container.id}", f"it is {status}")
     program = _program(container, wanted, report)
-    terminal = console.for_program(program.terminal, wanted.console_socket, wanted.detach)
+    terminal = terminals.for_program(program.terminal, wanted.console_socket, wanted.detach)
     if wanted.detach:
         _begin(container, program, wanted, terminal)
         return 0
@@ -66,7 +68,7 @@ def execute(container: Container, wanted: Execution, report: Report) -> int:
 
 
 def _begin(
-    container: Container, program: Program, wanted: Execution, terminal: console.Terminal
+    container: Container, program: Program, wanted: Execution, terminal: terminals.Terminal
 ) -> tuple[int, int]:
     """Have it running; its number and pidfd."""
     ours, theirs = pair()
@@ -87,11 +89,11 @@ def _begin(
     return pid, pidfd
 
 
-def watch(pid: int, pidfd: int, received: int, terminal: console.Terminal) -> int:
+def watch(pid: int, pidfd: int, received: int, terminal: terminals.Terminal) -> int:
     """Stay until our child *pid* has ended, passing on the signals *received*; its exit code."""
 
     def forward(number: int) -> None:
-        signal.pidfd_send_signal(pidfd, number)
+        signals.pidfd_send_signal(pidfd, number)
 
     console.watch(pidfd, received, forward, terminal.kept[0] if terminal.kept else None)
     _, status = os.waitpid(pid, 0)
@@ -186,7 +188,7 @@ def read_process(path: str) -> JSON:
     """The process object in a file; UsageError or LaunchError for none."""
     try:
         with open(path, "rb") as file:
-            return checked(json.load(file), PROCESS, path)
+            return checked(plainjson.loads(file.read()), PROCESS, path)
     except OSError as error:
         raise UsageError(f"cannot read {path}", error.strerror or str(error)) from error
     except (ValueError, RecursionError) as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
+from engine import plainjson
 from engine.errors import ConflictError, UnsupportedError, UsageError
 from engine.kernel import cgroup
 from engine.kernel.cgroup_limits import KERNEL_MEMORY
@@ -35,12 +35,14 @@ def resources_of(words: Words) -> JSON:
     if source := words.one("resources"):
         try:
             if source == "-":
-                found: JSON = json.load(sys.stdin)
+                data: str | bytes = sys.stdin.read()
             else:
                 with open(source, "rb") as file:
-                    found = json.load(file)
+                    data = file.read()
         except OSError as error:
             raise UsageError(f"cannot read {source}", error.strerror or str(error)) from error
+        try:
+            found = plainjson.loads(data)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{source} is no resources document", str(error)) from error
         return checked(found, RESOURCES, source)

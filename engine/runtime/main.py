@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
+from engine import plainjson
 from engine.errors import CommandNotFoundError, CowlError, NotExecutableError, UnsupportedError, UsageError
 from engine.runtime import usage, words
 from engine.runtime.report import Report
 from engine.runtime.words import FLAG, VALUE, Kinds, Words
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from engine.runtime.console import Terminal
     from engine.runtime.creating import Wanted
+    from engine.runtime.terminals import Terminal
 
 
 def main() -> None:
@@ -96,11 +96,11 @@ def _create(root: str, given: Words, report: Report) -> int:
 
 
 def _wanted(root: str, given: Words, *, detached: bool) -> tuple[Wanted, Terminal]:
-    from engine.runtime import console, containers, creating
+    from engine.runtime import containers, creating, terminals
 
     bundle = os.path.abspath(given.one("bundle", "."))
     document = containers.read_config(bundle).get("process") or {}
-    terminal = console.for_program(bool(document.get("terminal")), given.one("console-socket"), detached)
+    terminal = terminals.for_program(bool(document.get("terminal")), given.one("console-socket"), detached)
     wanted = creating.Wanted(
         root=root,
         id=words.container(given),
@@ -194,7 +194,7 @@ def _exec(root: str, given: Words, report: Report) -> int:
 def _state(root: str, given: Words, _: Report) -> int:
     from engine.runtime import containers
 
-    print(json.dumps(containers.find(root, words.container(given)).state(), indent=2))
+    print(plainjson.indented(containers.find(root, words.container(given)).state()))
     return 0
 
 
@@ -205,7 +205,7 @@ def _list(root: str, given: Words, _: Report) -> int:
     if given.on("quiet"):
         print("".join(f"{state['id']}\n" for state in states), end="")
     elif given.one("format") == "json":
-        print(json.dumps(states))
+        print(plainjson.dumps(states))
     else:
         columns = ("id", "pid", "status", "bundle", "created", "owner")
         rows = [
@@ -225,7 +225,7 @@ def _ps(root: str, given: Words, _: Report) -> int:
         raise UsageError("no container is named")
     found = limiting.processes(containers.find(root, given.rest[0]))
     if given.one("format", "table") == "json":
-        print(json.dumps(found))
+        print(plainjson.dumps(found))
         return 0
     import subprocess
 
@@ -291,11 +291,13 @@ def _events(root: str, given: Words, _: Report) -> int:
         raise UnsupportedError(
             "events are not followed", "no process of ours watches a container", "use --stats"
         )
-    print(json.dumps(events.stats(containers.find(root, words.container(given)))))
+    print(plainjson.dumps(events.stats(containers.find(root, words.container(given)))))
     return 0
 
 
 def _features(_: str, __: Words, ___: Report) -> int:
+    import json
+
     from engine.runtime.features import features
 
     print(json.dumps(features(), indent=2))
@@ -303,6 +305,8 @@ def _features(_: str, __: Words, ___: Report) -> int:
 
 
 def _spec(_: str, given: Words, __: Report) -> int:
+    import json
+
     from engine.runtime.features import example
 
     path = f"{given.one('bundle', '.')}/config.json"

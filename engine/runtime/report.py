@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from typing import Literal
 
+from engine import plainjson
 from engine.record import Record
 
-Level = Literal["debug", "warning", "error"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Level = Literal["debug", "warning", "error"]
 
 
 class Report(Record):
@@ -48,9 +51,9 @@ class Report(Record):
     def _write(self, level: Level, text: str) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self.style == "json":
-            line = json.dumps({"level": level, "msg": text, "time": now})
+            line = plainjson.dumps({"level": level, "msg": text, "time": now})
         elif self.path:
-            line = f"time={json.dumps(now)} level={level} msg={json.dumps(text)}"
+            line = f"time={plainjson.dumps(now)} level={level} msg={plainjson.dumps(text)}"
         else:
             line = f"cowl-runtime: {text}" if level == "error" else f"cowl-runtime: {level}: {text}"
         if not self.path:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from engine.cli import output
+from engine.cli import output, report
 from engine.cli.containers import one
 from engine.cli.forest import STATES, state_text
 from engine.cli.group import complete_containers
@@ -225,7 +225,11 @@ def top_command(session: Session, as_json: bool, container: str) -> None:
 def stats_command(session: Session, no_stream: bool, as_json: bool, containers: tuple[str, ...]) -> None:
     """Show what containers use: CPU, memory, IO, processes."""
     with session.open() as engine:
+        cautioned = False
         for samples in _samples(engine, containers, once=no_stream):
+            if not cautioned and (caution := engine.stats.caution()):
+                report.warn(caution)
+                cautioned = True
             if as_json:
                 for sample in samples:
                     output.emit_line(sample)

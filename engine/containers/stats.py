@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from engine.containers import state
+from engine.errors import NoSpaceError
 from engine.kernel.cgroup import Cgroup
 from engine.kernel.host import HostSampler
 from engine.kernel.meter import Meter, Usage, open_meter
@@ -69,13 +70,18 @@ class Kept:
     def __init__(self, directory: str) -> None:
         self._descriptor = -1
         self.points: list[Point] = []
+        self.error: OSError | None = None
+        """Why the next process will not find them."""
         if directory:
-            # Its monitor may be taking the directory away.
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 self._descriptor = os.open(
                     f"{directory}/sample", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
                 )
                 self.points = unpack(os.pread(self._descriptor, _KEPT.size, 0))
+            except FileNotFoundError:  # its monitor is taking the directory away
+                pass
+            except OSError as error:
+                self.error = error
 
     def earlier(self, now: Point, birth: Point | None) -> Point | None:
         """The newest that is long enough ago to compare with, and of this life of the container, if any."""
@@ -95,7 +101,10 @@ class Kept:
         else:
             self.points = [self.points[1], now]
         if self._descriptor >= 0:
-            os.pwrite(self._descriptor, _KEPT.pack(*self.points[0], *self.points[1]), 0)
+            try:
+                os.pwrite(self._descriptor, _KEPT.pack(*self.points[0], *self.points[1]), 0)
+            except OSError as error:
+                self.error = error
 
     def close(self) -> None:
         """Let go of the file."""
@@ -142,6 +151,8 @@ class Sampler:
             max_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS
         self._room = max(0, max_descriptors) // DESCRIPTORS_EACH
         self._tracks: dict[str, _Track] = {}
+        self.unkept: OSError | None = None
+        """Why samples are not kept for the next process, once that is so."""
 
     def sample(self, entries: Iterable[Entry]) -> list[Sample]:
         """One sample of each of *entries* that (still) has processes, in their order."""
@@ -195,6 +206,7 @@ class Sampler:
             track.percent = cpu_percent(before, now, usage)
             track.last = now
             track.kept.keep(now)
+            self.unkept = self.unkept or track.kept.error
         return now.monotonic_ns, track.percent
 
 
@@ -332,6 +344,14 @@ class Statistics:
         with self._lock:
             return self._histories.get(container_id) or History(1)
 
+    def caution(self) -> str:
+        """What is well to know of the samples so far: a sentence, or nothing."""
+        with self._lock:
+            unkept = self._sampler.unkept if self._sampler else None
+        if unkept is None:
+            return ""
+        return f"samples are not kept, so that the next look counts from the start ({unkept.strerror})"
+
     def host(self) -> HostFigures:
         """The machine and this process."""
         with self._lock:
@@ -354,20 +374,27 @@ class Statistics:
         """The running containers; looked up anew when a record or a state has changed."""
         layout = self._store.layout
         if self._watch is None:
-            # It never writes: data_version counts, for each connection, what the *others* have changed.
-            self._watch = database.connect(layout)
+            try:
+                # It never writes: data_version counts, for each connection, what the *others* have changed.
+                self._watch = database.connect(layout)
+            except NoSpaceError:
+                self._entries = self._looked_up(self._store.connection)
+                return self._entries
         connection = self._watch
         moved = 0
         with contextlib.suppress(FileNotFoundError):
             moved = os.stat(layout.revision).st_mtime_ns
         seen = (connection.execute("PRAGMA data_version").fetchone()[0], moved)
         if seen != self._seen:
-            rows = records.containers(connection)
-            self._entries = [entry for row in rows if (entry := self._entry(row)) is not None]
-            kept = {row.id for row in rows}
-            self._histories = {key: value for key, value in self._histories.items() if key in kept}
+            self._entries = self._looked_up(connection)
             self._seen = seen
         return self._entries
+
+    def _looked_up(self, connection: sqlite3.Connection) -> list[Entry]:
+        rows = records.containers(connection)
+        kept = {row.id for row in rows}
+        self._histories = {key: value for key, value in self._histories.items() if key in kept}
+        return [entry for row in rows if (entry := self._entry(row)) is not None]
 
     def _entry(self, row: records.ContainerRow) -> Entry | None:
         paths = self._store.layout.container(row.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 
 from engine.containers import stats
 from engine.containers.stats import Entry, History, Kept, Point, Sampler
+from engine.engine import Engine
 from engine.kernel import cgroup
 from engine.kernel.meter import Limits, Usage
 from engine.model import Sample
+from tests.support.captures import start
 from tests.support.pen import Pen, Resources
+from tests.support.roots import Run
 from tests.support.traces import Root
 
 BUSY = "while :; do :; done"
@@ -169,6 +173,24 @@ def test_a_directory_that_has_gone_keeps_nothing(tmp_path: Path) -> None:
     kept.keep(Point(1, 1))
     kept.close()
     assert not (tmp_path / "gone").exists()
+
+
+def test_what_cannot_be_kept_is_known(tmp_path: Path) -> None:
+    os.symlink("/dev/full", tmp_path / "sample")
+    kept = Kept(str(tmp_path))
+    assert kept.error is None
+    kept.keep(Point(1, 1))
+    assert kept.error is not None and kept.error.errno == errno.ENOSPC
+    kept.close()
+
+
+@pytest.mark.kernel
+def test_what_cannot_be_kept_is_said_once(engine: Engine, cowl: Run, root: Root) -> None:
+    for _ in range(2):
+        os.symlink("/dev/full", f"{root.layout.container(start(engine)).run}/sample")
+    done = cowl("stats", "--no-stream", "--json", check=True)
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr.count("No space left on device") == 1
 
 
 @given(st.binary(max_size=80))

@@ -27,6 +27,7 @@ LOUD = ("two:1", "sh", "-c", "while :; do cat /usr/bin/sh; sleep 0.1; done")
 """Its log fills the disk."""
 READING = (
     *[("exec", "loud", "cat", "/etc/passwd"), ("logs", "-n", "1", "loud"), ("inspect", "loud")],
+    ("stats", "--no-stream"),
     *[("ps",), ("images",), ("diff", "kept"), ("pause", "loud"), ("unpause", "loud")],
 )
 WRITING = (("tag", "tiny:1", "more:1"), ("rename", "loud", "louder"), ("import", "{files}/tree.tar", "flat"))

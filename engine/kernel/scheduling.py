@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -33,6 +34,8 @@ FLAGS = {
 IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 PERSONALITIES = {"LINUX": 0x0, "LINUX32": 0x8}
 _PROCESS = 1
+_EVERY_PROCESSOR = b"\xff" * 1024
+"""A mask of 8192; the kernel takes those that there are and that the cgroup allows."""
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 
 
@@ -51,6 +54,21 @@ def set_scheduler(attributes: bytes) -> None:
 def set_io_priority(kind: int, level: int) -> None:
     """The class, one of IO_CLASSES, and level 0 (first) to 7 of this process's input and output."""
     syscalls.call("set the I/O priority", _number("ioprio_set"), _PROCESS, 0, kind << 13 | level)
+
+
+def forget_caller() -> None:
+    """Be scheduled as usual, on every processor, however the process is that this one comes from.
+
+    What this user may not take back stays as it is.
+    """
+    with contextlib.suppress(PermissionError):
+        if os.sched_getscheduler(0) != os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    with contextlib.suppress(PermissionError):
+        set_io_priority(0, 0)
+    syscalls.libc().sched_setaffinity(0, ctypes.c_size_t(len(_EVERY_PROCESSOR)), _EVERY_PROCESSOR)
 
 
 def set_personality(domain: int) -> None:

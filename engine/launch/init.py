@@ -328,8 +328,8 @@ def _become_user(program: Program, user: users.User) -> int:
     """
     capabilities.drop_bounding(program.bounding)
     capabilities.clear_ambient()
-    groups = tuple(dict.fromkeys((*user.groups, *program.groups)))
-    set_groups(groups)
+    own = (user.gid,) if program.own_group else ()
+    set_groups(tuple(dict.fromkeys((*own, *user.groups, *program.groups))))
     os.setresgid(user.gid, user.gid, user.gid)
     # Whoever is not root keeps them until exec, where those that are ambient stay (capabilities(7)).
     held = capabilities.SYS_ADMIN if program.filter.program and not program.no_new_privileges else 0

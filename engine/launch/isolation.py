@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import os
@@ -9,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from engine.kernel import process, syscalls
+from engine.kernel import process, scheduling, syscalls
 from engine.kernel.channel import Channel
 
 CONTROL = 3
@@ -27,6 +28,16 @@ def stop_imports() -> None:
         finders.clear()
 
 
+def _forget_oom_score() -> None:
+    """Be ended when memory runs out as soon as anybody (proc_pid_oom_score_adj(5))."""
+    with contextlib.suppress(PermissionError):  # it takes a privilege to be spared more than one's parent
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, b"0")
+        finally:
+            os.close(descriptor)
+
+
 def isolate(control: Channel, streams: Sequence[int] = ()) -> list[int]:
     """Leave session, terminal, directory and descriptors of whoever forked us.
 
@@ -39,6 +50,8 @@ def isolate(control: Channel, streams: Sequence[int] = ()) -> list[int]:
     signal.set_wakeup_fd(-1)
     process.default_signals()
     process.forget_caller()
+    scheduling.forget_caller()
+    _forget_oom_score()
     for ignored in IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
     kept = [control.detach(), *streams]

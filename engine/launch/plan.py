@@ -61,6 +61,9 @@ class Program(Record):
     """What its system calls are held to; installed last of all, by `init.execute`."""
     size: tuple[int, int] | None = None
     """Rows and columns of its terminal."""
+    own_group: bool = False
+    """Whether its group is among its further ones as well, so that it cannot be let go of by a set-group-ID
+    program, to get at what its group is denied (CVE-2022-36109)."""
     preserved: int = 0
     """How many descriptors after the first three are its too."""
     scheduler: bytes = b""
@@ -289,6 +292,7 @@ def program_of(
         cwd=absolute(document["cwd"]),
         user=f"{int(numbers.get('uid', 0))}:{int(numbers.get('gid', 0))}" if user is None else user,
         groups=tuple(numbers.get("additionalGids") or ()),
+        own_group=user is not None,
         terminal=bool(document.get("terminal")),
         no_new_privileges=bool(document.get("noNewPrivileges")),
         limits=_limits(document.get("rlimits") or ()),

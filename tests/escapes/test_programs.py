@@ -213,6 +213,13 @@ print(json.dumps({
     "session": os.getsid(0) == (1 if os.getpid() == 1 else os.getpid()),
     "personality": libc.personality(ctypes.c_ulong(0xffffffff)),
     "environment": sorted(os.environ),
+    "nice": os.nice(0),
+    "policy": os.sched_getscheduler(0),
+    "processors": len(os.sched_getaffinity(0)),
+    "io priority": libc.syscall(int(sys.argv[2]), 1, 0),
+    "reaper": os.getppid() in (0, 1),
+    "score": open("/proc/self/oom_score_adj").read().strip(),
+    "terminal": int(open("/proc/self/stat").read().rpartition(")")[2].split()[4]),
 }))
 """
 CALLER = """
@@ -229,6 +236,12 @@ libc.syscall({add_key}, b"user", b"cowl-secret", b"x", 1, -3)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
 signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+os.nice(7)
+os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+libc.syscall({ioprio_set}, 1, 0, 3 << 13)
+open("/proc/self/oom_score_adj", "w").write("300")
+libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 os.environ["SECRET"] = "x"
 os.set_inheritable(os.open("/", os.O_RDONLY), True)
 from engine.cli.main import command
@@ -251,12 +264,13 @@ def test_nothing_of_the_caller_s_process_is_inherited(jail: Engine, through: str
         [
             sys.executable,
             "-c",
-            CALLER.format(home=home, keyctl=NUMBERS["keyctl"], add_key=NUMBERS["add_key"]),
+            CALLER.format(home=home, **{name: NUMBERS[name] for name in ("keyctl", "add_key", "ioprio_set")}),
             *words,
             "python3",
             "-c",
             INHERITED,
             str(NUMBERS["keyctl"]),
+            str(NUMBERS["ioprio_get"]),
         ],
         env=environment(Root(jail.root, jail.cgroup_parent, Layout.of(jail.root))),
         capture_output=True,
@@ -275,7 +289,7 @@ def test_nothing_of_the_caller_s_process_is_inherited(jail: Engine, through: str
     )
     assert found == {
         **dict.fromkeys(("SigBlk", "SigPnd", "CapInh", "CapAmb", "ignored", "securebits", "keepcaps"), 0),
-        "groups": [],
+        "groups": ["0"],
         "umask": "0022",
         "slack": 50_000,
         "dumpable": 1,
@@ -283,7 +297,49 @@ def test_nothing_of_the_caller_s_process_is_inherited(jail: Engine, through: str
         "key": -1,
         "session": True,
         "personality": 0,
+        "nice": 0,
+        "policy": os.SCHED_OTHER,
+        "processors": os.cpu_count(),
+        "io priority": 0,
+        "reaper": True,
+        "score": "0",
+        "terminal": 0,
     }
+
+
+@pytest.mark.parametrize("through", ["run", "exec"])
+def test_no_signal_is_ignored_or_blocked(jail: Engine, through: str) -> None:
+    """As seen by a program that sets none itself: Python ignores two, and so does who comes before it."""
+    name = start(jail)
+    command = ("grep", "^Sig[BI]", "/proc/self/status")
+    done = run(jail, *command) if through == "run" else execute(jail, name, *command)
+    jail.containers.remove(name, force=True)
+    assert [int(line.split()[1], 16) for line in done.out.splitlines()] == [0, 0]
+
+
+GROUPS = """
+import os
+os.makedirs("/denied", exist_ok=True)
+open("/denied/file", "w").write("x")
+os.chown("/denied/file", 0, 77)
+os.chmod("/denied/file", 0o604)
+"""
+
+
+@pytest.mark.parametrize("through", ["run", "exec"])
+def test_what_its_group_is_denied_stays_denied(jail: Engine, through: str) -> None:
+    """By letting go of the group, which is only one's own and none of the further ones (CVE-2022-36109)."""
+    name = start(jail, user="55:77")
+    execute(jail, name, "python3", "-c", GROUPS, user="0")
+    code = "import os; print(sorted(os.getgroups()))"
+    options = {"user": "55:77"}
+    if through == "run":
+        done = run(jail, "python3", "-c", code, **options)
+    else:
+        done = execute(jail, name, "python3", "-c", code, **options)
+        assert execute(jail, name, "cat", "/denied/file", **options).code == 1
+    jail.containers.remove(name, force=True)
+    assert done.out == "[77]\n"
 
 
 STREAMS = """

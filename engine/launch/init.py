@@ -74,6 +74,8 @@ class Prepared(Record):
 
 def become(plan: Plan, place: Place, channel: Channel) -> NoReturn:
     """Be the first process of the container; never returns."""
+    if not plan.namespaces & namespaces.CLONE_NEWPID:
+        process.hide()  # from those who are in the PID namespace already (CVE-2016-9962)
     try:
         prepared = _prepare(plan, place, channel)
         channel.send(READY)
@@ -182,9 +184,13 @@ def _hook(kind: str, status: str, plan: Plan, place: Place) -> None:
 
 
 def _open_null(made: rootfs.Made) -> int:
-    if made.null is None:
-        return syscalls.openat2(made.root, "/dev/null", os.O_RDWR | os.O_NOCTTY, syscalls.RESOLVE_IN_ROOT)
-    return os.open(mount.by_descriptor(made.null), os.O_RDWR | os.O_CLOEXEC)
+    """The container's null device; what else is in its place is not even opened: nothing is masked yet."""
+    found = nodes.null_of(made.root) if made.null is None else os.dup(made.null)
+    try:
+        nodes.check_null(found)
+        return os.open(mount.by_descriptor(found), os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    finally:
+        os.close(found)
 
 
 def _open_terminal(
@@ -336,6 +342,8 @@ def _become_user(program: Program, user: users.User) -> int:
     if user.uid:
         process.keep_capabilities()
     os.setresuid(user.uid, user.uid, user.uid)
+    if user.uid:
+        process.hide()  # where fs.suid_dumpable is 1, a change of user undoes that (proc_sys_fs(5))
     effective, permitted, inheritable = program.effective, program.permitted, program.inheritable
     capabilities.set_sets(effective | held, permitted | held, inheritable)
     if program.ambient:

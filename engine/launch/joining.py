@@ -138,6 +138,5 @@ def become(
 
 def _null(root: int) -> int:
     found = syscalls.openat2(root, "dev/null", os.O_RDWR | os.O_NOCTTY, _INSIDE)
-    if os.fstat(found).st_rdev != nodes.NULL:
-        raise LaunchError("cannot exec in the container", "its /dev/null is not the null device")
+    nodes.check_null(found)
     return found

@@ -125,7 +125,17 @@ def _add(directory: int, name: str, device: Device) -> None:
 
 def null_of(root: int) -> int:
     """A descriptor (O_PATH) of the container's null device, whatever it has at that place."""
-    found = syscalls.openat2(root, "dev/null", os.O_PATH, syscalls.RESOLVE_IN_ROOT)
-    if os.fstat(found).st_rdev != NULL:
-        raise LaunchError("cannot use /dev/null of the container", "it is not the null device")
+    rules = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+    found = syscalls.openat2(root, "dev/null", os.O_PATH, rules)
+    with contextlib.ExitStack() as unless_right:
+        unless_right.callback(os.close, found)
+        check_null(found)
+        unless_right.pop_all()
     return found
+
+
+def check_null(descriptor: int) -> None:
+    """Raise LaunchError if *descriptor* is open on anything but the null device (null(4))."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != NULL:
+        raise LaunchError("cannot use /dev/null of the container", "it is not the null device")

@@ -112,9 +112,7 @@ def _mask(root: int, tops: Mapping[str, int], paths: Sequence[str], null: int | 
 
 
 def _mask_file(target: int, null: int) -> None:
-    status = os.fstat(null)
-    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != nodes.NULL:
-        raise LaunchError("cannot mask a path", "/dev/null of the container is not the null device")
+    nodes.check_null(null)
     tree = mount.clone_tree(null)
     try:
         mount.move_mount(tree, target)

@@ -103,6 +103,8 @@ class PublishedPort(Record):
     """0 for any that is free."""
     container_port: int
     protocol: str = "tcp"
+    host_last: int = 0
+    """The last of a range that begins with *host_port*, of which it gets the first that is free; else 0."""
 
 
 class Health(Record):
@@ -138,7 +140,9 @@ class LaunchOptions(Record):
     """none, host, bridge, or container:NAME; empty for what is usual in this root."""
     publish: tuple[PublishedPort, ...] = ()
     publish_all: bool = False
-    """Whether every port that the image exposes is published at one that is free."""
+    """Whether every port that the image or *expose* names is published at one that is free."""
+    expose: tuple[str, ...] = ()
+    """``80/tcp``, ``8000-8010``: ports that it listens on."""
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()

@@ -80,6 +80,7 @@ _CONTAINER = (
         ("-p", "--publish"), "publish", "Reach its port at one of this machine: 8080:80.", "PORT:PORT", True
     ),
     Option(("-P", "--publish-all"), "publish_all", "Publish what the image exposes, at free ports."),
+    Option(("--expose",), "expose", "A port that -P publishes besides.", "PORT[/PROTOCOL]", True),
     Option(("--ip",), "ip", "Its address on the bridge; otherwise a free one.", "ADDRESS"),
     Option(("--mac-address",), "mac_address", "Its hardware address.", "ADDRESS"),
     Option(("--add-host",), "add_host", "A line for its hosts file; or host-gateway.", "NAME:IP", True),

@@ -8,7 +8,7 @@ from engine.errors import UsageError
 from engine.model import PublishedPort
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
-_HINT = "write it like 8080:80, 127.0.0.1:53:53/udp or 7000-7010:7000-7010"
+_HINT = "write it like 8080:80, 127.0.0.1:53:53/udp, 7000-7010:7000-7010 or 8000-8010:80"
 _LARGEST = 65535
 
 
@@ -27,16 +27,18 @@ def _published(text: str) -> list[PublishedPort]:
     if address.startswith("[") != address.endswith("]") or (":" in address and not address.startswith("[")):
         raise _wrong(text, "an address of IPv6 stands in brackets")
     within = _range(text, inside)
-    without = _range(text, outside) if outside else [0] * len(within)
+    without = _range(text, outside) if outside not in ("", "0") else [0] * len(within)
+    host = _address(text, address.strip("[]"))
+    if len(within) == 1 < len(without):
+        return [PublishedPort(host, without[0], within[0], protocol, without[-1])]
     if len(without) != len(within):
         raise _wrong(text, "its two ranges are not of one length")
-    host = _address(text, address.strip("[]"))
     return [PublishedPort(host, *pair, protocol) for pair in zip(without, within, strict=True)]
 
 
 def _range(text: str, numbers: str) -> list[int]:
     first, dash, last = numbers.partition("-")
-    if not (first.isdecimal() and (last.isdecimal() or not dash)):
+    if not (numbers.isascii() and first.isdecimal() and (last.isdecimal() or not dash)):
         raise _wrong(text, f"{numbers!r} is no port")
     begin, end = int(first), int(last or first)
     if not 0 < begin <= end <= _LARGEST:

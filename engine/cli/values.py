@@ -43,6 +43,7 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         network=values["network"] or "",
         publish=published(values["publish"]),
         publish_all=values["publish_all"],
+        expose=values["expose"],
         ip=values["ip"] or None,
         mac_address=values["mac_address"] or None,
         network_aliases=values["network_alias"],

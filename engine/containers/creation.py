@@ -26,7 +26,7 @@ from engine.store.staging import making, no_space_on_full
 from engine.store.store import Store
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
-_HOSTNAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?"
+_HOSTNAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?"
 _ATTEMPTS = 20
 
 
@@ -119,7 +119,7 @@ def _check(options: LaunchOptions) -> None:
     if options.name is not None:
         check_name(options.name)
     if options.hostname is not None and not re.fullmatch(_HOSTNAME, options.hostname):
-        raise UsageError(f"{options.hostname!r} is no host name", hint="letters, digits, - and . up to 64")
+        raise UsageError(f"{options.hostname!r} is no host name", hint="letters, digits, -, _ and . up to 64")
     if restarting.policy(options.restart) != restarting.NEVER and options.auto_remove:
         raise UsageError("a container cannot both go and come again", "--rm and --restart exclude each other")
     if options.hostname is not None and options.uts == "host":

@@ -24,6 +24,7 @@ _NAMES = {"none", "host", BRIDGE}
 _BRIDGE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"
 _EXPOSED = r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?"
 _LARGEST_PORT = 65535
+_LOOPBACK6 = "::1"
 _HOST = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}"
 _NEEDS_BRIDGE = (
     *("publish", "publish_all", "dns", "dns_search", "dns_options", "mac_address", "ip"),
@@ -92,23 +93,25 @@ def _check_addresses(options: LaunchOptions) -> None:
 
 def _published(options: LaunchOptions, image: JSON) -> tuple[PublishedPort, ...]:
     """The ports asked for, and with --publish-all those that the image exposes."""
+    for port in options.publish:
+        if port.host_ip == _LOOPBACK6:
+            why = "the kernel lets nothing leave that begins there"
+            raise UsageError("cannot publish a port at [::1]", why, "publish it at 127.0.0.1")
     found = dict.fromkeys(options.publish)
+    exposed = {key: None for text in options.expose for key in _exposed(text, "--expose")}
     if options.publish_all:
-        named = {(port.container_port, port.protocol) for port in options.publish}
         for text in (image.get("config") or {}).get("ExposedPorts") or {}:
-            for key in _exposed(text):
-                if key not in named:
-                    found[PublishedPort("", 0, *key)] = None
+            exposed.update(dict.fromkeys(_exposed(text, "the image")))
+        named = {(port.container_port, port.protocol) for port in options.publish}
+        found.update(dict.fromkeys(PublishedPort("", 0, *key) for key in exposed if key not in named))
     return tuple(found)
 
 
-def _exposed(text: str) -> list[tuple[int, str]]:
-    """The ports that an image exposes as *text*: ``80/tcp``, ``8000-8010``."""
+def _exposed(text: str, whose: str) -> list[tuple[int, str]]:
+    """The ports that are exposed as *text*: ``80/tcp``, ``8000-8010``."""
     found = re.fullmatch(_EXPOSED, text)
     if found is None or not 0 < int(found[1]) <= int(found[2] or found[1]) <= _LARGEST_PORT:
-        raise UsageError(
-            f"cannot publish what the image exposes: {text!r} is no port", hint="name ports by -p"
-        )
+        raise UsageError(f"{text!r} is no port that {whose} could name", hint="name ports by -p")
     return [(port, found[3] or "tcp") for port in range(int(found[1]), int(found[2] or found[1]) + 1)]
 
 

@@ -41,8 +41,8 @@ class Subnet(Record):
     def __contains__(self, address: object) -> bool:
         return (
             isinstance(address, bytes)
-            and self.network < address < self.gateway[:2] + b"\xff\xff"
-            and (int.from_bytes(address, "big") & -_ROOM).to_bytes(4, "big") == self.network
+            and len(address) == 4
+            and 0 < int.from_bytes(address, "big") - int.from_bytes(self.network, "big") < _ROOM - 1
         )
 
     def candidates(self, last: int) -> Iterable[bytes]:

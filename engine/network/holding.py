@@ -52,6 +52,8 @@ class Held:
     def _take(self, port: PublishedPort, others: Sequence[Member]) -> PublishedPort:
         if ":" in port.host_ip and not self._ipv6:
             raise _conflict(port, "this machine does not forward IPv6")
+        if port.host_last:
+            return self._take_first(port, others)
         for member in others:
             if port.host_port and any(_same(port, other) for other in member.ports):
                 raise _conflict(port, f"the container {member.name} has it")
@@ -59,17 +61,24 @@ class Held:
             try:
                 return self._bind(port)
             except OSError as error:
-                if error.errno == errno.EMFILE:
-                    raise _conflict(
-                        port, "too many ports for one container: files are at their limit"
-                    ) from error
-                if error.errno == errno.EADDRNOTAVAIL:
-                    raise _conflict(port, f"{port.host_ip} is no address of this machine") from error
                 if error.errno != errno.EADDRINUSE:
-                    raise _conflict(port, os.strerror(error.errno or 0)) from error
+                    raise _refused(port, error) from error
                 if port.host_port:
                     raise _conflict(port, holder(port)) from error
         raise _conflict(port, "no port is free")
+
+    def _take_first(self, port: PublishedPort, others: Sequence[Member]) -> PublishedPort:
+        """The first of a range that is free."""
+        for number in range(port.host_port, port.host_last + 1):
+            one = port._replace(host_port=number, host_last=0)
+            if any(_same(one, other) for member in others for other in member.ports):
+                continue
+            try:
+                return self._bind(one)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise _refused(port, error) from error
+        raise _conflict(port, "none of them is free")
 
     def _bind(self, port: PublishedPort) -> PublishedPort:
         kind = _KINDS.get(port.protocol)
@@ -107,8 +116,18 @@ def _same(one: PublishedPort, other: PublishedPort) -> bool:
     return first in EVERY_ADDRESS or second in EVERY_ADDRESS or first == second
 
 
+def _refused(port: PublishedPort, error: OSError) -> LaunchError:
+    if error.errno == errno.EMFILE:
+        return _conflict(port, "too many ports for one container: files are at their limit")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return _conflict(port, f"{port.host_ip} is no address of this machine")
+    return _conflict(port, os.strerror(error.errno or 0))
+
+
 def _conflict(port: PublishedPort, why: str) -> LaunchError:
-    place = f"{port.host_ip}:{port.host_port}" if port.host_ip else str(port.host_port)
+    place = f"{port.host_port}-{port.host_last}" if port.host_last else str(port.host_port)
+    if port.host_ip:
+        place = f"[{port.host_ip}]:{place}" if ":" in port.host_ip else f"{port.host_ip}:{place}"
     return LaunchError(f"cannot publish port {place}/{port.protocol}", why, "choose another")
 
 

@@ -70,7 +70,8 @@ def _version(run: str) -> object:
 
 
 def _line(address: str, member: Member, identity: str) -> str:
-    names = dict.fromkeys((member.hostname, member.name, *member.aliases, identity[:12]))
+    short = member.hostname.partition(".")[0]
+    names = dict.fromkeys((member.hostname, short, member.name, *member.aliases, identity[:12]))
     return f"{address}\t{' '.join(filter(None, names))}\n"
 
 

@@ -199,7 +199,7 @@ def test_waiting_for_ever() -> None:
         (["--health-cmd", "x", "--health-interval", "3 weeks"], UsageError, "write it like 30s"),
         (["-p", "80:x"], UsageError, "'x' is no port"),
         (["-p", "80:0"], UsageError, "from 1 to 65535"),
-        (["-p", "80-82:80"], UsageError, "not of one length"),
+        (["-p", "80-82:80-81"], UsageError, "not of one length"),
         (["-p", "80:80/icmp"], UsageError, "no protocol with ports"),
         (["-p", "1.2.3:80:80"], UsageError, "is no address"),
         (["-p", "::1:80:80"], UsageError, "in brackets"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.cli.ports import ports_text
+from engine.cli.ports import ports_text, published
 from engine.errors import LaunchError, UsageError
 from engine.kernel.links import AF_INET, Route
 from engine.model import PublishedPort
@@ -71,3 +71,36 @@ def test_neighbouring_ports_are_shown_as_one() -> None:
         PublishedPort("::1", 53, 53, "udp"),
     ]
     assert ports_text(ports) == ("0.0.0.0:7000-7002->80-82/tcp, 0.0.0.0:9000->80/tcp, [::1]:53->53/udp")
+
+
+def test_how_ports_are_spelled() -> None:
+    assert published(["80", "127.0.0.1::81", "0:82", "[::2]:8080:80/UDP", "8000-8001:90-91"]) == (
+        PublishedPort("", 0, 80),
+        PublishedPort("127.0.0.1", 0, 81),
+        PublishedPort("", 0, 82),
+        PublishedPort("::2", 8080, 80, "udp"),
+        PublishedPort("", 8000, 90),
+        PublishedPort("", 8001, 91),
+    )
+    assert published(["8000-8010:80"]) == (PublishedPort("", 8000, 80, "tcp", 8010),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "80-81:1-3",
+        "80:80-81",
+        "65536:1",
+        "\uff11:2",
+        "::1:80:80",
+        "[::1:80",
+        "80/ip",
+        "2-1:1",
+        "h:1:1",
+    ],
+)
+def test_what_is_no_port(text: str) -> None:
+    with pytest.raises(UsageError, match="bad port"):
+        published([text])

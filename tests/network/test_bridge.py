@@ -58,7 +58,9 @@ def test_the_interface_is_as_it_should_be_and_its_traffic_is_counted(machine: Ma
     assert after["net_rx_bytes"] > before["net_rx_bytes"]
     assert after["net_tx_bytes"] > before["net_tx_bytes"]
     assert "has it" in machine.cowl("run", "--rm", "--ip", "10.207.1.9", "starter", "true", fails=True)
-    assert "10.207.0.0/22" in machine.cowl("run", "--rm", "--ip", "192.0.2.9", "starter", "true", fails=True)
+    for text in ("192.0.2.9", "10.207.0.0", "10.207.0.1", "10.207.3.255", "10.207.4.2", "fd01::9"):
+        words = ("run", "--rm", "--ip", text, "starter", "true")
+        assert "10.207.0.0/22" in machine.cowl(*words, fails=True)
     machine.cowl("restart", "-t", "0", "web")
     assert network_of(machine, "web")["ip_address"] == "10.207.1.9"
 

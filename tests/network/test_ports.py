@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -72,18 +74,67 @@ def test_ranges_free_ports_and_what_lists_them(machine: Machine) -> None:
     assert machine.ask(HOST, 7000).endswith("refused")
 
 
+def test_the_first_free_port_of_a_range(machine: Machine) -> None:
+    sleeping = ("-p", "127.0.0.1:7000-7002:80", "starter", "sleep", "99")
+    with socket_at(machine, 7001):
+        for number in range(2):
+            machine.cowl("run", "-d", "--name", f"c{number}", *sleeping)
+        refused = machine.cowl("run", *sleeping, fails=True)
+    assert "cannot publish port 127.0.0.1:7000-7002/tcp (none of them is free)" in refused
+    assert [machine.cowl("port", f"c{number}", "80").strip() for number in range(2)] == [
+        "127.0.0.1:7000",
+        "127.0.0.1:7002",
+    ]
+    machine.cowl("run", "-d", "--name", "two", "-p", "7000-7003:80", "-p", "7000-7004:81", *sleeping[2:])
+    assert machine.cowl("port", "two", "80").strip() == "0.0.0.0:7001"
+    assert machine.cowl("port", "two", "81").strip() == "0.0.0.0:7003"
+    machine.cowl("rm", "-f", "c0")
+    machine.cowl("restart", "-t", "0", "two")  # the range is looked through anew
+    assert machine.cowl("port", "two", "81").strip() == "0.0.0.0:7001"
+
+
+@contextlib.contextmanager
+def socket_at(machine: Machine, port: int) -> Iterator[None]:
+    """A server of the machine itself."""
+    server = subprocess.Popen(
+        [
+            "nsenter",
+            "-t",
+            str(machine.pid),
+            "-n",
+            sys.executable,
+            machine.scripts / "serve",
+            "tcp",
+            str(port),
+        ],
+        stdout=subprocess.PIPE,
+        env=environment(machine.root),
+    )
+    try:
+        assert server.stdout
+        server.stdout.readline()
+        yield
+    finally:
+        server.kill()
+        server.communicate()
+
+
 def test_what_an_image_exposes_is_published_at_free_ports(machine: Machine) -> None:
     machine.cowl("run", "--name", "made", "starter", "true")
     machine.cowl("commit", "-c", "EXPOSE 80 53/udp 9000", "made", "exposing")
-    machine.cowl("run", "-d", "--name", "web", "-P", "-p", "7000:9000", "exposing", "sleep", "99")
+    expose = ("--expose", "80", "--expose", "8000-8001/udp")
+    machine.cowl("run", "-d", "--name", "web", "-P", "-p", "7000:9000", *expose, "exposing", "sleep", "99")
     listed = json.loads(machine.cowl("port", "--json", "web"))
     assert {(port["container_port"], port["protocol"]) for port in listed} == {
         (80, "tcp"),
         (53, "udp"),
         (9000, "tcp"),
+        (8000, "udp"),
+        (8001, "udp"),
     }
     assert next(port["host_port"] for port in listed if port["container_port"] == 9000) == 7000
     assert all(port["host_port"] for port in listed)
+    assert "is no port" in machine.cowl("run", "--expose", "0", "starter", "true", fails=True)
 
 
 def test_a_version_of_ip_of_ones_own(machine: Machine) -> None:
@@ -95,6 +146,8 @@ def test_a_version_of_ip_of_ones_own(machine: Machine) -> None:
     assert machine.ask(HOST6, 9090).endswith(" web")
     assert machine.ask(HOST6, 8080).endswith(" web")
     assert machine.ask("::1", 9090).endswith("refused")
+    refused = machine.cowl("run", "-p", "[::1]:1:1", "starter", "true", fails=True)
+    assert "cannot publish a port at [::1]" in refused
 
 
 def test_a_port_that_somebody_has_is_refused_with_their_name(machine: Machine) -> None:

@@ -1,0 +1,81 @@
+"""A PID namespace that others are in already: they cannot look into who is on the way to be a program there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from engine.kernel import capabilities
+from tests.conformance.bundles import CAPABILITIES, Bundle, eventually
+
+pytestmark = pytest.mark.kernel
+
+SPY = """
+import os, sys
+from engine.kernel import capabilities
+mask, stop, group = int(sys.argv[1]), *sys.argv[2:]
+known = set(os.listdir("/proc"))
+capabilities.set_sets(mask, mask, 0)
+print("ready", flush=True)
+seen = set()
+while not os.path.exists(stop):
+    for name in os.listdir("/proc"):
+        if name not in known:
+            try:
+                exe = os.readlink(f"/proc/{name}/exe")
+                if group in open(f"/proc/{name}/cgroup").read():
+                    seen.add(exe)
+            except OSError:
+                continue
+for exe in seen:
+    print(exe)
+"""
+"""Root with no more capabilities than a container's, which the kernel takes for one of its processes."""
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """The path of a PID namespace that somebody is in."""
+    process = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "100"])
+    try:
+        first = f"/proc/{process.pid}/task/{process.pid}/children"
+        eventually(lambda: bool(_read(first)))
+        path = f"/proc/{_read(first).strip()}/ns/pid"
+        yield path
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_who_comes_is_hidden_from_those_who_are_there(
+    bundle: Bundle, namespace: str, tmp_path: object
+) -> None:
+    """Its descriptors and the interpreter's file would be theirs to take (CVE-2016-9962, CVE-2019-5736)."""
+    stop = f"{tmp_path}/stop"
+    mask = str(capabilities.mask(CAPABILITIES))
+    command = [sys.executable, "-c", SPY, mask, stop, bundle.cgroup_parent]
+    spy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert spy.stdout is not None
+    assert spy.stdout.readline() == "ready\n"
+    for entry in bundle.linux["namespaces"]:
+        if entry["type"] == "pid":
+            entry["path"] = namespace
+    try:
+        for _ in range(15):
+            bundle.run("sleep 0.01").check()
+    finally:
+        with open(stop, "w", encoding="ascii"):
+            pass
+        seen = spy.communicate()[0].splitlines()
+    assert any(path.endswith("sleep") for path in seen)
+    assert os.path.realpath(sys.executable) not in seen

@@ -1,4 +1,4 @@
-"""A PID namespace that others are in already: they cannot look into who is on the way to be a program there."""
+"""A PID namespace that others are in: they cannot look into who is on the way to be a program there."""
 
 from __future__ import annotations
 

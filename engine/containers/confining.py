@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 from collections.abc import Sequence
@@ -23,16 +24,15 @@ _OWN_DEVICES = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptm
 """Every container has these of its own."""
 
 
-def confine(spec: JSON, options: LaunchOptions) -> None:
-    """Complete *spec* with the filter of its system calls and the profile that the kernel holds it to.
+def confine(spec: JSON, options: LaunchOptions) -> str:
+    """Complete *spec* with the profile that the kernel holds it to; the filter of its system calls.
 
-    Raises UsageError and UnsupportedError for what was asked for and cannot be had.
+    That is JSON, for `linux.seccomp`, which *spec* does not have; empty for none. Raises UsageError and
+    UnsupportedError for what was asked for and cannot be had.
     """
     wanted = security.parse(options.security_opts)
-    process, linux = spec["process"], spec["linux"]
+    process = spec["process"]
     profile = _profile(wanted.seccomp, process["capabilities"]["bounding"], options.privileged)
-    if profile is not None:
-        linux["seccomp"] = profile
     if wanted.apparmor and wanted.apparmor != security.UNCONFINED:
         if not os.path.exists(_APPARMOR):
             raise UnsupportedError(
@@ -44,24 +44,25 @@ def confine(spec: JSON, options: LaunchOptions) -> None:
     for label in security.labels(options.security_opts):
         if label != "disable" and os.path.exists(_SELINUX):
             raise UnsupportedError(f"cannot set the label {label}", "cowl sets none", "use label=disable")
+    return profile
 
 
-def _profile(wanted: str, capabilities: Sequence[str], privileged: bool) -> JSON | None:
+def _profile(wanted: str, capabilities: Sequence[str], privileged: bool) -> str:
     if wanted == security.UNCONFINED or (privileged and not wanted):
-        return None
+        return ""
     if not seccomp.available():
         if wanted not in ("", security.BUILTIN):
             raise UnsupportedError(
                 f"cannot hold it to {wanted}", "this kernel has no seccomp", "use seccomp=unconfined"
             )
-        return None
+        return ""
     from engine.oci import profile
 
     if wanted in ("", security.BUILTIN):
-        return profile.default_profile(capabilities)
+        return profile.encoded_default(tuple(capabilities))
     found = profile.read_profile(wanted, capabilities)
     check(found)
-    return found
+    return json.dumps(found)
 
 
 def filtering(spec: JSON, options: LaunchOptions) -> str:

@@ -71,7 +71,7 @@ def create(
         devices=devices.nodes,
         device_rules=devices.rules,
     )
-    confining.confine(spec, options)
+    filtered = confining.confine(spec, options)
     if options.init:
         from engine.containers import inits
 
@@ -93,7 +93,7 @@ def create(
         with making(store.layout):
             unless_made.callback(_undo, store, row)
             unless_made.callback(delete_tree, paths.unfinished)
-            _make_directories(paths, options, spec, hostname, lowers)
+            _make_directories(paths, options, _encoded(spec, filtered), hostname, lowers)
             point("create.before-record")
             row = _record(store, row, paths)
         point("create.after-record")
@@ -171,7 +171,7 @@ def _record(store: Store, row: records.ContainerRow, paths: ContainerPaths) -> r
 
 
 def _make_directories(
-    paths: ContainerPaths, options: LaunchOptions, spec: JSON, hostname: str, lowers: Sequence[str]
+    paths: ContainerPaths, options: LaunchOptions, config: str, hostname: str, lowers: Sequence[str]
 ) -> None:
     for volume in options.volumes:
         if not volume.name and not os.path.lexists(volume.source):
@@ -192,7 +192,16 @@ def _make_directories(
     _write(f"{paths.home}/hostname", f"{hostname}\n")
     _write(f"{paths.home}/hosts", _hosts(options, hostname))
     _write(f"{paths.home}/resolv.conf", _resolv_conf(options))
-    _write(paths.config, json.dumps(spec))
+    _write(paths.config, config)
+
+
+def _encoded(spec: JSON, filtered: str) -> str:
+    """*spec* with the `linux.seccomp` object *filtered*, which is JSON already."""
+    if not filtered:
+        return json.dumps(spec)
+    rest = json.dumps({name: value for name, value in spec.items() if name != "linux"})
+    linux = json.dumps(spec["linux"])
+    return f'{rest[:-1]}, "linux": {linux[:-1]}, "seccomp": {filtered}}}}}'
 
 
 def _write(path: str, text: str) -> None:

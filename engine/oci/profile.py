@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from engine.errors import UsageError
@@ -121,6 +122,14 @@ def default_profile(capabilities: Collection[str]) -> JSON:
         "architectures": list(ARCHITECTURES.get(system.machine, ())),
         "syscalls": rules,
     }
+
+
+@lru_cache(maxsize=16)
+def encoded_default(capabilities: tuple[str, ...]) -> str:
+    """`default_profile` as JSON: most of a container's document, and the same for most of them."""
+    import json
+
+    return json.dumps(default_profile(capabilities))
 
 
 def _rule(names: Iterable[str], operator: str = "", value: int = 0) -> JSON:

@@ -6,6 +6,7 @@ import json
 import os
 import struct
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from engine.engine import Engine
 from engine.errors import LaunchError, UsageError
 from engine.kernel import seccomp
 from engine.model import Volume
+from engine.oci.profile import default_profile
 from tests.support.captures import execute, fields, run, start
 
 pytestmark = [
@@ -46,6 +48,19 @@ def test_dockers_filter_is_on_by_default(engine: Engine) -> None:
     found = status(run(engine, "cat", "/proc/self/status").out)
     assert (found["Seccomp"], found["Seccomp_filters"]) == ("2", "1")
     assert run(engine, "python3", "-c", UNSHARE).out == "1\n"
+
+
+def test_the_document_has_the_filter_among_the_rest(engine: Engine, tmp_path: Path) -> None:
+    plain = start(engine, cap_add=("SYS_ADMIN",), env=('ODD=}}"\\',))
+    config = engine.containers.inspect(plain)["config"]
+    assert config["linux"]["seccomp"] == default_profile(config["process"]["capabilities"]["bounding"])
+    assert config["linux"]["seccomp"] != default_profile(())
+    assert config["process"]["env"][-1] == 'ODD=}}"\\'
+    own = start(engine, security_opts=(forbidding(f"{tmp_path}/p", errnoRet=77),))
+    ours = engine.containers.inspect(own)["config"]
+    assert ours["linux"]["seccomp"]["syscalls"][0]["errnoRet"] == 77
+    assert ours.keys() == config.keys()
+    assert ours["linux"].keys() == config["linux"].keys()
 
 
 def test_exec_has_the_filter_of_the_container(engine: Engine, tmp_path: object) -> None:

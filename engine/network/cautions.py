@@ -10,6 +10,10 @@ from engine.network import forwarding
 from engine.network.bridges import Bridge
 from engine.network.wish import Wish
 
+NAMELESS = (
+    "this machine has no name server that a container can ask, but on its loopback: only names of containers "
+    "are found; --dns ADDRESS"
+)
 _ALONE = "the container reaches it and its neighbours alone"
 
 

@@ -145,7 +145,8 @@ def _connect(wish: Wish, run: str, key: str, identity: str, home: str, pid: int)
             members.save()
             point("network.after-record")
             undo.pop_all()
-        _write_names(wish, identity, home, members, bridge)
+        if not _write_names(wish, identity, home, members, bridge) and found is None:
+            told += (cautions.NAMELESS,)
     return Made(held, member, told)
 
 
@@ -396,8 +397,9 @@ def _drop(members: Members, identity: str, key: str) -> Member | None:
     return member
 
 
-def _write_names(wish: Wish, identity: str, home: str, members: Members, bridge: Bridge) -> None:
+def _write_names(wish: Wish, identity: str, home: str, members: Members, bridge: Bridge) -> bool:
+    """Who is where, and whom to ask for others: whether there is somebody to ask."""
     own = members.by_id[identity]
     gateway = addressing.show(bridge.subnet.gateway)
     names.write_hosts(identity, own, members.by_id, wish.extra_hosts, gateway)
-    names.write_resolver(home, wish.dns, wish.dns_search, wish.dns_options)
+    return names.write_resolver(home, wish.dns, wish.dns_search, wish.dns_options, ipv6=bool(own.ip6))

@@ -9,13 +9,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from engine.network.members import DOCUMENT, Member, Members
 
 HOST_GATEWAY = "host-gateway"
 """What `--add-host` calls the bridge's own address."""
-SYSTEMD_RESOLVED = "/run/systemd/resolve/resolv.conf"
+SOURCES = (
+    "/etc/resolv.conf",
+    "/run/systemd/resolve/resolv.conf",
+    "/run/NetworkManager/no-stub-resolv.conf",
+)
+"""Who is asked for names here, and whom a resolver on the loopback asks: systemd-resolved, or dnsmasq."""
 _BEGIN = "# others on this bridge, kept by cowl\n"
 _END = "# end of them\n"
 _COMMON = (
@@ -114,15 +119,20 @@ def _put(descriptor: int, data: bytes) -> None:
     os.ftruncate(descriptor, len(data))
 
 
-def write_resolver(home: str, servers: Sequence[str], search: Sequence[str], options: Sequence[str]) -> None:
+def write_resolver(
+    home: str, servers: Sequence[str], search: Sequence[str], options: Sequence[str], *, ipv6: bool
+) -> bool:
     """The resolv.conf of a container that starts: this machine's as it is now, but for what was asked for.
 
-    A resolver on this machine's loopback is out of a container's reach and left out.
+    A resolver on this machine's loopback is out of a container's reach: those that it asks itself take its
+    place. Where nobody knows them there is none, as nobody else is to be told what a container looks for.
+    Without *ipv6* servers of version 6 are left out. Returns whether there is a server.
     """
-    own = _host_file("/etc/resolv.conf")
-    if not servers and own and not any(_servers(own)):
-        own = _host_file(SYSTEMD_RESOLVED) or own
-    found = [f"nameserver {server}\n" for server in servers or _servers(own)]
+    own = _host_file(SOURCES[0])
+    known = list(servers)
+    for path in SOURCES:
+        known = known or _servers(_host_file(path), ipv6=ipv6)
+    found = [f"nameserver {server}\n" for server in known]
     domains = [word for word in search if word != "."] if search else _values(own, ("search", "domain"))
     if domains:
         found.append(f"search {' '.join(domains[:_MOST_SEARCHED])}\n")
@@ -130,13 +140,23 @@ def write_resolver(home: str, servers: Sequence[str], search: Sequence[str], opt
     if chosen:
         found.append(f"options {' '.join(chosen)}\n")
     _rewrite(f"{home}/resolv.conf", "".join(found))
+    return bool(known)
 
 
-def _servers(text: str) -> Iterable[str]:
+def _servers(text: str, *, ipv6: bool) -> list[str]:
+    found = []
     for line in text.splitlines():
         words = line.split()
-        if len(words) > 1 and words[0] == "nameserver" and not words[1].startswith(("127.", "::1")):
-            yield words[1]
+        if len(words) > 1 and words[0] == "nameserver" and _within_reach(words[1], ipv6=ipv6):
+            found.append(words[1])
+    return found
+
+
+def _within_reach(server: str, *, ipv6: bool) -> bool:
+    if ":" in server:
+        # One with a zone is on a link of this machine (RFC 4007).
+        return ipv6 and "%" not in server and not server.startswith("fe80:") and server != "::1"
+    return not server.startswith(("127.", "0."))
 
 
 def _values(text: str, keys: Sequence[str]) -> list[str]:

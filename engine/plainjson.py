@@ -41,6 +41,15 @@ def loads(data: bytes | str) -> Any:
     return value
 
 
+def read(path: str) -> Any:
+    """The document in the file *path*, which is whole or not there; None when it is not."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return loads(file.readall())
+    except FileNotFoundError:
+        return None
+
+
 def dumps(value: Any) -> str:
     """*value* as JSON, in ASCII and on one line. Raises TypeError for what JSON has no word for."""
     encode = make_encoder(None, _unknown, encode_basestring_ascii, None, ": ", ", ", False, False, True)

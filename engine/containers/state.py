@@ -123,13 +123,8 @@ def is_monitored(paths: ContainerPaths) -> bool:
 
 def read_document(path: str) -> JSON | None:
     """A JSON document of ours, which is whole or not there."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            data = file.read()
-    except FileNotFoundError:
-        return None
-    document: JSON = plainjson.loads(data)
-    return document
+    found: JSON | None = plainjson.read(path)
+    return found
 
 
 def write_document(path: str, document: JSON, *, flush: bool = False) -> None:

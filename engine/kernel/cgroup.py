@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from engine import errors
-from engine.kernel import cgroup1, cgroup2, cgroup_tree, cgroupfs, signals
+from engine.kernel import cgroup1, cgroup2, cgroup_tree, cgroupfs, freezer, signals
 from engine.kernel.cgroup_limits import apply
 from engine.kernel.cgroup_tree import locate, remove
 from engine.kernel.cgroupfs import UNIFIED, Cgroup, Deadline, Hierarchies, detect
@@ -164,12 +164,7 @@ def populated(cgroup: Cgroup) -> bool:
 
 def frozen(cgroup: Cgroup) -> bool:
     """Whether it is paused (or about to be: a process that enters a frozen cgroup takes a moment)."""
-    if cgroup.version == 1:
-        return cgroup1.freezer_state(cgroup) != "THAWED"
-    try:
-        return cgroupfs.read(f"{cgroup.directories[UNIFIED]}/cgroup.freeze").strip() == b"1"
-    except FileNotFoundError:
-        return False
+    return freezer.is_frozen(cgroup.version, cgroup.directories)
 
 
 def freeze(cgroup: Cgroup, seconds: float = FREEZE_SECONDS) -> None:

@@ -1,4 +1,4 @@
-"""Processes: who they are for certain, and what a process gives up before it becomes another."""
+"""Processes: who they are for certain (`identity`), and what one gives up before it becomes another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,36 @@ import struct
 from collections.abc import Iterable
 
 from engine.kernel import signals, syscalls
-from engine.record import Record
+from engine.kernel.identity import Identity, alive, identify, open_pidfd, send_signal, start_time
+
+__all__ = [
+    "CLD_EXITED",
+    "PR_SET_DUMPABLE",
+    "PR_SET_KEEPCAPS",
+    "PR_SET_NAME",
+    "PR_SET_NO_NEW_PRIVS",
+    "PR_SET_TIMERSLACK",
+    "RLIMITS",
+    "RLIM_INFINITY",
+    "USUAL_TIMER_SLACK_NS",
+    "Identity",
+    "alive",
+    "default_signals",
+    "exit_code",
+    "forbid_new_privileges",
+    "forget_caller",
+    "hide",
+    "identify",
+    "keep_capabilities",
+    "leave_keyring",
+    "open_pidfd",
+    "prctl",
+    "reset_signals",
+    "send_signal",
+    "set_limit",
+    "set_name",
+    "start_time",
+]
 
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
@@ -28,62 +57,6 @@ RLIMIT_RTTIME
 RLIMITS = tuple(_RLIMITS.split())
 """In the order of their numbers (asm-generic/resource.h)."""
 RLIM_INFINITY = 0xFFFFFFFFFFFFFFFF
-
-
-class Identity(Record):
-    """One process and no other: numbers are used again, numbers with a start time are not."""
-
-    pid: int
-    start: int
-    """Clock ticks since boot (proc_pid_stat(5), field 22)."""
-
-
-def start_time(pid: int) -> int | None:
-    """When process *pid* started, in clock ticks since boot; None when there is none, or only its zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def identify(pid: int) -> Identity | None:
-    """The identity of *pid* now, None when it is not alive."""
-    start = start_time(pid)
-    return None if start is None else Identity(pid, start)
-
-
-def alive(who: Identity) -> bool:
-    """Whether exactly *who* still runs."""
-    return start_time(who.pid) == who.start
-
-
-def open_pidfd(who: Identity) -> int | None:
-    """A pidfd of exactly *who*, or None when it has ended (pidfd_open(2))."""
-    try:
-        descriptor = os.pidfd_open(who.pid)
-    except ProcessLookupError:
-        return None
-    # The number was looked up before the start time is compared: whoever answers now is whom we hold.
-    if alive(who):
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-def send_signal(who: Identity, number: int) -> bool:
-    """Send a signal to exactly *who*; False when it has ended."""
-    descriptor = open_pidfd(who)
-    if descriptor is None:
-        return False
-    try:
-        signals.pidfd_send_signal(descriptor, number)
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def exit_code(status: int) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Sequence
 
 from engine import plainjson
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
@@ -17,6 +16,7 @@ from engine.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 START_PREFIX = b'["start",'

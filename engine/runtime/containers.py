@@ -6,16 +6,12 @@ and, until it is started, the socket that its first process waits at.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 
 from engine import plainjson
-from engine.containers.state import read_document, write_document
 from engine.errors import ConflictError, LaunchError, NotFoundError, StoreError, UsageError
-from engine.kernel import cgroup, mount, process
-from engine.kernel.cgroup import Cgroup
-from engine.model import JSON
+from engine.kernel import freezer, identity
 from engine.record import Record
 from engine.version import SPECIFICATION
 
@@ -23,10 +19,14 @@ DEFAULT_ROOT = "/run/cowl-runtime"
 FILTERS = ".filters"
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 _LONGEST = 1024
+_PAUSE_SECONDS = 0.005
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
+
+    from engine.kernel.cgroup import Cgroup
+    from engine.model import JSON
 
     Status = Literal["creating", "created", "running", "paused", "stopped"]
 
@@ -49,13 +49,15 @@ class Container(Record):
     owner: str = ""
 
     @property
-    def who(self) -> process.Identity:
+    def who(self) -> identity.Identity:
         """Its first process."""
-        return process.Identity(self.pid, self.pid_start)
+        return identity.Identity(self.pid, self.pid_start)
 
     @property
     def group(self) -> Cgroup:
         """Its cgroup; LaunchError while it has none."""
+        from engine.kernel.cgroup import Cgroup
+
         if self.cgroup is None:
             raise LaunchError(f"container {self.id} is being created", "it has no cgroup yet")
         return Cgroup.from_json(self.cgroup)
@@ -69,9 +71,9 @@ class Container(Record):
         """What it is doing now."""
         if not self.pid:
             return "creating"
-        if not process.alive(self.who):
+        if not identity.alive(self.who):
             return "stopped"
-        if cgroup.frozen(self.group):
+        if self.cgroup and freezer.is_frozen(self.cgroup["version"], self.cgroup["directories"]):
             return "paused"
         return "created" if os.path.exists(self.gate) else "running"
 
@@ -94,30 +96,36 @@ class Container(Record):
 
     def document(self) -> JSON:
         """Its config.json as it was when the container was made."""
-        found = read_document(f"{self.directory}/config.json")
+        found: JSON | None = plainjson.read(f"{self.directory}/config.json")
         if found is None:
             raise StoreError(f"container {self.id} has lost its configuration", self.directory)
         return found
 
     def save(self) -> None:
         """Write state.json."""
+        from engine.containers.state import write_document
+
         write_document(f"{self.directory}/state.json", self._asdict())
 
 
 def unmount_rootfs(container: Container) -> None:
     """Take away what was mounted for a container without a mount namespace of its own."""
+    import contextlib
+
+    from engine.kernel import mount
+
     with contextlib.suppress(OSError):  # nothing is mounted there if it was not got to
         mount.unmount(container.rootfs, mount.MNT_DETACH)
 
 
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
     """Whether *text* can be an ID: it is a file's name."""
     return 0 < len(text) <= _LONGEST and text[0] != "." and _LETTERS.issuperset(text)
 
 
 def reserve(root: str, container: str) -> str:
     """Make the directory of a new *container*. Raises UsageError for no ID, ConflictError for a used one."""
-    if not _is_id(container):
+    if not is_id(container):
         raise UsageError(f"invalid container ID {container!r}", "letters, digits, _ + - and . make one")
     os.makedirs(root, mode=0o711, exist_ok=True)
     directory = f"{root}/{container}"
@@ -132,12 +140,62 @@ def reserve(root: str, container: str) -> str:
     return directory
 
 
+BUSY = -1
+
+
+def lock(directory: str, seconds: float = 0.0) -> int | None:
+    """A descriptor that, until it is closed, keeps others from making or removing *directory*'s container.
+
+    None where there is none, BUSY when somebody else has one for longer than *seconds*.
+    """
+    import fcntl
+    import time
+
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it may have removed the directory.
+            if os.path.exists(directory) and os.path.samestat(os.fstat(descriptor), os.stat(directory)):
+                return descriptor
+        except (BlockingIOError, FileNotFoundError):
+            if time.monotonic() >= end:
+                os.close(descriptor)
+                return BUSY
+            time.sleep(_PAUSE_SECONDS)
+        os.close(descriptor)
+
+
+def directory_of(root: str, container: str) -> str:
+    """Where the container of that ID is, if there is one; NotFoundError for what is no ID."""
+    if not is_id(container):
+        raise unknown(f"{root}/{container}")
+    return f"{root}/{container}"
+
+
+def unknown(directory: str) -> NotFoundError:
+    """The error for a container that is not there."""
+    root, _, name = directory.rpartition("/")
+    return NotFoundError(f"container {name} does not exist", f"{root} has none of that ID")
+
+
 def find(root: str, container: str) -> Container:
     """The container of that ID; NotFoundError for none."""
-    found = read_document(f"{root}/{container}/state.json") if _is_id(container) else None
+    directory = directory_of(root, container)
+    found = read(directory)
     if found is None:
-        raise NotFoundError(f"container {container} does not exist", f"{root} has none of that ID")
-    return Container(**found)
+        raise unknown(directory)
+    return found
+
+
+def read(directory: str) -> Container | None:
+    """The container of *directory*; None while it has no state."""
+    found = plainjson.read(f"{directory}/state.json")
+    return None if found is None else Container(**found)
 
 
 def every(root: str) -> list[Container]:
@@ -146,8 +204,8 @@ def every(root: str) -> list[Container]:
         names = sorted(os.listdir(root))
     except FileNotFoundError:
         return []
-    found = (read_document(f"{root}/{name}/state.json") for name in names if _is_id(name))
-    return [Container(**document) for document in found if document is not None]
+    found = (read(f"{root}/{name}") for name in names if is_id(name))
+    return [container for container in found if container is not None]
 
 
 def forget(container: Container) -> None:
@@ -156,8 +214,8 @@ def forget(container: Container) -> None:
 
 
 def clear(directory: str) -> None:
-    """Remove a container's *directory*, which has files alone."""
-    for name in os.listdir(directory):
+    """Remove a container's *directory*, which has files alone; its state last, by which it is found."""
+    for name in sorted(os.listdir(directory), key="state.json".__eq__):
         os.unlink(f"{directory}/{name}")
     os.rmdir(directory)
 

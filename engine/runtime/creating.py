@@ -8,7 +8,7 @@ import pwd
 from collections.abc import Callable
 
 from engine.containers.state import write_document
-from engine.errors import LaunchError, UnsupportedError
+from engine.errors import ConflictError, LaunchError, UnsupportedError
 from engine.kernel import capabilities, cgroup, devices, mount, process
 from engine.kernel.cgroup_limits import KERNEL_MEMORY
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
@@ -49,7 +49,11 @@ def create(wanted: Wanted, report: Report) -> Container:
         linux["cgroupsPath"] = f"{os.environ.get(CGROUP_PARENT, 'cowl-runtime')}/{wanted.id}"
     plan = _plan(spec, wanted, report)
     directory = containers.reserve(wanted.root, wanted.id)
-    with contextlib.ExitStack() as undo:
+    with contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
+        lock = containers.lock(directory)
+        if lock is None or lock == containers.BUSY:
+            raise ConflictError(f"cannot create container {wanted.id}", "somebody deletes it")
+        always.callback(os.close, lock)
         undo.callback(containers.clear, directory)
         write_document(f"{directory}/config.json", spec)
         group, plan = _cgroup(plan, report)

@@ -1,4 +1,4 @@
-"""``kill`` and ``delete``."""
+"""``delete``: nothing of a container is left, however far its creation or an earlier ``delete`` has come."""
 
 from __future__ import annotations
 
@@ -6,83 +6,82 @@ import contextlib
 import os
 import select
 
-from engine.errors import ConflictError, UsageError
-from engine.kernel import cgroup, process, signals
+from engine import plainjson
+from engine.errors import ConflictError
+from engine.kernel import cgroup, identity, signals
 from engine.runtime import containers
-from engine.runtime.containers import Container
-from engine.runtime.report import Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.model import JSON
+    from engine.runtime.containers import Container
+    from engine.runtime.report import Report
 
 _END_MS = 10_000
+_CREATED_SECONDS = 1.0
+"""How long a creation that goes on may take until it is made to fail."""
 
 
-def signal_number(text: str) -> int:
-    """The signal that *text* names: a number, or a name with or without SIG; UsageError for none."""
-    found = signals.number_of(text)
-    if found is None:
-        raise UsageError(f"unknown signal {text!r}", hint="see signal(7)")
-    return found
+def delete(directory: str, force: bool, report: Report) -> None:
+    """Undo a creation; ConflictError unless the container is stopped, or *force* is used.
+
+    Raises NotFoundError where there is none. With *force* it does not matter how far its creation has come.
+    """
+    with _hold(directory, force) as held:
+        container = containers.read(directory) if held else None
+        if container is None:
+            if not force:
+                raise containers.unknown(directory)
+            _clear_rest(directory)
+            return
+        status = container.status()
+        if status != "stopped":
+            if not force:
+                raise ConflictError(
+                    f"cannot delete container {container.id}: it is not stopped",
+                    f"it is {status}",
+                    "kill it first",
+                )
+            _end(container)
+        destroy(container, report)
 
 
-def kill(container: Container, number: int, everyone: bool) -> None:
-    """Send a signal to its first process, or to *everyone* in it; ConflictError when it does not run."""
-    status = container.status()
-    if everyone:
-        _signal_all(container, number)
-        return
-    if status not in ("created", "running", "paused"):
-        raise ConflictError(f"cannot kill container {container.id}", f"container not running: it is {status}")
-    if not process.send_signal(container.who, number):
-        raise ConflictError(f"cannot kill container {container.id}", "container not running: it has ended")
-    if number == signals.SIGKILL:
-        if _shares_processes(container):  # nothing ends the others when the first one does
-            _signal_all(container, number)
-        if status == "paused":  # version 1 keeps what is frozen from dying
-            cgroup.thaw(container.group)
+@contextlib.contextmanager
+def _hold(directory: str, force: bool) -> Iterator[bool]:
+    """Keep others from making or removing the container; whether there is one.
 
-
-def _shares_processes(container: Container) -> bool:
-    linux = container.document().get("linux") or {}
-    own = [entry for entry in linux.get("namespaces") or () if entry["type"] == "pid"]
-    return not own or bool(own[0].get("path"))
-
-
-def _signal_all(container: Container, number: int) -> None:
-    if number == signals.SIGKILL:
-        cgroup.kill_all(container.group)
-        return
-    for pid in cgroup.procs(container.group):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def delete(container: Container, force: bool, report: Report) -> None:
-    """Undo its creation; ConflictError unless it is stopped, or *force* is used."""
-    if not os.path.exists(container.directory):  # a start that failed has seen to it
-        return
-    status = container.status()
-    if status != "stopped":
-        if not force:
-            raise ConflictError(
-                f"cannot delete container {container.id}: it is not stopped",
-                f"it is {status}",
-                "kill it first",
-            )
-        _end(container)
-    destroy(container, report)
+    Whoever takes too long to create it is made to fail, by *force*, and undoes what it has done.
+    """
+    lock = containers.lock(directory, _CREATED_SECONDS)
+    if lock == containers.BUSY and force:
+        container = containers.read(directory)
+        if container is not None and container.cgroup is not None:
+            cgroup.kill_all(container.group)
+        lock = containers.lock(directory, _END_MS / 1000)
+    if lock == containers.BUSY:
+        name = os.path.basename(directory)
+        raise ConflictError(f"cannot delete container {name}", "it is being created, or deleted")
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _end(container: Container) -> None:
-    if container.pid:
-        pidfd = process.open_pidfd(container.who)
-        if pidfd is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signals.pidfd_send_signal(pidfd, signals.SIGKILL)
-            if container.cgroup is not None:
-                cgroup.thaw(container.group)
-            poller = select.poll()
-            poller.register(pidfd, select.POLLIN)
-            poller.poll(_END_MS)
-            os.close(pidfd)
+    pidfd = identity.open_pidfd(container.who) if container.pid else None
+    if pidfd is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        signals.pidfd_send_signal(pidfd, signals.SIGKILL)
+    if container.cgroup is not None:
+        cgroup.thaw(container.group)
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    poller.poll(_END_MS)
+    os.close(pidfd)
 
 
 def destroy(container: Container, report: Report) -> None:
@@ -90,14 +89,29 @@ def destroy(container: Container, report: Report) -> None:
     if container.cgroup is not None:
         cgroup.kill_all(container.group)
         cgroup.remove(container.group)
-    spec = container.document()
-    kinds = [entry["type"] for entry in (spec.get("linux") or {}).get("namespaces") or ()]
-    if "mount" not in kinds:
+    spec = plainjson.read(f"{container.directory}/config.json")
+    if spec is not None and not _has_mounts_of_its_own(spec):
         containers.unmount_rootfs(container)
     state = container.state("stopped")
     containers.forget(container)
-    if wanted := spec.get("hooks"):
+    if wanted := (spec or {}).get("hooks"):
         from engine.launch import hooks
 
         for failure in hooks.run_all("poststop", hooks.hooks_of(wanted), lambda: state):
             report.warn(failure)
+
+
+def _has_mounts_of_its_own(spec: JSON) -> bool:
+    entries = (spec.get("linux") or {}).get("namespaces") or ()
+    return "mount" in [entry["type"] for entry in entries]
+
+
+def _clear_rest(directory: str) -> None:
+    """Remove what there is of a container that has no state yet, or no more: an empty cgroup at most."""
+    spec = plainjson.read(f"{directory}/config.json")
+    if spec:
+        group = cgroup.locate(spec["linux"]["cgroupsPath"], cgroup.detect())
+        if not cgroup.populated(group):
+            cgroup.remove(group)
+    with contextlib.suppress(FileNotFoundError):
+        containers.clear(directory)

@@ -5,22 +5,25 @@ What each needs is loaded when it is asked for: a start-up is part of every cont
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
 
 from engine import plainjson
 from engine.errors import CommandNotFoundError, CowlError, NotExecutableError, UnsupportedError, UsageError
 from engine.runtime import usage, words
 from engine.runtime.report import Report
-from engine.runtime.words import FLAG, VALUE, Kinds, Words
+from engine.runtime.words import FLAG, VALUE, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from engine.runtime.creating import Wanted
     from engine.runtime.terminals import Terminal
+    from engine.runtime.words import Kinds
+
+    _Run = Callable[[str, Words, Report], int]
 
 
 def main() -> None:
@@ -139,6 +142,8 @@ def _start(root: str, given: Words, report: Report) -> int:
 
 
 def _run(root: str, given: Words, report: Report) -> int:
+    import contextlib
+
     from engine.runtime import console, creating, ending, executing, starting
 
     detach = given.on("detach")
@@ -147,7 +152,7 @@ def _run(root: str, given: Words, report: Report) -> int:
         container = creating.create(wanted, report)
         pidfd = os.pidfd_open(container.pid)  # our child: the number is its own until we have waited for it
         undo = stack.enter_context(contextlib.ExitStack())
-        undo.callback(ending.delete, container, True, report)
+        undo.callback(ending.delete, container.directory, True, report)
         received = -1 if detach else stack.enter_context(console.signals())
         starting.start(container, report)
         code = 0 if detach else executing.watch(container.pid, pidfd, received, terminal)
@@ -242,29 +247,23 @@ def _ps(root: str, given: Words, _: Report) -> int:
 
 
 def _kill(root: str, given: Words, _: Report) -> int:
-    from engine.runtime import containers, ending
+    from engine.runtime import containers, killing
 
     if not 1 <= len(given.rest) <= 2:
         raise UsageError("kill takes a container and a signal")
     name = given.rest[1] if len(given.rest) == 2 else given.one("signal", "TERM")
-    number = ending.signal_number(name)
-    ending.kill(containers.find(root, given.rest[0]), number, given.on("all"))
+    number = killing.signal_number(name)
+    killing.kill(containers.find(root, given.rest[0]), number, given.on("all"))
     return 0
 
 
 def _delete(root: str, given: Words, report: Report) -> int:
-    from engine.errors import NotFoundError
     from engine.runtime import containers, ending
 
-    name = words.container(given)
-    force = given.on("force")
-    try:
-        container = containers.find(root, name)
-    except NotFoundError:
-        if force:
-            return 0
-        raise
-    ending.delete(container, force, report)
+    name, force = words.container(given), given.on("force")
+    if force and not containers.is_id(name):
+        return 0
+    ending.delete(containers.directory_of(root, name), force, report)
     return 0
 
 
@@ -322,7 +321,6 @@ def _refused(_: str, __: Words, ___: Report) -> int:
     raise UnsupportedError("cowl-runtime makes no checkpoints", "it does not use CRIU")
 
 
-_Run = Callable[[str, Words, Report], int]
 _COMMANDS: dict[str, tuple[Kinds, bool, _Run]] = {
     "create": (usage.CREATE, True, _create),
     "start": ({}, True, _start),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 from engine.errors import ConflictError, LaunchError
-from engine.kernel import mount
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
 from engine.launch import request
-from engine.runtime.containers import Container
-from engine.runtime.report import Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from engine.runtime.containers import Container
+    from engine.runtime.report import Report
 
 
 def start(container: Container, report: Report) -> None:
@@ -31,7 +33,7 @@ def start(container: Container, report: Report) -> None:
     if answer:
         from engine.runtime import ending
 
-        ending.delete(container, True, report)  # its process has gone, and no other will come
+        ending.delete(container.directory, True, report)  # its process has gone, and no other will come
         raise request.raise_failure(answer[1:])
     if (spec.get("hooks") or {}).get("poststart"):
         from engine.launch import hooks
@@ -44,7 +46,7 @@ def start(container: Container, report: Report) -> None:
 def _connect(container: Container, channel: Channel) -> None:
     directory = os.open(container.directory, os.O_PATH | os.O_CLOEXEC)
     try:
-        channel.connect(f"{mount.by_descriptor(directory)}/{os.path.basename(container.gate)}")
+        channel.connect(f"/proc/self/fd/{directory}/{os.path.basename(container.gate)}")
     except OSError as error:
         raise LaunchError(f"cannot start container {container.id}", error.strerror or "") from error
     finally:

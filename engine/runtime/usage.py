@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from engine.runtime.words import FLAG, VALUE, VALUES, Kinds
+from engine.runtime.words import FLAG, VALUE, VALUES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from engine.runtime.words import Kinds
 
 GLOBAL: Kinds = {
     "root": VALUE,

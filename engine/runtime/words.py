@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from engine.errors import UsageError
 from engine.record import Record
 
@@ -11,8 +9,12 @@ FLAG = "flag"
 VALUE = "value"
 VALUES = "values"
 
-Kinds = Mapping[str, str]
-"""Names, without dashes and with all their spellings after ``|``, and whether values follow."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Kinds = Mapping[str, str]
+    """Names, without dashes and with all their spellings after ``|``, and whether values follow."""
 
 
 class Words(Record):

@@ -15,7 +15,7 @@ import pytest
 
 from engine.errors import UsageError
 from engine.launch.steps import OPTIONS
-from engine.runtime import ending, words
+from engine.runtime import killing, words
 from tests.conformance.bundles import Bundle, eventually, whole
 
 pytestmark = pytest.mark.kernel
@@ -40,13 +40,13 @@ def test_words() -> None:
     ("text", "number"), [("KILL", 9), ("sigterm", 15), ("10", 10), ("SIGRTMIN+1", 35), ("RTMAX-2", 62)]
 )
 def test_names_of_signals(text: str, number: int) -> None:
-    assert ending.signal_number(text) == number
+    assert killing.signal_number(text) == number
 
 
 @pytest.mark.parametrize("text", ["", "0", "65", "SIGNOPE", "-9"])
 def test_names_of_no_signals(text: str) -> None:
     with pytest.raises(UsageError):
-        ending.signal_number(text)
+        killing.signal_number(text)
 
 
 def test_an_error_is_one_object_in_the_log(bundle: Bundle, tmp_path: object) -> None:

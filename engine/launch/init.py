@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
 from engine.kernel import capabilities, mount, namespaces, process, seccomp, syscalls, terminal
@@ -21,6 +20,10 @@ from engine.launch.mounting import CgroupView, Tree
 from engine.launch.plan import Plan, Program
 from engine.model import JSON
 from engine.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 READY = b"R"
 """From the child: everything is prepared. The monitor sends GO once it has recorded whom it watches."""

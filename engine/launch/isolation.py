@@ -6,18 +6,17 @@ import contextlib
 import fcntl
 import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
-from engine.kernel import process, scheduling, syscalls
+from engine.kernel import process, scheduling, signals, syscalls
 from engine.kernel.channel import Channel
 
 CONTROL = 3
 """The descriptor of the control socket, the only one that a monitor takes along from whoever forked it."""
 IGNORED = (
-    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGTSTP),
-    signal.SIGXFSZ,
+    *(signals.SIGHUP, signals.SIGINT, signals.SIGQUIT, signals.SIGTERM, signals.SIGPIPE, signals.SIGTSTP),
+    signals.SIGXFSZ,
 )
 """What a monitor ignores, and Python; `isolate` leaves no other signal so."""
 
@@ -47,13 +46,13 @@ def isolate(control: Channel, streams: Sequence[int] = ()) -> list[int]:
     os.setsid()
     os.chdir("/")
     os.umask(0o022)
-    signal.set_wakeup_fd(-1)
+    signals.set_wakeup_fd(-1)
     process.default_signals()
     process.forget_caller()
     scheduling.forget_caller()
     _forget_oom_score()
     for ignored in IGNORED:
-        signal.signal(ignored, signal.SIG_IGN)
+        signals.signal(ignored, signals.SIG_IGN)
     kept = [control.detach(), *streams]
     first_free = CONTROL + len(kept)
     high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first_free) for descriptor in kept]

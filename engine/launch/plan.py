@@ -7,7 +7,6 @@ without a trace.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from engine.errors import LaunchError
 from engine.kernel import capabilities, mount, namespaces, process, seccomp
@@ -17,6 +16,7 @@ from engine.model import JSON
 from engine.oci.runtime import USER_ANNOTATION
 from engine.record import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from engine.launch.hooks import Hook
 

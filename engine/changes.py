@@ -119,17 +119,24 @@ class Changes:
         message: str = "",
         author: str = "",
         changes: Sequence[str] = (),
+        only: Sequence[str] = (),
+        without: Sequence[str] = (),
         pause: bool = False,
         progress: ProgressCallback | None = None,
     ) -> Node:
         """Make an image of what the container *name* has changed, called *tag* (None: by its chain ID only).
 
-        *changes* are Dockerfile instructions that change the configuration; with *pause*, the container's
-        processes stand still meanwhile. Raises NotFoundError, AmbiguousError, UsageError, ConflictError,
+        *changes* are Dockerfile instructions that change the configuration. Of the changed paths, those at or
+        below *only* go in (none given: all), but for those at and below *without*; of several such paths the
+        nearest decides. With *pause*, the container's processes stand still meanwhile. Raises NotFoundError
+        (also where nothing changed at one of *only*), AmbiguousError, UsageError, ConflictError,
         NoSpaceError.
         """
         from engine.images import forest
         from engine.images.commit import Commit, commit
+        from engine.layers.selection import Selection
+
+        part = Selection(only, without) if only or without else None
 
         row = records.container_row(self._store.connection, name)
         paths = self._store.layout.container(row.id)
@@ -137,7 +144,7 @@ class Changes:
             progress(Progress(f"committing {row.name}", 0, None))
         with _locked(row, paths), _frozen(paths) if pause else contextlib.nullcontext():
             stack = self._stack_of(row)
-            wanted = Commit(row, stack.upper, stack.lowers, tag, message, author, tuple(changes))
+            wanted = Commit(row, stack.upper, stack.lowers, tag, message, author, tuple(changes), part)
             with _reading(row.name, *stack.plain):
                 chain_id = commit(self._store, wanted)
         with self._store.read() as connection:

@@ -135,6 +135,16 @@ def _line_style(line: str) -> str:
     metavar="INSTRUCTION",
     help="Change the configuration: 'CMD …', 'ENV A=B'.",
 )
+@click.option(
+    "--only", multiple=True, metavar="PATH", help="Commit what changed at PATH or below; repeatable."
+)
+@click.option(
+    "--except",
+    "without",
+    multiple=True,
+    metavar="PATH",
+    help="Leave out what is at PATH or below; repeatable.",
+)
 @click.option("-p", "--pause", is_flag=True, help="Pause the container meanwhile.")
 @print_options
 @click.argument("container", shell_complete=complete_containers)
@@ -145,16 +155,29 @@ def commit_command(
     message: str,
     author: str,
     changes: tuple[str, ...],
+    only: tuple[str, ...],
+    without: tuple[str, ...],
     pause: bool,
     quiet: bool,
     as_json: bool,
     container: str,
     name: str | None,
 ) -> None:
-    """Make a node of a container's changes; prints its chain ID."""
+    """Make a node of a container's changes, or of a part of them; prints its chain ID.
+
+    Of several paths of --only and --except that a change is below, the nearest decides.
+    """
     with session.open() as engine, ProgressLine("commit", quiet=quiet) as progress:
         node = engine.changes.commit(
-            container, name, message=message, author=author, changes=changes, pause=pause, progress=progress
+            container,
+            name,
+            message=message,
+            author=author,
+            changes=changes,
+            only=only,
+            without=without,
+            pause=pause,
+            progress=progress,
         )
     if as_json:
         output.emit(node)

@@ -13,6 +13,7 @@ from engine.images.instructions import apply_instructions
 from engine.images.manifests import new_manifest
 from engine.images.publication import NewManifest, NewNode, VanishedError, publish_images
 from engine.layers.capture import Captured, capture_layer
+from engine.layers.selection import Selection
 from engine.model import JSON
 from engine.oci import documents, reference
 from engine.oci.configuration import configuration
@@ -37,14 +38,16 @@ class Commit(NamedTuple):
     message: str = ""
     author: str = ""
     instructions: tuple[str, ...] = ()
+    part: Selection | None = None
+    """The changes that go in; None for all."""
 
 
 def commit(store: Store, wanted: Commit) -> str:
     """Commit, and return the new node's chain ID. The caller keeps the container from being changed by cowl.
 
     The same changes on the same node give the same node again. Raises UsageError for a bad name or
-    instruction, ConflictError when the image has too many layers already, NoSpaceError, StoreError. Nothing
-    is left of a commit that fails.
+    instruction, NotFoundError for a part without changes, ConflictError when the image has too many layers
+    already, NoSpaceError, StoreError. Nothing is left of a commit that fails.
     """
     tag = reference.normalise(wanted.name) if wanted.name is not None else None
     parent = wanted.container
@@ -62,7 +65,10 @@ def commit(store: Store, wanted: Commit) -> str:
     )  # says what is wrong before the long part
     with staging(store.layout) as area:
         os.makedirs(f"{area}/layer/diff")
-        captured = capture_layer(wanted.upper, wanted.lowers, f"{area}/layer/diff")
+        keep = wanted.part.keeps if wanted.part else None
+        captured = capture_layer(wanted.upper, wanted.lowers, f"{area}/layer/diff", keep)
+        if wanted.part:
+            wanted.part.check(parent.name)
         point("commit.after-capture")
         node, manifest = _describe(wanted, config, below, captured, tag)
         try:

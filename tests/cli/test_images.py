@@ -175,6 +175,24 @@ def test_commit_changes_the_configuration(ready: Run) -> None:
 
 
 @KERNEL
+def test_a_part_is_committed(ready: Run) -> None:
+    script = (
+        "mkdir /srv/app; echo 1 > /srv/app/one; echo 2 > /srv/app/junk; echo 3 > /root/left; rm /etc/passwd"
+    )
+    ready("run", "--name", "a", "starter", "sh", "-c", script, check=True)
+    ready("commit", "--only", "/srv/app", "--except", "/srv/app/junk", "a", "app:1", check=True)
+    assert ready("diff", "app:1", check=True).stdout.split() == ["A", "/srv/app", "A", "/srv/app/one"]
+    ready("commit", "--except", "/srv", "--except=/root", "a", "app:2", check=True)
+    assert ready("diff", "app:2", check=True).stdout.split() == ["D", "/etc/passwd"]
+    assert len(ready("diff", "a", check=True).stdout.splitlines()) == 5
+    refused = ready("commit", "--only", "/srv", "--only", "/opt", "a", "app:3")
+    assert refused.returncode == 1
+    assert "nothing to commit at /opt" in refused.stderr
+    assert "app:3" not in ready("images", check=True).stdout
+    assert ready("commit", "--only", "srv", "a").returncode == 2
+
+
+@KERNEL
 def test_names_are_completed(ready: Run) -> None:
     ready("create", "--name", "web", "starter", "true", check=True)
 

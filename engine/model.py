@@ -59,6 +59,8 @@ class Limits(Record):
     memory_swap: int | None = None
     """Bytes of memory plus swap together; -1 is unlimited swap."""
     pids: int | None = None
+    memory_reservation: int | None = None
+    """Bytes that it is left with, if that can be, when the machine's memory is scarce."""
 
 
 class Volume(Record):
@@ -166,7 +168,8 @@ class LaunchOptions(Record):
     group_add: tuple[str, ...] = ()
     """Further groups: numbers, or names of the image's /etc/group."""
     ipc: Literal["private", "host"] = "private"
-    pid: Literal["private", "host"] = "private"
+    pid: str = "private"
+    """private, host or container:NAME."""
     uts: Literal["private", "host"] = "private"
     cgroupns: Literal["private", "host"] = "private"
     shm_size: int | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli import launch, report
+from engine.cli import attaching, launch, report
 from engine.cli.group import complete_containers
 from engine.cli.output import emit
 from engine.cli.session import Session
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from engine.containers.standing import Standing
 
 one = click.argument("container", shell_complete=complete_containers)
+keys = click.option("--detach-keys", metavar="KEYS", help="What leaves it running; ctrl-p,ctrl-q.")
 several = click.argument(
     "containers", nargs=-1, required=True, metavar="CONTAINER...", shell_complete=complete_containers
 )
@@ -47,9 +48,12 @@ def _each(
 @click.command("start")
 @click.option("-a", "--attach", is_flag=True, help="Show its output and end with its exit code.")
 @click.option("-i", "--interactive", is_flag=True, help="Give it this standard input; implies -a.")
+@keys
 @several
 @click.pass_obj
-def start_command(session: Session, attach: bool, interactive: bool, containers: tuple[str, ...]) -> int:
+def start_command(
+    session: Session, attach: bool, interactive: bool, detach_keys: str | None, containers: tuple[str, ...]
+) -> int:
     """Start containers that were created or have ended."""
     if not (attach or interactive):
         with launch.launcher(session) as found:
@@ -57,7 +61,8 @@ def start_command(session: Session, attach: bool, interactive: bool, containers:
     if len(containers) > 1:
         raise UsageError("cannot attach to several containers", "there is one terminal", "name one")
     with report.launching(), launch.launcher(session) as found, session.open(found) as engine:
-        return launch.start_attached(engine, containers[0], interactive=interactive)
+        streams = attaching.streams({"detach_keys": detach_keys})
+        return launch.start_attached(engine, containers[0], interactive=interactive, streams=streams)
 
 
 @click.command("stop")
@@ -156,19 +161,27 @@ def rename_command(session: Session, container: str, name: str) -> None:
 
 @click.command("attach")
 @click.option("--no-stdin", is_flag=True, help="Only watch.")
+@click.option("--sig-proxy", type=bool, default=True, metavar="true|false", help="Pass signals on; true.")
+@keys
 @one
 @click.pass_obj
-def attach_command(session: Session, no_stdin: bool, container: str) -> int:
+def attach_command(
+    session: Session, no_stdin: bool, sig_proxy: bool, detach_keys: str | None, container: str
+) -> int:
     """Join a container's input and output; ctrl-p ctrl-q leaves."""
+    streams = attaching.streams({"detach_keys": detach_keys, "sig_proxy": sig_proxy})
     with report.launching(), session.open() as engine:
-        return launch.attach(engine, container, interactive=not no_stdin)
+        return launch.attach(engine, container, interactive=not no_stdin, streams=streams)
 
 
 @click.command("update")
 @click.option("--cpus", metavar="NUMBER", help="At most so many CPUs; 0: any.")
 @click.option("-c", "--cpu-shares", metavar="NUMBER", help="Its weight beside others; 0: the usual.")
 @click.option("--cpuset-cpus", metavar="0-2,4", help="Run on these CPUs only.")
+@click.option("--cpu-period", metavar="NUMBER", help="With --cpu-quota: microseconds of a period.")
+@click.option("--cpu-quota", metavar="NUMBER", help="At most so many microseconds of CPU a period.")
 @click.option("-m", "--memory", metavar="SIZE", help="At most so much memory; -1: any.")
+@click.option("--memory-reservation", metavar="SIZE", help="What it keeps when memory is scarce.")
 @click.option("--memory-swap", metavar="SIZE", help="Memory and swap together; -1: any.")
 @click.option("--pids-limit", metavar="NUMBER", help="At most so many processes; -1: any.")
 @click.option("--restart", metavar="POLICY", help="no, always, unless-stopped or on-failure[:times].")

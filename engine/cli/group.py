@@ -158,7 +158,14 @@ def from_table(table: Command) -> click.Command:
 def _option(option: Option) -> click.Option:
     name = [option.dest, *option.flags]
     if not option.metavar:
-        return click.Option(name, is_flag=True, help=option.help, hidden=option.hidden)
+        return click.Option(
+            name,
+            is_flag=True,
+            flag_value=True,
+            default=option.default,
+            help=option.help,
+            hidden=option.hidden,
+        )
     return click.Option(
         name,
         help=option.help,

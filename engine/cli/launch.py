@@ -52,40 +52,44 @@ def launcher(session: Session) -> Iterator[Standing | None]:
 
 def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Make a container and print its ID."""
-    from engine.cli import values
+    from engine.cli import attaching, values
 
     options = values.launch_options(given, arguments)
-    with session.open() as engine:
-        print(with_image(engine, options.image, given["pull"], lambda: engine.containers.create(options)).id)
+    with attaching.noted(given["cidfile"]) as told, session.open() as engine:
+        made = with_image(engine, given, options.image, lambda: engine.containers.create(options, told=told))
+        print(made.id)
     return 0
 
 
 def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Make and start a container; in the foreground the exit code is its process's own."""
     with report.launching(), starter("start", session) as standby:
-        from engine.cli import values
+        from engine.cli import attaching, values
 
         options = values.launch_options(given, arguments)
-        if given["detach"]:
-            with session.open(standby) as engine:
-                engine.containers.heed(report.warn)
-                started = with_image(
-                    engine, options.image, given["pull"], lambda: engine.containers.run(options)
-                )
-                print(started.id)
-            return 0
-        check_terminal(interactive=options.interactive, tty=options.tty)
-        with session.open(standby) as engine:
-            engine.containers.heed(report.warn)
+        streams = attaching.streams(given)
+        if given["detach"] and given["attach"]:
+            raise UsageError("nothing is attached to what runs on its own", "-a and -d exclude each other")
+        if not given["detach"]:
+            check_terminal(interactive=options.interactive and streams.stdin is not None, tty=options.tty)
+        with attaching.noted(given["cidfile"]) as told, session.open(standby) as engine:
+            room = engine.containers
+            room.heed(report.warn)
+            if given["detach"]:
+                print(with_image(engine, given, options.image, lambda: room.run(options, told=told)).id)
+                return 0
             return with_image(
-                engine, options.image, given["pull"], lambda: engine.containers.run(options, attach=True)
+                engine,
+                given,
+                options.image,
+                lambda: room.run(options, attach=True, streams=streams, told=told),
             )
 
 
 def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Run a command in a running container; the exit code is the command's own."""
     with report.launching(), starter("exec", session) as standby:
-        from engine.cli import values
+        from engine.cli import attaching, values
 
         container, *command = arguments
         if not given["detach"]:
@@ -101,17 +105,23 @@ def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:
                 user=given["user"] or None,
                 workdir=given["workdir"] or None,
                 privileged=given["privileged"],
+                streams=attaching.streams(given),
             )
 
 
-def with_image(engine: Engine, image: str, pull: str | None, act: Callable[[], T]) -> T:
-    """Do *act*, which needs *image*, pulling that as *pull* says: if it is missing, always, or never."""
-    policy = pull or os.environ.get(PULL) or "missing"
+def with_image(engine: Engine, given: Values, image: str, act: Callable[[], T]) -> T:
+    """Do *act*, which needs *image*, pulling that as --pull says: if it is missing, always, or never."""
+    policy = given["pull"] or os.environ.get(PULL) or "missing"
+    platform = given["platform"]
     if policy not in PULLS:
         raise UsageError(f"--pull {policy} means nothing", "", f"choose {', '.join(PULLS)}")
     missing = None
     if policy != "always":
         try:
+            if platform:
+                from engine.cli import fetching
+
+                fetching.check_platform(engine, image, platform)
             return act()
         except ImageNotFoundError as error:
             if policy == "never":
@@ -119,19 +129,19 @@ def with_image(engine: Engine, image: str, pull: str | None, act: Callable[[], T
             missing = error
     from engine.cli import fetching
 
-    fetching.fetch(engine, image, missing)
+    fetching.fetch(engine, image, missing, platform=platform, quiet=given["quiet"])
     return act()
 
 
-def start_attached(engine: Engine, container: str, *, interactive: bool) -> int:
+def start_attached(engine: Engine, container: str, *, interactive: bool, streams: Streams) -> int:
     """Start a container in the foreground; its exit code."""
     engine.containers.heed(report.warn)
-    return engine.containers.start(container, attach=True, interactive=interactive)
+    return engine.containers.start(container, attach=True, interactive=interactive, streams=streams)
 
 
-def attach(engine: Engine, container: str, *, interactive: bool) -> int:
-    """Join a running container; its exit code, or 0 if it was left by ctrl-p ctrl-q."""
-    return engine.containers.attach(container, interactive=interactive) or 0
+def attach(engine: Engine, container: str, *, interactive: bool, streams: Streams) -> int:
+    """Join a running container; its exit code, or 0 if it was left by the keys for that."""
+    return engine.containers.attach(container, interactive=interactive, streams=streams) or 0
 
 
 def check_terminal(*, interactive: bool, tty: bool) -> None:

@@ -26,6 +26,8 @@ class Option(Record):
     """What its value is called; empty for a flag, which has none."""
     multiple: bool = False
     hidden: bool = False
+    default: bool = False
+    """What a flag is that is not given."""
 
 
 class Command(Record):
@@ -46,6 +48,9 @@ GLOBALS = (
     Option(("--version",), "version", "Show the version and end."),
 )
 
+_DETACH_KEYS = Option(
+    ("--detach-keys",), "detach_keys", "What leaves it running; otherwise ctrl-p,ctrl-q.", "KEYS"
+)
 _PROCESS = (
     Option(("-e", "--env"), "env", "Set a variable; NAME alone takes it from here.", "NAME=VALUE", True),
     Option(("--env-file",), "env_file", "Read variables from a file, one a line.", "FILE", True),
@@ -53,10 +58,14 @@ _PROCESS = (
     Option(("-t", "--tty"), "tty", "Give it a terminal."),
     Option(("-u", "--user"), "user", "Run as this user of the image, or of these numbers.", "NAME[:GROUP]"),
     Option(("-w", "--workdir"), "workdir", "Begin in this directory.", "DIR"),
+    _DETACH_KEYS,
 )
 
 _CONTAINER = (
     Option(("--name",), "name", "Call it this; otherwise a name is made.", "NAME"),
+    Option(("--cidfile",), "cidfile", "Write its ID into this file, which must not be there.", "FILE"),
+    Option(("--platform",), "platform", "The image for this machine: linux/arm64.", "OS/ARCH[/VARIANT]"),
+    Option(("-q", "--quiet"), "quiet", "Show no progress of a pull."),
     Option(("--pull",), "pull", "Pull the image if it is missing (the default), always, or never.", "WHEN"),
     Option(("--rm",), "rm", "Remove it, with its changes, when it ends."),
     *_PROCESS,
@@ -88,9 +97,12 @@ _CONTAINER = (
     Option(("--dns-search",), "dns_search", "A domain to look for short names in.", "DOMAIN", True),
     Option(("--dns-option", "--dns-opt"), "dns_option", "An option of resolv.conf.", "OPTION", True),
     Option(("--cpus",), "cpus", "At most so many CPUs: 0.5 is half of one.", "NUMBER"),
+    Option(("--cpu-period",), "cpu_period", "With --cpu-quota: microseconds of a period; 100000.", "NUMBER"),
+    Option(("--cpu-quota",), "cpu_quota", "At most so many microseconds of CPU a period.", "NUMBER"),
     Option(("--cpu-shares", "-c"), "cpu_shares", "Its weight beside others; 1024 is usual.", "NUMBER"),
     Option(("--cpuset-cpus",), "cpuset_cpus", "Run on these CPUs only.", "0-2,4"),
     Option(("-m", "--memory"), "memory", "At most so much memory: 64m, 1g.", "SIZE"),
+    Option(("--memory-reservation",), "memory_reservation", "What it keeps when memory is scarce.", "SIZE"),
     Option(("--memory-swap",), "memory_swap", "Memory and swap together; -1: any.", "SIZE"),
     Option(("--pids-limit",), "pids_limit", "At most so many processes; -1: any.", "NUMBER"),
     Option(("--cap-add",), "cap_add", "Add a capability, or ALL.", "NAME", True),
@@ -107,7 +119,7 @@ _CONTAINER = (
     Option(("--device-cgroup-rule",), "device_cgroup_rule", "Allow devices: 'c 42:* rwm'.", "RULE", True),
     Option(("--group-add",), "group_add", "Run with this group too.", "GROUP", True),
     Option(("--ipc",), "ipc", "private (the default), or host.", "MODE"),
-    Option(("--pid",), "pid", "private (the default), or host: it sees all processes.", "MODE"),
+    Option(("--pid",), "pid", "private (the default), host (it sees all), or container:NAME.", "MODE"),
     Option(("--uts",), "uts", "private (the default), or host: its host name is the host's.", "MODE"),
     Option(("--cgroupns",), "cgroupns", "private (the default), or host.", "MODE"),
     Option(("--shm-size",), "shm_size", "How large /dev/shm is; otherwise 64m.", "SIZE"),
@@ -119,6 +131,7 @@ _CONTAINER = (
     ),
     Option(("--sysctl",), "sysctl", "Set a sysctl of its namespaces.", "NAME=VALUE", True),
     Option(("-l", "--label"), "label", "Attach a label.", "NAME=VALUE", True),
+    Option(("--label-file",), "label_file", "Read labels from a file, one a line.", "FILE", True),
     Option(("--stop-signal",), "stop_signal", "What asks it to end; otherwise SIGTERM.", "SIGNAL"),
     Option(("--init",), "init", "Run an init program first, which forwards signals and reaps."),
     Option(("--health-cmd",), "health_cmd", "Run this in it now and then: 0 is healthy.", "COMMAND"),
@@ -135,6 +148,7 @@ _CONTAINER = (
         "POLICY",
     ),
     Option(("--stop-timeout",), "stop_timeout", "Seconds from that to SIGKILL; otherwise 10.", "SECONDS"),
+    Option(("--log-driver",), "log_driver", "json-file (the default) or local: its log is kept.", "NAME"),
     Option(
         ("--log-opt",),
         "log_opt",
@@ -155,7 +169,12 @@ RUN = Command(
     "run",
     "IMAGE [COMMAND [ARGUMENT]...]",
     "Make a container from any node and start it.",
-    (Option(("-d", "--detach"), "detach", "Let it run on its own and print its ID."), *_CONTAINER),
+    (
+        Option(("-d", "--detach"), "detach", "Let it run on its own and print its ID."),
+        Option(("-a", "--attach"), "attach", "Only this stream: stdin, stdout or stderr.", "STREAM", True),
+        Option(("--sig-proxy",), "sig_proxy", "Pass signals on (=false: do not).", default=True),
+        *_CONTAINER,
+    ),
     1,
 )
 EXEC = Command(

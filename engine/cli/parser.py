@@ -27,7 +27,8 @@ def parse(words: Sequence[str], options: Sequence[Option]) -> Parsed | None:
     """
     known = {flag: option for option in options for flag in option.flags}
     values: dict[str, Any] = {
-        option.dest: () if option.multiple else None if option.metavar else False for option in options
+        option.dest: () if option.multiple else None if option.metavar else option.default
+        for option in options
     }
     position = 0
     while position < len(words):

@@ -16,6 +16,8 @@ from engine.model import Health, LaunchOptions, Limits, PublishedPort, Volume
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+CPU_PERIOD = 100_000
+"""Microseconds: what a quota is of, if that is not said."""
 MIN_LOG_SIZE = 4096
 """Bytes: a smaller file would be renamed at every line."""
 _MODES = {"": False, "rw": False, "ro": True}
@@ -26,6 +28,7 @@ _IGNORED_MODES = {"z", "Z", "rprivate", "private", "nocopy"}
 def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
     """What `create` and `run` were given, their first argument being the image."""
     image, *command = arguments
+    log_driver(values["log_driver"])
     mounts, tmpfs = mounted(values["mount"])
     log_max_size, log_max_files = log_options(values["log_opt"])
     return LaunchOptions(
@@ -62,14 +65,14 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         device_cgroup_rules=values["device_cgroup_rule"],
         group_add=values["group_add"],
         ipc=namespace(values["ipc"], "--ipc", ("shareable", "none")),
-        pid=namespace(values["pid"], "--pid"),
+        pid=values["pid"] if _is_others(values["pid"]) else namespace(values["pid"], "--pid"),
         uts=namespace(values["uts"], "--uts"),
         cgroupns=namespace(values["cgroupns"], "--cgroupns"),
         shm_size=size(values["shm_size"], "--shm-size") or None,
         oom_score_adj=integer(values["oom_score_adj"], "--oom-score-adj"),
         ulimits=values["ulimit"],
         sysctls=values["sysctl"],
-        labels=values["label"],
+        labels=(*labels_of(values["label_file"]), *values["label"]),
         stop_signal=values["stop_signal"] or None,
         stop_timeout=10.0 if values["stop_timeout"] is None else seconds(values["stop_timeout"]),
         init=values["init"],
@@ -137,7 +140,7 @@ def log_options(entries: Sequence[str]) -> tuple[int | None, int]:
 def limits(values: Values) -> Limits:
     """The limits among *values*; what docker calls unlimited (-1 or 0) is none of its own."""
     return Limits(
-        cpus=positive(values["cpus"], "--cpus") or None,
+        cpus=cpus(values),
         cpu_shares=integer(values["cpu_shares"], "--cpu-shares") or None,
         cpuset_cpus=values["cpuset_cpus"] or None,
         memory=size(values["memory"], "--memory") or None,
@@ -145,7 +148,20 @@ def limits(values: Values) -> Limits:
         if values["memory_swap"] == "-1"
         else size(values["memory_swap"], "--memory-swap") or None,
         pids=_unlimited(integer(values["pids_limit"], "--pids-limit")),
+        memory_reservation=size(values["memory_reservation"], "--memory-reservation") or None,
     )
+
+
+def cpus(values: Values) -> float | None:
+    """CPUs, from --cpus or from a quota of a period."""
+    number = positive(values["cpus"], "--cpus")
+    quota = integer(values.get("cpu_quota"), "--cpu-quota")
+    period = integer(values.get("cpu_period"), "--cpu-period")
+    if not quota and not period:
+        return number or None
+    if number:
+        raise UsageError("--cpus is a quota already", "--cpu-quota and --cpu-period say another", "name one")
+    return quota / (period or CPU_PERIOD) if quota and quota > 0 else None
 
 
 def updates(values: Values) -> tuple[Limits, tuple[str, ...]]:
@@ -220,6 +236,11 @@ def environment(entries: Sequence[str], files: Sequence[str]) -> tuple[str, ...]
 
 
 def _read_env_file(path: str) -> Iterable[str]:
+    return [_checked(line, path) for line in _lines(path)]
+
+
+def _lines(path: str) -> list[str]:
+    """What a file says, without comments."""
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             lines = [line.rstrip("\r\n").lstrip() for line in file]
@@ -227,7 +248,20 @@ def _read_env_file(path: str) -> Iterable[str]:
         raise UsageError(
             f"cannot read {path}", error.strerror or str(error), "name a file of NAME=VALUE lines"
         ) from error
-    return [_checked(line, path) for line in lines if line and not line.startswith("#")]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def labels_of(files: Sequence[str]) -> list[str]:
+    """Labels of files, one a line."""
+    return [line for path in files for line in _lines(path)]
+
+
+def log_driver(name: str | None) -> None:
+    """Raise UnsupportedError for one by which nothing would be kept here."""
+    if name not in (None, "", "json-file", "local", "k8s-file"):
+        raise UnsupportedError(
+            f"there is no log driver {name}", "a container's log is a file of the store", "see cowl logs"
+        )
 
 
 def _checked(entry: str, where: str) -> str:
@@ -299,7 +333,13 @@ def namespace(name: str | None, option: str, alike: Sequence[str] = ()) -> Liter
         return "private"
     if name == "host":
         return "host"
+    if _is_others(name):
+        raise UnsupportedError(f"cannot use {option} {name}", "--pid and --network alone can be another's")
     raise UnsupportedError(f"cannot use {option} {name}", "only private and host are known")
+
+
+def _is_others(name: str | None) -> bool:
+    return name is not None and name.startswith("container:") and len(name) > len("container:")
 
 
 def volume(text: str) -> Volume:

@@ -10,7 +10,7 @@ import stat
 from _sqlite3 import Connection
 from collections.abc import Sequence
 
-from engine.containers import confining, names, networking, restarting
+from engine.containers import confining, names, networking, restarting, sharing
 from engine.containers.ending import signal_number
 from engine.containers.networking import NetworkSettings
 from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
@@ -58,7 +58,7 @@ def create(
     lowers = tuple(store.layout.tree(node) for node in chain)
     container_id = os.urandom(32).hex()
     paths = store.layout.container(container_id)
-    options = networking.settled(store, options, image, network)
+    options = sharing.settled(store, networking.settled(store, options, image, network))
     hostname = _hostname(store, options, container_id)
     devices = confining.devices_of(options)
     spec = runtime.build_spec(

@@ -245,7 +245,7 @@ class _Session:
             return self._loop(signals, stdin)
 
     def _loop(self, signals: Signals, stdin: int | None) -> int:
-        keys = Keys() if self._options.tty else None
+        keys = Keys(self._streams.keys) if self._options.tty else None
         while True:
             poller = select.poll()
             for descriptor in (self._control.fileno(), signals.reader, *self._relay.outputs):

@@ -32,6 +32,10 @@ class Streams(Record):
     stdin: int | None = 0
     stdout: int | None = 1
     stderr: int | None = 2
+    keys: bytes = DETACH_KEYS
+    """What is typed at a terminal to let go of the program."""
+    forward: bool = True
+    """Whether signals of the caller are passed on where there is no terminal."""
 
 
 class Detached(Record):
@@ -140,8 +144,8 @@ class Foreground:
         self._streams = streams
         self._tty = tty
         self._interactive = interactive and streams.stdin is not None
-        self._forward = forward
-        self._keys = Keys() if tty else None
+        self._forward = forward and (tty or streams.forward)
+        self._keys = Keys(streams.keys) if tty else None
         self._impatience = 0
 
     def wait_started(self) -> dict[str, object]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from engine.containers import networking, removal, restarting, state
+from engine.containers import networking, removal, restarting, sharing, state
 from engine.containers.foreground import Detached, Foreground, Streams, flush_standard, wait_clean
 from engine.errors import ConflictError
 from engine.kernel.channel import Channel
@@ -144,7 +144,7 @@ class Launchpad:
             facts = state.derive(paths)
             if facts.held:
                 raise ConflictError(f"the container {row.name} is {facts.state} already")
-            networking.join_other(self._store, row, paths)
+            sharing.join_others(self._store, row, paths)
             if facts.state != "created":
                 restarting.allow(paths)
             yield paths

@@ -109,26 +109,38 @@ class Containers:
         """Have *listener* told what is well to know of containers when they have been started: sentences."""
         self._pad.heed = listener
 
-    def create(self, options: LaunchOptions) -> Container:
-        """Make a container without starting it."""
-        made = self._create(options)
+    def create(self, options: LaunchOptions, *, told: Callable[[str], None] | None = None) -> Container:
+        """Make a container without starting it; *told* is given its ID."""
+        made = self._create(options, told)
         return _container(made.row, state.Facts("created"))
 
     @overload
-    def run(self, options: LaunchOptions) -> Container: ...
+    def run(self, options: LaunchOptions, *, told: Callable[[str], None] | None = None) -> Container: ...
     @overload
-    def run(self, options: LaunchOptions, *, attach: Literal[True], streams: Streams = STDIO) -> int: ...
+    def run(
+        self,
+        options: LaunchOptions,
+        *,
+        attach: Literal[True],
+        streams: Streams = STDIO,
+        told: Callable[[str], None] | None = None,
+    ) -> int: ...
 
     def run(
-        self, options: LaunchOptions, *, attach: bool = False, streams: Streams = STDIO
+        self,
+        options: LaunchOptions,
+        *,
+        attach: bool = False,
+        streams: Streams = STDIO,
+        told: Callable[[str], None] | None = None,
     ) -> Container | int:
-        """Make and start a container.
+        """Make and start a container; *told* is given its ID in between.
 
         Returns it once its program runs; with *attach*, carries *streams* until it has ended (or is
         detached from) and returns its exit code. Raises LaunchError (125, 126, 127) when it does not start;
         then an auto_remove container is gone again.
         """
-        ready = self._create(options)
+        ready = self._create(options, told)
         try:
             if attach:
                 return self._pad.run(ready, streams, interactive=options.interactive)
@@ -408,7 +420,7 @@ class Containers:
     def _touch(self) -> None:
         state.touch(self._store.layout.revision)
 
-    def _create(self, options: LaunchOptions) -> Ready:
+    def _create(self, options: LaunchOptions, told: Callable[[str], None] | None = None) -> Ready:
         if self._available is None:
             own = capabilities.own()
             self._available = own.permitted & own.bounding
@@ -419,6 +431,8 @@ class Containers:
             available=self._available,
             network=self._network,
         )
+        if told is not None:
+            told(made.row.id)
         return Ready(made.row, made.lowers)
 
     def _clean_unmonitored(self, row: records.ContainerRow, facts: state.Facts) -> None:

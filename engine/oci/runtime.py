@@ -362,6 +362,8 @@ def resources(limits: Limits, *, privileged: bool = False) -> JSON:
         memory["limit"] = limits.memory
     if limits.memory_swap is not None:
         memory["swap"] = limits.memory_swap
+    if limits.memory_reservation is not None:
+        memory["reservation"] = limits.memory_reservation
     if memory:
         found["memory"] = memory
     if limits.pids is not None:

@@ -1,0 +1,146 @@
+"""Words of `run`, `create`, `exec` and `attach` that say how a launch is watched, noted and named."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.cli.attaching import detach_keys
+from engine.engine import Engine
+from engine.errors import UsageError
+from engine.model import LaunchOptions
+from tests.support.captures import start, wait_for
+from tests.support.roots import Run, environment
+from tests.support.traces import Root
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        (None, b"\x10\x11"),
+        ("", b"\x10\x11"),
+        ("ctrl-a,d", b"\x01d"),
+        ("ctrl-P,ctrl-@", b"\x10\x00"),
+        ("ctrl-[,ctrl-_,-", b"\x1b\x1f-"),
+    ],
+)
+def test_keys_are_written_as_docker_has_them(text: str | None, keys: bytes) -> None:
+    assert detach_keys(text) == keys
+
+
+@pytest.mark.parametrize("text", ["ctrl-", "ctrl-é", "ab", "ctrl-a,", "ctrl-1", "é"])
+def test_what_is_no_key_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        detach_keys(text)
+
+
+@pytest.mark.kernel
+def test_the_id_is_noted(starter_images: Root, cowl: Run, tmp_path: Path) -> None:
+    for number, words in enumerate((["create"], ["run", "-d"], ["run"])):
+        path = tmp_path / str(number)
+        done = cowl(*words, "--cidfile", str(path), "starter", "echo", "-n", check=True)
+        assert len(path.read_text()) == 64
+        if words != ["run"]:
+            assert done.stdout.strip() == path.read_text()
+    again = cowl("run", "--cidfile", str(path), "starter", "true")
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    assert cowl("run", "--cidfile", str(tmp_path / "x"), "no-such-image", "true").returncode == 125
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.kernel
+def test_labels_come_from_files_and_then_from_words(starter_images: Root, cowl: Run, tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("# no label\n\na=1\nb=two words\n  c\n")
+    words = ("--label-file", str(tmp_path / "labels"), "-l", "a=3", "--name", "labelled", "starter", "true")
+    cowl("create", *words, check=True)
+    with Engine(starter_images.path) as engine:
+        assert engine.containers.get("labelled").labels == {"a": "3", "b": "two words", "c": ""}
+
+
+@pytest.mark.kernel
+def test_streams_that_are_attached(starter_images: Root, cowl: Run) -> None:
+    both = ("starter", "sh", "-c", "echo out; echo err >&2; cat")
+    for words, streams in (
+        (("-a", "stdout"), ("out\n", "")),
+        (("-a", "STDERR"), ("", "err\n")),
+        (("-a", "stdout", "-a", "stderr"), ("out\n", "err\n")),
+        (("-i", "-a", "stdin", "-a", "stdout"), ("out\nin", "")),
+    ):
+        done = cowl("run", "--rm", *words, *both, input="in", check=True)
+        assert (done.stdout, done.stderr) == streams, words
+    assert cowl("run", "-a", "stdouts", *both).returncode == 2
+    assert cowl("run", "-d", "-a", "stdout", *both).returncode == 2
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("proxy", "code"), [("true", 7), ("false", 130)])
+def test_signals_are_passed_on_unless_that_is_not_wanted(
+    starter_images: Root, engine: Engine, proxy: str, code: int
+) -> None:
+    script = "trap 'exit 7' INT; echo ready; while :; do sleep 0.05; done"
+    command = [sys.executable, "-m", "engine.cli", "run", f"--sig-proxy={proxy}", "--name", "x"]
+    child = subprocess.Popen(
+        [*command, "starter", "sh", "-c", script], stdout=subprocess.PIPE, env=environment(starter_images)
+    )
+    with child:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) in (code, -signal.SIGINT if code == 130 else code)
+    assert (engine.containers.get("x").state == "running") == (proxy == "false")
+
+
+@pytest.mark.kernel
+def test_processes_of_another_container(engine: Engine, cowl: Run) -> None:
+    other = start(engine, "sh", "-c", "exec sleep 1000", name="other")
+    cowl("run", "-d", "--name", "beside", "--pid", "container:other", "starter", "sleep", "2000", check=True)
+    seen = cowl("exec", "beside", "sh", "-c", "cat /proc/[0-9]*/cmdline", check=True).stdout
+    assert "sleep\x001000" in seen and "sleep\x002000" in seen
+    engine.containers.stop("beside", 0)
+    assert engine.containers.get(other).state == "running"
+    engine.containers.start("beside")
+    engine.containers.kill("other")
+    wait_for(lambda: engine.containers.get("beside").state == "exited")
+    again = cowl("start", "beside")
+    assert (again.returncode, "other is not running" in again.stderr) == (
+        1,
+        False,
+    ) or "not running" in again.stderr
+    assert cowl("run", "--pid", "container:nobody", "starter", "true").returncode == 125
+
+
+@pytest.mark.kernel
+def test_limits_in_dockers_older_words(engine: Engine, cowl: Run) -> None:
+    words = ("--cpu-period", "50000", "--cpu-quota", "25000", "--memory-reservation", "64m", "-m", "128m")
+    cowl("create", "--name", "limited", *words, "starter", "true", check=True)
+    limits = engine.containers.get("limited").limits
+    assert (limits.cpus, limits.memory_reservation, limits.memory) == (0.5, 64 << 20, 128 << 20)
+    engine.containers.start("limited")
+    cowl("update", "--cpu-quota", "150000", "--memory-reservation", "32m", "limited", check=True)
+    limits = engine.containers.get("limited").limits
+    assert (limits.cpus, limits.memory_reservation, limits.memory) == (1.5, 32 << 20, 128 << 20)
+    assert cowl("create", "--cpus", "1", "--cpu-quota", "5000", "starter", "true").returncode == 2
+
+
+@pytest.mark.kernel
+def test_the_image_of_another_machine_is_no_substitute(starter_images: Root, cowl: Run) -> None:
+    done = cowl("run", "--rm", "--platform", "linux/s390x", "starter", "true")
+    assert (done.returncode, "linux/s390x" in done.stderr) == (125, True)
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    for name in (os.uname().machine, f"linux/{machine}"):
+        assert cowl("run", "--rm", "--platform", name, "starter", "echo", "hi", check=True).stdout == "hi\n"
+
+
+@pytest.mark.kernel
+def test_no_other_driver_keeps_a_log(starter_images: Root, cowl: Run) -> None:
+    cowl("run", "--rm", "--log-driver", "json-file", "starter", "true", check=True)
+    done = cowl("run", "--rm", "--log-driver", "syslog", "starter", "true")
+    assert (done.returncode, "log driver syslog" in done.stderr) == (125, True)
+
+
+def test_options_are_recorded_with_what_is_new() -> None:
+    assert LaunchOptions("x").pid == "private"

@@ -83,6 +83,7 @@ def become(plan: Plan, place: Place, channel: Channel) -> NoReturn:
         prepared = _prepare(plan, place, channel)
         channel.send(READY)
         if place.gate is not None:
+            _let_go(plan, place, prepared)
             channel.close()
             channel = place.gate.accept()
         if channel.recv(16) != request.GO:
@@ -95,6 +96,15 @@ def become(plan: Plan, place: Place, channel: Channel) -> NoReturn:
         tell(channel, error)
     finally:
         os._exit(_SETUP_FAILED)
+
+
+def _let_go(plan: Plan, place: Place, prepared: Prepared) -> None:
+    """Close what a wait would keep open: others wait for the ends of what a runtime was given."""
+    for entry in place.cgroup.entries:
+        os.close(entry)
+    if plan.program.terminal and prepared.stdio.stdin is not None:
+        for number in range(3):
+            os.dup2(prepared.stdio.stdin, number)
 
 
 def tell(channel: Channel, error: BaseException) -> None:

@@ -86,7 +86,7 @@ def _dispatch(given: Words, report: Report) -> int:
     kinds, interspersed, run = _COMMANDS[name]
     return run(
         os.path.abspath(given.one("root", DEFAULT_ROOT)),
-        words.parse(rest, kinds, interspersed=interspersed),
+        Words({}, rest) if kinds is None else words.parse(rest, kinds, interspersed=interspersed),
         report,
     )
 
@@ -321,7 +321,7 @@ def _refused(_: str, __: Words, ___: Report) -> int:
     raise UnsupportedError("cowl-runtime makes no checkpoints", "it does not use CRIU")
 
 
-_COMMANDS: dict[str, tuple[Kinds, bool, _Run]] = {
+_COMMANDS: dict[str, tuple[Kinds | None, bool, _Run]] = {
     "create": (usage.CREATE, True, _create),
     "start": ({}, True, _start),
     "run": ({**usage.CREATE, "detach|d": FLAG, "keep": FLAG, "no-subreaper": FLAG}, True, _run),
@@ -337,10 +337,10 @@ _COMMANDS: dict[str, tuple[Kinds, bool, _Run]] = {
     "events": ({"stats": FLAG, "interval": VALUE}, True, _events),
     "features": ({}, True, _features),
     "spec": ({"bundle|b": VALUE, "rootless": FLAG}, True, _spec),
-    "checkpoint": ({}, False, _refused),
-    "restore": ({}, False, _refused),
+    "checkpoint": (None, False, _refused),
+    "restore": (None, False, _refused),
 }
-"""Flags, whether they may follow the container, and what is done."""
+"""Flags (None: whatever they are), whether they may follow the container, and what is done."""
 
 if __name__ == "__main__":
     main()

@@ -31,16 +31,22 @@ PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
+def write_launcher(place: str) -> str:
+    """Write the command ``cowl-runtime`` into the directory *place*; its path."""
+    path = f"{place}/cowl-runtime"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(LAUNCHER.format(python=sys.executable, checkout=CHECKOUT))
+    os.chmod(path, stat.S_IRWXU)
+    return path
+
+
 class Podman:
     """podman on a store of its own, with our runtime."""
 
     def __init__(self, root: Root, rootfs: str) -> None:
         place = f"{root.path}/podman"
         os.makedirs(place)
-        runtime = f"{place}/cowl-runtime"
-        with open(runtime, "w", encoding="utf-8") as file:
-            file.write(LAUNCHER.format(python=sys.executable, checkout=CHECKOUT))
-        os.chmod(runtime, stat.S_IRWXU)
+        runtime = write_launcher(place)
         self.rootfs = rootfs
         self.prefix = [
             *("podman", "--root", f"{place}/root", "--runroot", f"{place}/run", "--tmpdir", f"{place}/tmp"),
@@ -81,11 +87,11 @@ def podman(root: Root, bundle: Bundle) -> Iterator[Podman]:
     made = Podman(root, bundle.rootfs)
     yield made
     made("rm", "-f", "-a", "-t", "0")
-    eventually(lambda: not _left(root))
+    eventually(lambda: not cgroups_left(root))
 
 
-def _left(root: Root) -> list[str]:
-    """podman's parent cgroup, and conmon's in it, which ends a moment later: what cannot be removed yet."""
+def cgroups_left(root: Root) -> list[str]:
+    """The cgroups of *root* that cannot be removed yet: conmon's, which ends a moment later, is one."""
     for directory in sorted(traces.cgroups(root), key=len, reverse=True):
         with contextlib.suppress(OSError):
             os.rmdir(directory)

@@ -7,6 +7,7 @@ import shutil
 PACKAGES = {
     "bsdtar": "libarchive-tools",
     "bwrap": "bubblewrap",
+    "ctr": "containerd",
     "docker-registry": "docker-registry",
     "linux.uml": "user-mode-linux",
     "rsvg-convert": "librsvg2-bin",

@@ -28,6 +28,8 @@ _COMMON = (
     "ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
 )
 _LARGEST = 1 << 20
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""For files that a container can take a lease on, for whose end an open would wait (fcntl(2), F_SETLEASE)."""
 _LOCK = "hosts.lock"
 _MOST_SEARCHED = 6
 """Domains that resolvers have always taken (resolv.conf(5))."""
@@ -92,7 +94,7 @@ def _block(identity: str, members: Mapping[str, Member]) -> str:
 
 def _update(path: str, block: str) -> None:
     """Put *block* in the place of the one before; a file without one is its container's own matter."""
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDWR | _FLAGS)
     try:
         data = os.pread(descriptor, _LARGEST + 1, 0)
         before, begun, rest = data.partition(_BEGIN.encode())
@@ -106,7 +108,7 @@ def _update(path: str, block: str) -> None:
 
 def _rewrite(path: str, text: str) -> None:
     """In place: the file is bound into the container as it is."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
     try:
         _put(descriptor, text.encode("utf-8", "surrogateescape"))
     finally:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from engine.network import names
 from tests.network.machines import Machine
+from tests.support.captures import wait_for
 
 STUB = "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan.example\n"
 
@@ -91,3 +93,25 @@ def test_a_name_follows_its_container(machine: Machine) -> None:
     assert found("db") == address("db")
     machine.cowl("rm", "-f", "db")
     assert found("db") == ""
+
+
+LEASE = """
+import fcntl, os, signal, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fcntl.fcntl(os.open("/etc/hosts", os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)
+print("taken", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.kernel
+@pytest.mark.peers("nsenter")
+def test_nobody_waits_for_a_container_that_holds_its_hosts_file(machine: Machine) -> None:
+    """By a lease, which whoever opens it for writing waits for: 45 s as a rule (fcntl(2), F_SETLEASE)."""
+    machine.cowl("run", "-d", "--name", "holder", "starter", "python3", "-c", LEASE)
+    wait_for(lambda: "taken" in machine.cowl("logs", "holder"))
+    before = time.monotonic()
+    machine.cowl("run", "-d", "--name", "other", "starter", "sleep", "100")
+    machine.cowl("rename", "other", "another")
+    machine.cowl("rm", "-f", "another")
+    assert time.monotonic() - before < 8

@@ -93,9 +93,9 @@ def _swept(path: str) -> bool:
         if not _is_idle(path):
             return False
         if os.path.exists(f"{path}/network.lock"):
-            from engine.network import connection
+            from engine.network import sweeping
 
-            connection.sweep(path, 0.0)
+            sweeping.sweep(path, 0.0)
         os.rename(path, going)
     except (CowlError, OSError):  # not ours to change, or somebody was first
         return False

@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
+import functools
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn
 
 from engine.errors import LaunchError
-from engine.kernel import links, namespaces, nftables, process, syscalls
+from engine.kernel import links, namespaces, nftables, process
 from engine.kernel.links import AF_INET, AF_INET6
 from engine.kernel.netlink import Netlink
 from engine.model import JSON
-from engine.network import addressing, bridges, cautions, flows, names, routing, rules
+from engine.network import addressing, bridges, cautions, flows, names, routing, rules, sweeping
 from engine.network.bridges import Bridge
 from engine.network.holding import Held
 from engine.network.members import Member, Members, find, locked
@@ -33,11 +31,6 @@ from engine.store.faults import point
 
 INTERFACE = "eth0"
 """What a container's end of its pair is called in it."""
-LINGER_SECONDS = 0.4
-"""How long a bridge without containers stays."""
-_PATIENCE_SECONDS = 5.0
-"""How long the kernel may take to remove the interfaces of a namespace that has ended."""
-_SWEEP_LOCK = "sweep.lock"
 
 
 class Made(Record):
@@ -74,8 +67,8 @@ class Connection:
         """Tell the others of it, and have those that sent to its ports before reach it."""
         with contextlib.suppress(OSError):  # the next who comes tells them
             names.refresh(self._run)
-        if self._gone is None:
-            flows.forget_taken(self._made.member)
+        if self._gone is None and flows.taken(self._made.member):
+            sweeping.aside(functools.partial(flows.forget_taken, self._made.member))
 
     def leave(self) -> None:
         """Take it off the bridge: its ports are free."""
@@ -85,14 +78,16 @@ class Connection:
 
     def tidy(self) -> None:
         """After `leave`, when nobody waits any more: what the others know, or what the last one leaves."""
-        if self._gone is None or not self._gone.last:
-            self.announce()
-            with contextlib.suppress(OSError):  # the next who comes or goes does it
-                routing.give_way()
-        else:
-            _fork_sweep(self._run)
-        if self._gone is not None:
-            flows.forget_left(self._gone.members)
+        gone = self._gone or Gone((), False)
+        led = flows.left(gone.members)
+        if gone.last:
+            sweeping.aside(functools.partial(sweeping.sweep_later, self._run, led))
+            return
+        self.announce()
+        with contextlib.suppress(OSError):  # the next who comes or goes does it
+            routing.give_way()
+        if led:
+            sweeping.aside(functools.partial(flows.forget_left, led))
 
 
 def connect(wish: Wish, run: str, identity: str, home: str, pid: int) -> Connection:
@@ -102,7 +97,7 @@ def connect(wish: Wish, run: str, identity: str, home: str, pid: int) -> Connect
     """
     key = os.path.basename(run)
     with contextlib.ExitStack() as unless_connected:
-        unless_connected.callback(_fork_sweep, run)
+        unless_connected.callback(sweeping.aside, functools.partial(sweeping.sweep_later, run))
         made = _connect(wish, run, key, identity, home, pid)
         unless_connected.pop_all()
     return Connection(run, identity, made)
@@ -168,14 +163,14 @@ def clear(run: str, identity: str, *, half_made: bool = False) -> None:
     """
     if find(run, identity) is None:
         if half_made:
-            sweep(run)
+            sweeping.sweep(run)
         return
     gone = leave(run, identity)
     if gone.last:
-        sweep(run)
+        sweeping.sweep(run)
     else:
         names.refresh(run)
-    flows.forget_left(gone.members)
+    flows.forget_left(flows.left(gone.members))
 
 
 def rename(run: str, identity: str, name: str) -> None:
@@ -209,61 +204,6 @@ def describe(run: str, identity: str) -> JSON:
         "names": [name for name in (member.name, member.hostname, *member.aliases) if name],
         "ports": [port._asdict() for port in member.ports],
     }
-
-
-def sweep(run: str, seconds: float = _PATIENCE_SECONDS) -> None:
-    """Remove the bridge and the rules of the root at *run*, if no container is on it."""
-    key = os.path.basename(run)
-    deadline = time.monotonic() + seconds
-    while True:
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(FileNotFoundError):  # the whole root is gone
-                members = stack.enter_context(locked(run))
-                if any(member.alive for member in members.by_id.values()):
-                    return
-            channel = stack.enter_context(Netlink())
-            filters = stack.enter_context(nftables.open_channel())
-            bridge = bridges.interface(channel, key)
-            if bridge is None or not links.ports(channel, bridge.number):
-                routing.restore(channel, filters, bridge.number if bridge else 0)
-                rules.remove(filters, key)
-                if bridge is not None:
-                    channel.change(links.remove(bridge.number))
-                return
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.05)
-
-
-def _fork_sweep(run: str) -> None:
-    """Have a process sweep in a moment; only for one of one thread, as a monitor is."""
-    child = os.fork()
-    if child == 0:
-        if os.fork() == 0:
-            _sweep_later(run)
-        os._exit(
-            0
-        )  # it is nobody's child: a monitor that starts its container again and again leaves no zombies
-    os.waitpid(child, 0)
-
-
-def _sweep_later(run: str) -> NoReturn:
-    """Be a process that sweeps once nobody has come or gone for a while; one of them is enough."""
-    try:
-        # The monitor's lock among others: it must go when the monitor does.
-        syscalls.close_range(3)
-        process.set_name("cowl-sweep")
-        with contextlib.suppress(FileNotFoundError):  # the whole root is gone: no wait
-            descriptor = os.open(f"{run}/{_SWEEP_LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os._exit(0)
-            while (rest := Members(run).left + LINGER_SECONDS - time.monotonic()) > 0:
-                time.sleep(rest)
-        sweep(run)
-    finally:
-        os._exit(0)
 
 
 # Within

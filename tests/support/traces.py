@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from engine.kernel import nftables
 from engine.kernel.netlink import Netlink
-from engine.network import bridges, connection, rules
+from engine.network import bridges, rules, sweeping
 from engine.store.layout import ORIGIN, Layout, runtime_base
 
 SETTLE_SECONDS = 3.0
@@ -94,7 +94,7 @@ def turn_off(root: Root) -> None:
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
     if any(_networks(root)):
-        connection.sweep(root.layout.run, 1.0)
+        sweeping.sweep(root.layout.run, 1.0)
     shutil.rmtree(root.layout.run, ignore_errors=True)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(root.layout.run))

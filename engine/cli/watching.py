@@ -1,4 +1,4 @@
-"""Commands that look at what goes on: `ps`, `logs`, `top`, `stats`, `events`."""
+"""Commands that look at what goes on: `port`, `logs`, `top`, `stats`, `events`."""
 
 from __future__ import annotations
 
@@ -11,54 +11,19 @@ import click
 
 from engine.cli import output, report
 from engine.cli.containers import one
-from engine.cli.forest import STATES, state_text
 from engine.cli.group import complete_containers
-from engine.cli.output import Column, Piece, json_option, quiet_option
-from engine.cli.ports import place, ports_text
+from engine.cli.output import Column, json_option
+from engine.cli.ports import place
 from engine.cli.session import Session
 from engine.containers.processes import processes
 from engine.engine import Engine
 from engine.errors import ConflictError, NotFoundError, UsageError
-from engine.model import JSON, Container, Event, Sample
+from engine.model import Event, Sample
 
-MAX_COMMAND = 30
 INTERVAL_S = 1.0
 """Between two samples of `stats`."""
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
-
-
-@click.command("ps")
-@click.option("-a", "--all", "everything", is_flag=True, help="Also those that do not run.")
-@click.option("--no-trunc", is_flag=True, help="Whole IDs and commands.")
-@click.option("-l", "--latest", is_flag=True, help="Only the newest, whatever its state.")
-@quiet_option
-@json_option
-@click.pass_obj
-def ps_command(
-    session: Session, everything: bool, no_trunc: bool, latest: bool, quiet: bool, as_json: bool
-) -> None:
-    """List containers, newest first."""
-    with session.open() as engine:
-        containers = sorted(engine.containers.list(), key=lambda each: each.created, reverse=True)
-    if latest:
-        containers = containers[:1]
-    elif not everything:
-        containers = [each for each in containers if each.state in ("running", "paused")]
-    if quiet:
-        for container in containers:
-            print(container.id if no_trunc else output.short(container.id))
-    elif as_json:
-        output.emit([document(container) for container in containers])
-    else:
-        _write_containers(containers, no_trunc)
-
-
-def document(container: Container) -> JSON:
-    """A container for programs; how it was launched is `inspect`'s."""
-    found: JSON = container._asdict()
-    del found["options"]
-    return found
 
 
 @click.command("port")
@@ -85,29 +50,6 @@ def port_command(session: Session, container: str, port: str | None, as_json: bo
         return
     for each in wanted:
         print(place(each) if port else f"{each.container_port}/{each.protocol} -> {place(each)}")
-
-
-def _write_containers(containers: Sequence[Container], no_trunc: bool) -> None:
-    rows: list[list[Piece | str]] = []
-    for each in containers:
-        command = " ".join(each.command)
-        if not no_trunc and len(command) > MAX_COMMAND:
-            command = command[: MAX_COMMAND - 1] + "…"
-        identity = each.id if no_trunc else output.short(each.id)
-        status = Piece(state_text(each), STATES[each.state][1])
-        rows.append(
-            [
-                Piece(identity, "cyan"),
-                each.image,
-                command,
-                f"{output.age_text(each.created)} ago",
-                status,
-                ports_text(each.ports),
-                each.name,
-            ]
-        )
-    titles = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAME")
-    output.write_table([Column(title) for title in titles], rows)
 
 
 @click.command("logs")

@@ -309,6 +309,10 @@ class Containers:
         removal.remove(self._store, row, self._cgroup_path(row), force=force, volumes=volumes)
         self._touch()
 
+    def size(self, reference: str) -> int:
+        """Bytes of the files that it has changed or made."""
+        return removal.size(self._paths(self._row(reference)))
+
     def removal_effect(self, reference: str) -> Removal:
         """What `remove` with force would take away."""
         return removal.effect(self._store.layout, self._row(reference))

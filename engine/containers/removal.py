@@ -84,22 +84,22 @@ def effect(layout: Layout, row: records.ContainerRow) -> Removal:
     """What removing the container *row* by force would take away."""
     paths = layout.container(row.id)
     facts = state.derive(paths)
-    size = _size_of(paths.upper) + logs.size(paths.log)
+    taken = size(paths) + logs.size(paths.log)
     running = " and end its processes" if facts.active else ""
     return Removal(
         what=(f"remove the container {row.name} with its changes{running}",),
         nodes=(),
         containers=(row.name,),
-        size=size,
+        size=taken,
         blocked_by=(),
-        items=(RemovalItem("container", row.name, size, f"{facts.state}, with its changes"),),
+        items=(RemovalItem("container", row.name, taken, f"{facts.state}, with its changes"),),
     )
 
 
-def _size_of(path: str) -> int:
-    """Bytes of the regular files at and below *path*."""
+def size(paths: ContainerPaths) -> int:
+    """Bytes of the regular files in its read-write layer."""
     total = 0
-    pending = [path]
+    pending = [paths.upper]
     while pending:
         place = pending.pop()
         try:

@@ -1,0 +1,215 @@
+"""`ps`: which containers there are, as a table, as JSON, or as a template has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.cli import output
+from engine.cli.forest import STATES, state_text
+from engine.cli.output import Column, Piece, json_option, quiet_option
+from engine.cli.ports import ports_text
+from engine.cli.session import Session
+from engine.errors import UsageError
+from engine.model import JSON, Container
+from engine.oci import reference
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+MAX_COMMAND = 30
+_TABLE = "table"
+_ACTION = re.compile(r"\{\{[^}]*?\.(\w+)[^}]*\}\}")
+_TITLES = {"ID": "CONTAINER ID", "RunningFor": "CREATED", "CreatedAt": "CREATED AT"}
+_STATES = ("created", "running", "paused", "restarting", "exited", "dead")
+_SHOWN = ("running", "paused", "restarting")
+"""States that are listed without being asked for."""
+
+
+@click.command("ps")
+@click.option("-a", "--all", "everything", is_flag=True, help="Also those that do not run.")
+@click.option(
+    "-f",
+    "--filter",
+    "filters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Only these: name=, status=, label=…",
+)
+@click.option("--format", "template", metavar="TEMPLATE", help="json, or like 'table {{.ID}}\\t{{.Names}}'.")
+@click.option("--no-trunc", is_flag=True, help="Whole IDs and commands.")
+@click.option("-n", "--last", type=click.IntRange(-1), default=-1, metavar="N", help="Only the newest N.")
+@click.option("-l", "--latest", is_flag=True, help="Only the newest, whatever its state.")
+@click.option("-s", "--size", "sizes", is_flag=True, help="Also what its changes take.")
+@quiet_option
+@json_option
+@click.pass_obj
+def ps_command(
+    session: Session,
+    everything: bool,
+    filters: tuple[str, ...],
+    template: str | None,
+    no_trunc: bool,
+    last: int,
+    latest: bool,
+    sizes: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """List containers, newest first."""
+    wanted = _filters(filters)
+    with session.open() as engine:
+        containers = sorted(engine.containers.list(), key=lambda each: each.created, reverse=True)
+        containers = [each for each in containers if _is_wanted(each, wanted, containers)]
+        if latest or last >= 0:
+            containers = containers[: 1 if latest else last]
+        elif not everything and not wanted.keys() & {"status", "exited"}:
+            containers = [each for each in containers if each.state in _SHOWN]
+        if quiet:
+            for container in containers:
+                print(container.id if no_trunc else output.short(container.id))
+            return
+        size = _sizes(engine, containers) if sizes or (template and ".Size" in template) else {}
+    if as_json:
+        output.emit([document(each, size.get(each.id)) for each in containers])
+    elif template and template != _TABLE:
+        _write_formatted(containers, template, size, no_trunc)
+    else:
+        _write_containers(containers, size, no_trunc)
+
+
+def document(container: Container, size: int | None = None) -> JSON:
+    """A container for programs; how it was launched is `inspect`'s."""
+    found: JSON = container._asdict()
+    del found["options"]
+    return found if size is None else {**found, "size": size}
+
+
+def _sizes(engine: Engine, containers: Sequence[Container]) -> dict[str, int]:
+    return {each.id: engine.containers.size(each.id) for each in containers}
+
+
+def _filters(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Values by name: any value of a name will do, and every name has to. Of labels every one has to."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if name not in _TESTS or not equals:
+            raise UsageError(
+                f"bad filter {text!r}", f"it is none of {', '.join(_TESTS)}", "write it like status=exited"
+            )
+        if name == "status" and value not in _STATES:
+            raise UsageError(f"bad filter {text!r}", "there is no such state", f"choose {', '.join(_STATES)}")
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _is_wanted(container: Container, wanted: Mapping[str, list[str]], every: Sequence[Container]) -> bool:
+    for name, values in wanted.items():
+        if name in ("before", "since"):
+            moments = [each.created for value in values for each in every if _is_called(each, value)]
+            if not moments:
+                raise UsageError(f"there is no container {values[0]}", hint="look at cowl ps -a")
+            other = moments[0]
+            if container.created == other or (container.created > other) != (name == "since"):
+                return False
+        elif not (all if name == "label" else any)(_TESTS[name](container, value) for value in values):
+            return False
+    return True
+
+
+def _is_called(container: Container, value: str) -> bool:
+    return container.name == value or (bool(value) and container.id.startswith(value))
+
+
+def _has_label(container: Container, value: str) -> bool:
+    name, equals, text = value.partition("=")
+    return name in container.labels and (not equals or container.labels[name] == text)
+
+
+def _matches(container: Container, value: str) -> bool:
+    try:
+        return any(re.search(value, name) for name in (container.name, f"/{container.name}"))
+    except re.error as error:
+        raise UsageError(f"bad filter name={value}", str(error), "it is a regular expression") from error
+
+
+def _descends(container: Container, value: str) -> bool:
+    names = {container.image, reference.normalise(container.image)}
+    digest = container.chain_id.removeprefix("sha256:")
+    return bool({value, f"{value}:latest"} & names) or (
+        len(value) >= 4 and digest.startswith(value.removeprefix("sha256:"))
+    )
+
+
+_TESTS: dict[str, Callable[[Container, str], bool]] = {
+    "id": lambda container, value: container.id.startswith(value),
+    "name": _matches,
+    "label": _has_label,
+    "status": lambda container, value: container.state == value,
+    "exited": lambda container, value: container.state == "exited" and str(container.exit_code) == value,
+    "ancestor": _descends,
+    "health": lambda container, value: (container.health or "none") == value,
+    "network": lambda container, value: container.options.network == value,
+    "volume": lambda container, value: any(
+        value in (each.name, each.source, each.destination) for each in container.options.volumes
+    ),
+    "before": _is_called,
+    "since": _is_called,
+}
+
+
+def _write_formatted(
+    containers: Sequence[Container], text: str, size: Mapping[str, int], no_trunc: bool
+) -> None:
+    """A line each, of a template, or of JSON; with ``table`` before it, aligned and under titles."""
+    from engine.cli import dockerwords, templates
+
+    rows = [
+        dockerwords.row(each, output.size_text(size[each.id]) if each.id in size else None, whole=no_trunc)
+        for each in containers
+    ]
+    begins, _, rest = text.partition(" ")
+    titled = begins == _TABLE
+    template = templates.Template("{{json .}}" if text == "json" else rest if titled else text)
+    lines = [template.fill(row) for row in rows]
+    if not titled:
+        for line in lines:
+            print(output.visible(line) if output.on_terminal() else line)
+        return
+    titles = [_ACTION.sub(_title, column) for column in rest.replace("\\t", "\t").split("\t")]
+    cells = [[*line.split("\t"), *[""] * len(titles)][: len(titles)] for line in lines]
+    output.write_table([Column(title) for title in titles], cells)
+
+
+def _title(action: re.Match[str]) -> str:
+    return _TITLES.get(action[1], action[1].upper())
+
+
+def _write_containers(containers: Sequence[Container], size: Mapping[str, int], no_trunc: bool) -> None:
+    rows: list[list[Piece | str]] = []
+    for each in containers:
+        command = " ".join(each.command)
+        if not no_trunc and len(command) > MAX_COMMAND:
+            command = command[: MAX_COMMAND - 1] + "…"
+        identity = each.id if no_trunc else output.short(each.id)
+        status = Piece(state_text(each), STATES[each.state][1])
+        rows.append(
+            [
+                Piece(identity, "cyan"),
+                each.image,
+                command,
+                f"{output.age_text(each.created)} ago",
+                status,
+                ports_text(each.ports),
+                each.name,
+                *([output.size_text(size[each.id])] if size else []),
+            ]
+        )
+    titles = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAME"]
+    if size:
+        titles.append("SIZE")
+    output.write_table([Column(title) for title in titles], rows)

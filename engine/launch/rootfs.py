@@ -133,11 +133,11 @@ def _overlay(plan: Plan, stack: Stack) -> int:
         if absent:
             mountpoints.make(image, absent, stack.init)
         os.close(image)
-        if kept:
-            initlayer.keep(kept, stack.init)
+        _keep(kept, stack)
         return _mount_overlay(stack, lowers if absent else stack.lowers)
     root = _mount_overlay(stack, lowers if with_init else stack.lowers)
     if not mountpoints.missing(root, places):
+        _keep(kept, stack)
         return root
     if with_init:  # made only in part: a lower of an overlay that is mounted must not change
         os.close(root)
@@ -146,7 +146,14 @@ def _overlay(plan: Plan, stack: Stack) -> int:
     mountpoints.make(root, mountpoints.missing(root, places), stack.init)
     os.close(root)
     mount.unmount(stack.target)
+    _keep(kept, stack)
     return _mount_overlay(stack, lowers)
+
+
+def _keep(kept: str, stack: Stack) -> None:
+    """Keep the init layer at *kept*, unless it is to be kept nowhere."""
+    if kept:
+        initlayer.keep(kept, stack.init)
 
 
 def _is_untouched(stack: Stack) -> bool:

@@ -158,6 +158,8 @@ class LaunchOptions(Record):
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    volumes_from: tuple[str, ...] = ()
+    """Containers whose volumes are shown too, ``NAME[:ro]``; when it is made they become *volumes*."""
     tmpfs: tuple[str, ...] = ()
     security_opts: tuple[str, ...] = ()
     """What `--security-opt` takes, see `engine.oci.security`."""

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from engine.containers.standing import Standing
 
 one = click.argument("container", shell_complete=complete_containers)
+patience = click.option(
+    "-t", "--time", "--timeout", "timeout", metavar="SECONDS", help="From the signal to SIGKILL."
+)
+asking = click.option("-s", "--signal", metavar="SIGNAL", help="What asks it to end, instead of its own.")
 keys = click.option("--detach-keys", metavar="KEYS", help="What leaves it running; ctrl-p,ctrl-q.")
 several = click.argument(
     "containers", nargs=-1, required=True, metavar="CONTAINER...", shell_complete=complete_containers
@@ -66,25 +70,31 @@ def start_command(
 
 
 @click.command("stop")
-@click.option("-t", "--time", "--timeout", "timeout", metavar="SECONDS", help="From the signal to SIGKILL.")
+@patience
+@asking
 @several
 @click.pass_obj
-def stop_command(session: Session, timeout: str | None, containers: tuple[str, ...]) -> int:
+def stop_command(
+    session: Session, timeout: str | None, signal: str | None, containers: tuple[str, ...]
+) -> int:
     """Ask containers to end, and kill those that do not in time."""
     limit = None if timeout is None else seconds(timeout)
-    return _each(session, containers, lambda room, name: room.stop(name, limit))
+    return _each(session, containers, lambda room, name: room.stop(name, limit, signal))
 
 
 @click.command("restart")
-@click.option("-t", "--time", "--timeout", "timeout", metavar="SECONDS", help="From the signal to SIGKILL.")
+@patience
+@asking
 @several
 @click.pass_obj
-def restart_command(session: Session, timeout: str | None, containers: tuple[str, ...]) -> int:
+def restart_command(
+    session: Session, timeout: str | None, signal: str | None, containers: tuple[str, ...]
+) -> int:
     """Stop containers, where they run, and start them."""
     limit = None if timeout is None else seconds(timeout)
 
     def again(room: Containers, name: str) -> None:
-        room.stop(name, limit)
+        room.stop(name, limit, signal)
         room.start(name)
 
     with launch.launcher(session) as found:

@@ -55,6 +55,26 @@ SECTIONS = {
     "Changes": MODULES["changes"],
     "Everything": (*MODULES["upkeep"], *MODULES["system"]),
 }
+ELSEWHERE = {
+    "--gpus": "devices are given one by one, by --device",
+    "--link": "containers of a bridge find each other by their names",
+    "--runtime": "cowl runs containers itself",
+    "--isolation": "there is one kind of it here",
+    "--domainname": "it is a part of the name that -h gives",
+    "--annotation": "a label says as much",
+    "--cgroup-parent": "it stands before the command",
+    "--storage-opt": "a read-write layer is a directory of the store",
+    "--volume-driver": "volumes are directories of the store",
+    "--disable-content-trust": "what is pulled is compared with its digest",
+    "--oom-kill-disable": "kernels have it no more; --oom-score-adj says who goes first",
+    "--kernel-memory": "kernels have it no more",
+    "--memory-swappiness": "the kernel decides that for the whole machine",
+    **dict.fromkeys(
+        ("--blkio-weight", "--device-read-bps", "--device-write-bps", "--device-read-iops"),
+        "cowl limits CPU, memory and processes",
+    ),
+}
+"""Options of docker that cowl has not, and why."""
 ALIASES = {"tree": "forest"}
 
 
@@ -205,6 +225,8 @@ def _message(error: click.ClickException) -> str:
     text = error.format_message().rstrip(".")
     if text.startswith("Got unexpected extra argument"):
         text = f"too many arguments: {text.partition('(')[2].removesuffix(')') or 'an empty one'}"
+    if isinstance(error, click.NoSuchOption) and (why := ELSEWHERE.get(error.option_name)):
+        return f"there is no such option {error.option_name} ({why}); leave it out"
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "cowl"
     return f"{text}; see {path} --help"

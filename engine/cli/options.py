@@ -70,6 +70,7 @@ _CONTAINER = (
     Option(("--rm",), "rm", "Remove it, with its changes, when it ends."),
     *_PROCESS,
     Option(("-v", "--volume"), "volume", "Show a path of the host, or a named volume.", "SRC:DST[:ro]", True),
+    Option(("--volumes-from",), "volumes_from", "Show the volumes of another.", "CONTAINER[:ro]", True),
     Option(
         ("--mount",),
         "mount",
@@ -120,6 +121,7 @@ _CONTAINER = (
     Option(("--group-add",), "group_add", "Run with this group too.", "GROUP", True),
     Option(("--ipc",), "ipc", "private (the default), or host.", "MODE"),
     Option(("--pid",), "pid", "private (the default), host (it sees all), or container:NAME.", "MODE"),
+    Option(("--userns",), "userns", "host, which is what there is.", "MODE", hidden=True),
     Option(("--uts",), "uts", "private (the default), or host: its host name is the host's.", "MODE"),
     Option(("--cgroupns",), "cgroupns", "private (the default), or host.", "MODE"),
     Option(("--shm-size",), "shm_size", "How large /dev/shm is; otherwise 64m.", "SIZE"),

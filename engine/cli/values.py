@@ -29,6 +29,8 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
     """What `create` and `run` were given, their first argument being the image."""
     image, *command = arguments
     log_driver(values["log_driver"])
+    if values["userns"] not in (None, "", "host"):
+        raise UnsupportedError(f"cannot use --userns {values['userns']}", "containers have no user namespace")
     mounts, tmpfs = mounted(values["mount"])
     log_max_size, log_max_files = log_options(values["log_opt"])
     return LaunchOptions(
@@ -59,6 +61,7 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         cap_add=_split(values["cap_add"]),
         cap_drop=_split(values["cap_drop"]),
         volumes=(*(volume(text) for text in values["volume"]), *mounts),
+        volumes_from=values["volumes_from"],
         tmpfs=(*values["tmpfs"], *tmpfs),
         security_opts=security_options(values["security_opt"]),
         devices=values["device"],

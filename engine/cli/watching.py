@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -17,7 +18,7 @@ from engine.cli.ports import place
 from engine.cli.session import Session
 from engine.containers.processes import processes
 from engine.engine import Engine
-from engine.errors import ConflictError, NotFoundError, UsageError
+from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
 from engine.model import Event, Sample
 
 INTERVAL_S = 1.0
@@ -129,17 +130,22 @@ def _written(text: str) -> datetime:
         ) from None
 
 
-@click.command("top")
+@click.command("top", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @json_option
 @one
+@click.argument("options", nargs=-1, metavar="[PS-OPTION...]", type=click.UNPROCESSED)
 @click.pass_obj
-def top_command(session: Session, as_json: bool, container: str) -> None:
-    """List the processes in a running container."""
+def top_command(session: Session, as_json: bool, container: str, options: tuple[str, ...]) -> None:
+    """List the processes in a running container: by cowl, or as the host's ps has them."""
     with session.open() as engine:
         found = engine.containers.inspect(container)
     if found["cgroup"] is None or found["state"] not in ("running", "paused"):
         raise ConflictError(f"the container {container} is not running", hint=f"cowl start {container}")
     running = processes(found["cgroup"])
+    if options:
+        for line in _listed_by_ps(options, {each.pid for each in running}):
+            print(output.visible(line) if output.on_terminal() else line)
+        return
     if as_json:
         output.emit(running)
         return
@@ -157,6 +163,24 @@ def top_command(session: Session, as_json: bool, container: str) -> None:
             for each in running
         ],
     )
+
+
+def _listed_by_ps(options: Sequence[str], pids: Container[int]) -> Iterator[str]:
+    """The lines of the host's ``ps`` that are about *pids*, its title first."""
+    try:
+        done = subprocess.run(["ps", *options], capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        raise CowlError("cannot run ps", error.strerror or str(error), "install procps") from error
+    title, *lines = done.stdout.splitlines() or [""]
+    if done.returncode or "PID" not in title.split():
+        why = done.stderr.strip().partition("\n")[0].removeprefix("error: ") or "its output has no column PID"
+        raise UsageError(f"bad options of ps: {' '.join(options)}", why, "write them like aux or -o pid,args")
+    place = title.split().index("PID")
+    yield title
+    for line in lines:
+        words = line.split(None, place + 1)
+        if len(words) > place and words[place].isdecimal() and int(words[place]) in pids:
+            yield line
 
 
 @click.command("stats")

@@ -224,16 +224,18 @@ class Containers:
 
     # Ending
 
-    def stop(self, reference: str, timeout: float | None = None) -> None:
-        """Ask it to end with its stop signal, and kill it after *timeout* seconds (None: its own)."""
+    def stop(
+        self, reference: str, timeout: float | None = None, signal_name: str | int | None = None
+    ) -> None:
+        """Ask it to end by *signal_name*, and kill it after *timeout* seconds; None is what it has itself."""
         row = self._row(reference)
         paths = self._paths(row)
+        number = ending.signal_number(signal_name or row.options.stop_signal or "SIGTERM")
         facts = self._called_off(row, paths)
         if not facts.active:
             return
         patience = row.options.stop_timeout if timeout is None else timeout
         if facts.who is not None:
-            number = ending.signal_number(row.options.stop_signal or "SIGTERM")
             process.send_signal(facts.who, number)
             self._tell(row, "kill", signal=str(number))
             if facts.cgroup is not None:

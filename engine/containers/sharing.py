@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from engine.containers import networking, state
-from engine.errors import ConflictError
-from engine.model import LaunchOptions
+from engine.errors import ConflictError, UsageError
+from engine.model import LaunchOptions, Volume
 from engine.store import records
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
@@ -13,11 +15,32 @@ _OTHER = "container:"
 
 
 def settled(store: Store, options: LaunchOptions) -> LaunchOptions:
-    """*options* with the ID of the other container. Raises NotFoundError when it is not there."""
+    """*options* with what is another container's decided. Raises NotFoundError when that is not there."""
+    if options.volumes_from:
+        taken = tuple(volume for text in options.volumes_from for volume in _volumes_of(store, text))
+        own = {posixpath.normpath(volume.destination) for volume in options.volumes}
+        options = options._replace(
+            volumes=(
+                *options.volumes,
+                *(each for each in taken if posixpath.normpath(each.destination) not in own),
+            ),
+            volumes_from=(),
+        )
     if not options.pid.startswith(_OTHER):
         return options
     other = records.container_row(store.connection, options.pid.removeprefix(_OTHER))
     return options._replace(pid=_OTHER + other.id)
+
+
+def _volumes_of(store: Store, text: str) -> list[Volume]:
+    """Those of the container *text*, which they still go with, if that is how they were made."""
+    name, _, mode = text.partition(":")
+    if mode not in ("", "rw", "ro", "z", "Z"):
+        raise UsageError(f"bad mode {mode!r} of the volumes of {name}", "it is neither ro nor rw")
+    volumes = records.container_row(store.connection, name).options.volumes
+    return [
+        volume._replace(anonymous=False, read_only=volume.read_only or mode == "ro") for volume in volumes
+    ]
 
 
 def join_others(store: Store, row: records.ContainerRow, paths: ContainerPaths) -> None:

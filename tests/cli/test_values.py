@@ -155,7 +155,7 @@ def test_an_option_of_the_table_is_never_forgotten() -> None:
     }
     # What is the launching process's own business (test_launching.py), or says nothing alone.
     elsewhere = {"detach", "env_file", "pull", "attach", "sig_proxy", "cidfile", "platform", "quiet"}
-    elsewhere |= {"detach_keys", "label_file", "cpu_period", "log_driver"}
+    elsewhere |= {"detach_keys", "label_file", "cpu_period", "log_driver", "userns"}
     for option in RUN.options:
         if option.dest in elsewhere:
             continue

@@ -7,8 +7,7 @@ touch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # the one of `typing`, which takes 9 ms to import
 if TYPE_CHECKING:
     from engine.containers.foreground import Streams
     from engine.containers.stats import History

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from engine.engine import Engine
 
 PULLS: Final = ("missing", "always", "never")
+SERVER: Final = "engine.cli.serving"
+"""The launcher with a server of commands beside it."""
 PULL: Final = "COWL_PULL"
 """The variable that says when to pull where --pull does not."""
 
@@ -47,7 +49,7 @@ def launcher(session: Session) -> Iterator[Standing | None]:
     found = standing.call(layout)
     yield found
     if found is None:
-        standing.begin(layout)
+        standing.begin(layout, SERVER)
 
 
 def create(session: Session, given: Values, arguments: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 from _thread import allocate_lock
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.containers import monitor
@@ -21,6 +21,7 @@ from engine.errors import LaunchError
 from engine.kernel.channel import Channel, pair
 from engine.launch import rehearsal, request
 from engine.launch.request import Join, Launch
+from engine.record import Record
 
 if TYPE_CHECKING:
     from engine.containers.standing import Post
@@ -124,16 +125,33 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def stand(run: str, kind: str) -> NoReturn:
-    """The launcher that stands by for processes of a *kind*, see `standing`: until nobody calls."""
+def stand(run: str, kind: str, beside: Beside | None = None) -> NoReturn:
+    """The launcher that stands by for processes of a *kind*, see `standing`: until nobody calls.
+
+    *beside* is done by a fork, which ends with this process.
+    """
     from engine.containers import standing
 
     os.closerange(3, 256)
     _settle()
     post = standing.Post(run, kind)
     if post.take():
+        if beside is not None:
+            post.join(beside.socket, _fork_beside(beside))
         _Desk([], post).serve()
     os._exit(0)
+
+
+def _fork_beside(beside: Beside) -> int:
+    from engine.kernel import lifeline
+
+    launcher = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        lifeline.end_with_parent(launcher)
+        os.closerange(3, 256)  # the socket of the launcher, and its lock
+        beside.work()
+    return pid
 
 
 def _settle() -> None:
@@ -155,6 +173,14 @@ def _settle() -> None:
         signal.signal(number, signal.SIG_IGN)
     process.set_name("cowl-launcher")
     _warm(joining, removal, terminal, connection)
+
+
+class Beside(Record):
+    """Something else for the same callers."""
+
+    socket: str
+    """Where it is called."""
+    work: Callable[[], NoReturn]
 
 
 class _Desk:

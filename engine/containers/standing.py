@@ -15,7 +15,8 @@ import select
 import sys
 from collections.abc import Sequence
 
-from engine.kernel import mount
+from engine.containers.sources import Sources
+from engine.kernel import heritage, mount
 from engine.kernel.channel import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_SEQPACKET, Channel
 from engine.launch import request
 from engine.launch.request import Join, Launch
@@ -29,25 +30,9 @@ SWITCH = "COWL_LAUNCHER"
 """``no`` in the environment: no launcher is called or begun."""
 PATIENCE_MS = 200
 """How long a launcher that is there may take to answer."""
-_NAMESPACES = ("mnt", "net", "pid", "user", "uts", "ipc", "cgroup", "time")
 _PREFIX = "launcher-"
 _SOCKET = ".sock"
-_CODE = (
-    "import sys; sys.path.insert(0, {path!r}); "
-    "from engine.containers.launcher import stand; stand({run!r}, {kind!r})"
-)
-_INHERITED = (
-    b"Groups",
-    b"CapInh",
-    b"CapPrm",
-    b"CapEff",
-    b"CapBnd",
-    b"CapAmb",
-    b"NoNewPrivs",
-    b"Seccomp",
-    b"Cpus_allowed",
-)
-"""Lines of /proc/self/status that children have too (proc_pid_status(5))."""
+_CODE = "import sys; sys.path[:0] = {paths!r}; from {module} import stand; stand({run!r}, {kind!r})"
 
 
 def wanted() -> bool:
@@ -57,20 +42,7 @@ def wanted() -> bool:
 
 def kind() -> str:
     """What a process would inherit from this one, in sixteen digits."""
-    parts = [sys.executable.encode(), str(os.getpriority(os.PRIO_PROCESS, 0)).encode()]
-    for name in _NAMESPACES:
-        with contextlib.suppress(OSError):  # a kernel without that kind
-            parts.append(os.readlink(f"/proc/self/ns/{name}").encode())
-    for name in ("cgroup", "limits", "oom_score_adj"):
-        parts.append(_read(f"/proc/self/{name}"))
-    status = _read("/proc/self/status").split(b"\n")
-    parts += [line for line in status if line.partition(b":")[0] in _INHERITED]
-    return digest_of(b"\n".join(parts))[:16]
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
+    return digest_of(heritage.own())[:16]
 
 
 class Standing:
@@ -106,9 +78,10 @@ def call(layout: Layout) -> Standing | None:
     return None
 
 
-def begin(layout: Layout) -> None:
+def begin(layout: Layout, module: str = "engine.containers.launcher") -> None:
     """Start a launcher for those who come after this process; that it cannot be started is no failure.
 
+    It is what *module* calls ``stand``, with the run-time directory and `kind`; it finds what is installed.
     It takes along none of this process's open files: somebody may wait for their end. One that stands by for
     others is dismissed: it keeps their namespaces alive, and a root has no more than one.
     """
@@ -116,7 +89,8 @@ def begin(layout: Layout) -> None:
         return
     dismiss(layout)
     home = os.path.abspath(__file__).removesuffix("/engine/containers/standing.py")
-    code = _CODE.format(path=home, run=layout.run, kind=kind())
+    installed = [path for path in sys.path if path.endswith("-packages")]
+    code = _CODE.format(paths=[home, *installed], module=module, run=layout.run, kind=kind())
     actions = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
     closing = [(os.POSIX_SPAWN_CLOSE, int(name)) for name in os.listdir("/proc/self/fd") if int(name) > 2]
     with contextlib.suppress(OSError):
@@ -170,6 +144,18 @@ def _connect(run: str, name: str) -> Channel | None:
     return channel
 
 
+def bind(listener: Channel, run: str, name: str) -> None:
+    """Listen at *name* in a run-time directory: for this user alone, whatever the umask is."""
+    directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    before = os.umask(0o177)
+    try:
+        listener.bind(f"{mount.by_descriptor(directory)}/{name}")
+    finally:
+        os.umask(before)
+        os.close(directory)
+    listener.listen(64)
+
+
 class Post:
     """Where a launcher that stands by is called: its socket, and the lock of the one that has it."""
 
@@ -179,8 +165,9 @@ class Post:
         self._run = run
         self._path = f"{run}/{_name(kind_of_caller)}"
         self._lock = -1
+        self._beside: list[tuple[str, int]] = []
         self.listener: Channel | None = None
-        self._sources = {path: os.stat(path).st_mtime_ns for path in _sources()}
+        self._sources = Sources()
 
     def take(self) -> bool:
         """Listen, where nobody else does."""
@@ -194,12 +181,7 @@ class Post:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
         listener = Channel(AF_UNIX, SOCK_SEQPACKET)
-        directory = os.open(self._run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            listener.bind(f"{mount.by_descriptor(directory)}/{os.path.basename(self._path)}")
-        finally:
-            os.close(directory)
-        listener.listen(64)
+        bind(listener, self._run, os.path.basename(self._path))
         self.listener = listener
         return True
 
@@ -207,7 +189,7 @@ class Post:
         """The caller who has come; none where that one is to start what it wants itself."""
         assert self.listener is not None
         channel = self.listener.accept()
-        if self._is_stale():
+        if self._sources.changed() or self._is_alone():
             channel.close()
             self.leave()
             return []
@@ -215,26 +197,25 @@ class Post:
             channel.send(ACCEPTED, MSG_DONTWAIT | MSG_NOSIGNAL)
         return [channel]
 
+    def join(self, path: str, pid: int) -> None:
+        """Stand by together with the process *pid*, which is called at *path*: none without the other."""
+        self._beside.append((path, os.pidfd_open(pid)))
+
+    def _is_alone(self) -> bool:
+        """Whether one that stood beside has gone."""
+        poller = select.poll()
+        for _, descriptor in self._beside:
+            poller.register(descriptor, select.POLLIN)
+        return bool(poller.poll(0))
+
     def leave(self) -> None:
         """Nobody is accepted any more."""
         if self.listener is None:
             return
-        for path in (self._path, f"{self._path}.lock"):
+        beside = [path for path, _ in self._beside]
+        for path in (*beside, self._path, f"{self._path}.lock"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self.listener.close()
         self.listener = None
         os.close(self._lock)
-
-    def _is_stale(self) -> bool:
-        """Whether what this process has loaded is not what is on disk."""
-        try:
-            return any(os.stat(path).st_mtime_ns != then for path, then in self._sources.items())
-        except FileNotFoundError:
-            return True
-
-
-def _sources() -> list[str]:
-    """The files of cowl's own modules that are loaded."""
-    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "engine"]
-    return [path for module in modules if (path := getattr(module, "__file__", None))]

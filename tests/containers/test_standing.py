@@ -124,7 +124,7 @@ def test_one_that_is_stale_starts_nothing(standing_engine: Engine, tmp_path: Pat
     assert post.take()
     module = tmp_path / "module.py"
     module.touch()
-    post._sources[str(module)] = 1
+    post._sources.times[str(module)] = 1
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
         client.connect(f"{layout.run}/launcher-stale.sock")
         assert post.accept() == []

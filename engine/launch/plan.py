@@ -184,7 +184,7 @@ def _plan(spec: JSON, filters: str | None, bundle: str, available: int | None) -
         steps=tuple(
             step_of(entry, bundle, linux.get("mountLabel") or "") for entry in spec.get("mounts") or ()
         ),
-        devices=tuple(_device(entry) for entry in linux.get("devices") or ()),
+        devices=_devices(linux.get("devices") or ()),
         masked=tuple(map(absolute, linux.get("maskedPaths") or ())),
         read_only_paths=tuple(map(absolute, linux.get("readonlyPaths") or ())),
         sysctls=_sysctls(linux.get("sysctl") or {}, entered),
@@ -358,6 +358,11 @@ def _limits(entries: Sequence[JSON]) -> tuple[tuple[str, int, int], ...]:
             raise ValueError(f"the limit {name} is named twice")
         found[name] = (name, int(entry["soft"]), int(entry["hard"]))
     return tuple(found.values())
+
+
+def _devices(entries: Sequence[JSON]) -> tuple[Device, ...]:
+    """Those to be made; the host's /dev/ptmx, which podman lists too, is the container's own in any case."""
+    return tuple(device for device in map(_device, entries) if device.path != "/dev/ptmx")
 
 
 def _device(entry: JSON) -> Device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import stat
@@ -47,6 +48,7 @@ class Podman:
         place = f"{root.path}/podman"
         os.makedirs(place)
         runtime = write_launcher(place)
+        self.place = place
         self.rootfs = rootfs
         self.prefix = [
             *("podman", "--root", f"{place}/root", "--runroot", f"{place}/run", "--tmpdir", f"{place}/tmp"),
@@ -129,6 +131,62 @@ def test_podman_understands_what_is_missing(podman: Podman, command: str, code: 
     done = podman(*podman.made("run", "--rm", "--rootfs", podman.rootfs, command))
     assert done.returncode == code, done.stderr
     assert command in done.stderr
+
+
+@requirement("C12", "C3", "X25")
+def test_what_podman_takes_comes_to_the_container(podman: Podman) -> None:
+    with open(f"{podman.place}/seccomp.json", "w", encoding="utf-8") as file:
+        rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}
+        json.dump({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}, file)
+    options = [
+        *(
+            "--rm",
+            "--read-only",
+            "--tmpfs",
+            "/mine:size=1m",
+            "-v",
+            f"{podman.place}:/v:ro",
+            "--user",
+            "12:34",
+        ),
+        *("--cap-drop", "ALL", "--security-opt", f"seccomp={podman.place}/seccomp.json", "--init"),
+        *("-m", "64m", "--pids-limit", "20", "--cpus", "0.5", "--umask", "0027", "--hostname", "here"),
+    ]
+    script = """
+    id -u; id -g; umask; cat /proc/sys/kernel/hostname /proc/1/comm
+    while read name value; do case $name in CapBnd:|Seccomp:) echo $value;; esac; done < /proc/self/status
+    for file in /x /v/x /mine/x; do touch $file 2>/dev/null && echo $file; done
+    mkdir /mine/d || echo refused
+    """
+    done = podman(*podman.made("run", *options, "--rootfs", podman.rootfs, "sh", "-c", script))
+    assert done.stdout.splitlines() == [
+        *("12", "34", "0027", "here", "podman-init", "0000000000000000", "2", "refused")
+    ], done.stderr
+    assert "Function not implemented" in done.stderr
+
+
+@requirement("R1")
+def test_podman_changes_limits_copies_and_checks(podman: Podman, root: Root) -> None:
+    check = ("--health-cmd", "test -e /ok", "--health-retries", "1")
+    podman.do(*podman.made("run", "-d", "--name", "a", *check, "--rootfs", podman.rootfs, "sleep", "100"))
+    assert podman("healthcheck", "run", "a").returncode == 1
+    podman.do("exec", "a", "touch", "/ok")
+    assert podman("healthcheck", "run", "a").returncode == 0
+    podman.do("cp", f"{podman.place}/cowl-runtime", "a:/copied")
+    assert (
+        podman.do("exec", "--user", "3:4", "-w", "/tmp", "a", "sh", "-c", "pwd; ls /copied")
+        == "/tmp\n/copied\n"
+    )
+    assert "a" in podman.do("stats", "--no-stream", "--format", "{{.Name}}", "a")
+    podman.do("kill", "-s", "KILL", "a")
+    assert podman.do("wait", "a") == "137\n"
+
+
+def test_podman_hears_that_systemd_is_not_asked(podman: Podman) -> None:
+    words = ["--cgroup-manager", "systemd", "run", "--rm", "--network", "none", "--no-hosts"]
+    done = podman(*words, *podman.options[-4:], "--rootfs", podman.rootfs, "true")
+    assert done.returncode
+    assert "use cgroupfs as cgroup manager" in done.stderr
 
 
 @requirement("X10")

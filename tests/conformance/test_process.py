@@ -271,6 +271,13 @@ def test_usual_devices_and_links(bundle: Bundle) -> None:
     ]
 
 
+@requirement("X11")
+def test_the_ptmx_of_the_host_among_the_devices_changes_nothing(bundle: Bundle) -> None:
+    """podman lists all of the host's when a container is privileged."""
+    bundle.linux["devices"] = [{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2, "fileMode": 0o666}]
+    assert bundle.run("readlink /dev/ptmx").check().out == "pts/ptmx\n"
+
+
 @requirement("L1", "X9")
 def test_usual_devices_without_a_dev_of_its_own(bundle: Bundle) -> None:
     """A /dev of the rootfs gets what it lacks; a file in a device's place does not stay seen."""

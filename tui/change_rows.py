@@ -8,8 +8,11 @@ from typing import NamedTuple
 from engine.model import Change
 from tui import format as fmt
 from tui.outline import Entry
+from tui.staging import Staged
 from tui.theme import Line, Role, Span
 
+WHOLE, PART, NOTHING = "✓ ", "◐ ", "  "
+"""What stands before a line once something is staged."""
 LETTERS = {"added": "A", "modified": "M", "deleted": "D"}
 SPECIAL = {"symlink": "link", "fifo": "fifo", "char": "device", "block": "device", "socket": "socket"}
 FOLD_ABOVE = 40
@@ -112,6 +115,19 @@ def summary_text(counts: Summary) -> str:
     """`12 A · 3 M · 1 D · +3.2M`; empty where nothing changed."""
     parts = [f"{number:,} {letter}" for number, letter in zip(counts[:3], "AMD", strict=True) if number]
     return " · ".join((*parts, fmt.signed(counts.delta))) if parts else ""
+
+
+def staged_mark(row: ChangeRow, staged: int) -> str:
+    """Whether all, some or none of the changes at and below a line are among the *staged* ones there."""
+    return NOTHING if not staged else WHOLE if staged == row.paths else PART
+
+
+def staged_text(staged: Staged, changes: Sequence[Change]) -> str:
+    """`3 of 12 staged · +3.2M`; empty where nothing is."""
+    if not staged.only:
+        return ""
+    chosen = staged.chosen(changes)
+    return f"{len(chosen):,} of {len(changes):,} staged · {fmt.signed(summary(chosen).delta)}"
 
 
 def _drafts(changes: Sequence[Change]) -> list[_Draft]:

@@ -39,6 +39,7 @@ KEYS: tuple[Key, ...] = (
     Key("container.update", "u", "update", "change limits", "Containers"),
     Key("container.rename", "R", "rename", "rename", "Containers"),
     Key("container.remove", "d", "remove", "remove", "Containers"),
+    Key("changes.stage", "space", "stage", "stage for the commit", "Changes and images"),
     Key("changes.commit", "c", "commit", "commit", "Changes and images"),
     Key("changes.commit_with", "C", "commit_with", "commit with options", "Changes and images"),
     Key("image.load", "L", "load", "load an archive", "Changes and images"),
@@ -70,6 +71,7 @@ MOVES: tuple[tuple[str, str], ...] = (
 SHORT = {
     "container.toggle": "stop",
     "container.pause": "pause",
+    "changes.stage": "stage",
     "changes.commit_with": "with options",
     "app.filter": "filter",
     "pane.zoom": "zoom",
@@ -85,6 +87,7 @@ NAMES = {
     "tab": "Tab",
     "shift+tab": "Shift-Tab",
     "enter": "Enter",
+    "space": "Space",
     "ctrl+p": "Ctrl-P",
     "ctrl+q": "Ctrl-Q",
 }
@@ -116,7 +119,14 @@ def bar(pane: str, state: State | None) -> list[tuple[str, str]]:
     """What the key bar offers in a pane, with a container in that state selected (None: a node)."""
     ids: tuple[str, ...]
     if pane == "changes" and state:
-        ids = ("changes.commit", "changes.commit_with", "container.shell", "container.toggle", "app.copy")
+        ids = (
+            "changes.stage",
+            "changes.commit",
+            "changes.commit_with",
+            "container.shell",
+            "container.toggle",
+            "app.copy",
+        )
     elif pane in ("preview", "logs"):
         ids = ("pane.back", "app.copy", "container.shell", "changes.commit")
     elif state:

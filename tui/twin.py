@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from engine.model import LaunchOptions, Limits, Volume
 from tui import format as fmt
+from tui.staging import Staged
 
 
 class CommitRequest(NamedTuple):
@@ -17,6 +18,8 @@ class CommitRequest(NamedTuple):
     changes: tuple[str, ...] = ()
     """Dockerfile instructions, as `docker commit -c` takes them."""
     pause: bool = False
+    staged: Staged = Staged()
+    """The changes that go in."""
 
 
 def run(options: LaunchOptions, *, detach: bool = True) -> str:
@@ -46,6 +49,10 @@ def commit(container: str, request: CommitRequest) -> str:
         words += ["-a", request.author]
     for change in request.changes:
         words += ["-c", change]
+    for path in sorted(request.staged.only):
+        words += ["--only", path]
+    for path in sorted(request.staged.without):
+        words += ["--except", path]
     if request.pause:
         words.append("-p")
     return fmt.command_line([*words, container, request.name] if request.name else [*words, container])

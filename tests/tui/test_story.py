@@ -18,6 +18,7 @@ from tests.support.roots import Run
 from tests.support.traces import Root
 from tui import watch
 from tui.app import Workstation
+from tui.dialogs.commit import CommitScreen
 from tui.dialogs.confirm import ConfirmScreen
 from tui.dialogs.help import HelpScreen
 from tui.dialogs.launch import LaunchScreen
@@ -181,6 +182,51 @@ async def test_what_runs_is_sampled_and_what_others_do_is_seen(starter_images: R
         await until(pilot, lambda: "mine:1" in "".join(listed(app, Forest)))
         cowl("rm", "-f", "spin", check=True)
         await until(pilot, lambda: not app.desk.containers)
+
+
+async def test_a_part_is_staged_and_committed(starter_images: Root, cowl: Run) -> None:
+    script = "mkdir -p /srv/app; cd /srv/app; echo 1 > one; echo 2 > two; echo 3 > /zed; exec cat"
+    cowl("run", "-d", "-i", "--name", "web", "starter", "sh", "-c", script, check=True)
+    async with running(starter_images) as (app, pilot):
+        changes = app.desk.query_one(Changes)
+        await until(pilot, lambda: len(changes.outline) == 4)
+        await pilot.press("3", "g", "space")
+        assert [line.split()[0] for line in listed(app, Changes)] == ["✓", "✓", "✓", "A"]
+        assert str(changes.border_subtitle) == "3 of 4 staged · +4B"
+        await pilot.press("space")
+        assert [line.split()[:2] for line in listed(app, Changes)] == [
+            ["◐", "A"],
+            ["A", "├─"],
+            ["✓", "A"],
+            ["A", "zed"],
+        ]
+        cowl("exec", "web", "sh", "-c", "echo 4 > /later", check=True)
+        await until(pilot, lambda: len(changes.outline) == 5)
+        assert str(changes.border_subtitle) == "2 of 5 staged · +2B"
+
+        await pilot.press("c")
+        await until(pilot, lambda: app.desk.command_line.asking)
+        assert "(2 of 5 staged · +2B) as" in str(app.desk.command_line._label.visual)
+        await pilot.press("enter")
+        await until(pilot, lambda: len(app.desk.nodes) == 3)
+        assert "cowl commit --only /srv/app --except /srv/app/one web web:1" in said(app)
+        made = cowl("diff", "web:1", check=True).stdout.split()
+        assert made == ["A", "/srv/app", "A", "/srv/app/two"]
+
+        await until(pilot, lambda: changes.subject.startswith("n:"))
+        await pilot.press("3", "space")
+        assert "a layer is finished" in said(app)
+        app.desk.select(container_key(next(each.id for each in app.desk.containers)))
+        await until(
+            pilot, lambda: "4 A" in str(changes.border_subtitle) or "5 A" in str(changes.border_subtitle)
+        )
+
+        await pilot.press("3", "G", "space", "C")
+        await until(pilot, lambda: isinstance(app.screen, CommitScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: len(app.desk.nodes) == 4)
+        assert "cowl commit --only /zed web web:2" in said(app)
+        assert cowl("diff", "web:2", check=True).stdout.split() == ["A", "/zed"]
 
 
 async def test_every_container_shows_what_it_adds_and_not_the_selected_one_alone(

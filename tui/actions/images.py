@@ -7,17 +7,27 @@ from functools import partial
 from engine.model import Container, Node
 from tui import facts, twin
 from tui.base import Base
-from tui.change_rows import summary_text
 from tui.dialogs.commit import CommitRequest, CommitScreen
 from tui.dialogs.welcome import WelcomeScreen
-from tui.forest_rows import node_key
+from tui.forest_rows import container_key, node_key
 from tui.format import command_line
 from tui.messages import Advanced
+from tui.staging import Staged
 from tui.widgets.changes import Changes
 
 
 class ImageActions(Base):
     """The keys that make images, and the welcome to an empty store."""
+
+    def action_stage(self) -> None:
+        """Choose what the next commit takes: nothing chosen, it takes everything."""
+        changes = self.desk.query_one(Changes)
+        if self.desk.pane not in ("changes", "preview"):
+            self.say("3 shows the changes: Space there chooses what a commit takes")
+        elif self.desk.container is None:
+            self.say("a layer is finished: changes are staged in a container")
+        else:
+            changes.stage()
 
     def action_commit(self) -> None:
         """Propose a name and commit: Enter is all it takes."""
@@ -74,17 +84,25 @@ class ImageActions(Base):
     # What follows the questions.
 
     def _ask_name(self, container: Container, proposed: str) -> None:
-        label = f"commit {container.name} as"
+        about = self._about(container) if self._staged(container).only else ""
+        label = f"commit {container.name} ({about}) as" if about else f"commit {container.name} as"
         self.desk.command_line.ask(label, proposed, partial(self._commit_as, container))
 
     def _commit_as(self, container: Container, name: str | None) -> None:
         if name is not None:
-            self._commit(container, CommitRequest(name.strip()))
+            self._commit(container, CommitRequest(name.strip(), staged=self._staged(container)))
 
     def _ask_all(self, container: Container, proposed: str) -> None:
+        screen = CommitScreen(container.name, proposed, self._about(container), self._staged(container))
+        self.push_screen(screen, partial(self._commit, container))
+
+    def _about(self, container: Container) -> str:
+        """What a commit would take, in a few words, while it is on the screen."""
         changes = self.desk.query_one(Changes)
-        about = summary_text(changes.counts) if self.desk.container == container else ""
-        self.push_screen(CommitScreen(container.name, proposed, about), partial(self._commit, container))
+        return changes.about if changes.subject == container_key(container.id) else ""
+
+    def _staged(self, container: Container) -> Staged:
+        return self.desk.query_one(Changes).staged_of(container_key(container.id))
 
     def _commit(self, container: Container, request: CommitRequest | None) -> None:
         if request is None:
@@ -96,11 +114,18 @@ class ImageActions(Base):
             message=request.message,
             author=request.author,
             changes=request.changes,
+            only=tuple(request.staged.only),
+            without=tuple(request.staged.without),
             pause=request.pause,
             progress=self.advance,
         )
         line = twin.commit(container.name, request)
-        self.job(f"committing {container.name}", work, twin=line, done=self._grown)
+        self.job(f"committing {container.name}", work, twin=line, done=partial(self._committed, container))
+
+    def _committed(self, container: Container, node: Node) -> None:
+        """What was staged is in an image now."""
+        self.desk.query_one(Changes).unstage_all(container_key(container.id))
+        self._grown(node)
 
     def _grown(self, node: Node) -> None:
         """A new node: select it as soon as the forest shows it."""

@@ -16,6 +16,7 @@ from tui import twin
 from tui.dialogs import parse
 from tui.dialogs.fields import Field, Flag
 from tui.dialogs.frame import Dialog
+from tui.staging import Staged
 from tui.theme import Line, Span
 from tui.twin import CommitRequest
 
@@ -23,10 +24,11 @@ __all__ = ["CommitRequest", "CommitScreen"]
 
 ONE_WORD = ("WORKDIR", "USER", "STOPSIGNAL")
 ARRAYS = ("CMD", "ENTRYPOINT")
+EVERYTHING = Staged()
 
 
 class CommitScreen(Dialog[CommitRequest]):
-    """Asks how to commit `container`; `summary` says in a few words what would go in."""
+    """Asks how to commit `container`; `summary` says in a few words what would go in, `staged` exactly."""
 
     DEFAULT_CSS = """
     CommitScreen .twin { height: auto; max-height: 3; }
@@ -35,12 +37,13 @@ class CommitScreen(Dialog[CommitRequest]):
     AUTO_FOCUS = "#message"
     hints = "enter commit · tab next · esc cancel"
 
-    def __init__(self, container: str, name: str, summary: str = "") -> None:
+    def __init__(self, container: str, name: str, summary: str = "", staged: Staged = EVERYTHING) -> None:
         super().__init__()
         self.heading = f"Commit {container}"
         self.container = container
         self.proposed = name
         self.summary = summary
+        self.staged = staged
         self.wrong = ("", "")
 
     def body(self) -> Iterable[Widget]:
@@ -110,7 +113,9 @@ class CommitScreen(Dialog[CommitRequest]):
         if any(blank in value["name"] for blank in " \t"):
             self.wrong = ("name", "name: a tag has no blanks")
         pause = self.query_one("#pause", Flag).value
-        return CommitRequest(value["name"], value["message"], value["author"], tuple(changes), pause)
+        return CommitRequest(
+            value["name"], value["message"], value["author"], tuple(changes), pause, self.staged
+        )
 
 
 def argument(instruction: str, text: str) -> str:

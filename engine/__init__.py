@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from engine.images.damage import CheckReport, Damage, Mended
     from engine.images.usage import ImageUsage, Usage
     from engine.images.waste import Exposure, HiddenPath, LayerWaste, Secret, Waste
+    from engine.layers.selection import Selection
     from engine.model import (
         JSON,
         Aspect,
@@ -102,6 +103,7 @@ __all__ = [
     "RemovalItem",
     "Sample",
     "Secret",
+    "Selection",
     "State",
     "StoreError",
     "Streams",
@@ -125,6 +127,7 @@ _ELSEWHERE = {
     "LayerWaste": "engine.images.waste",
     "Mended": "engine.images.damage",
     "Secret": "engine.images.waste",
+    "Selection": "engine.layers.selection",
     "Usage": "engine.images.usage",
     "Waste": "engine.images.waste",
     "Streams": "engine.containers.foreground",

@@ -84,21 +84,33 @@ class Bundle:
         with open(f"{self.path}/config.json", "w", encoding="utf-8") as file:
             json.dump(self.config, file)
 
-    def call(self, *arguments: str, stdin: str = "") -> Done:
+    def call(self, *arguments: str, stdin: str = "", prepare: Callable[[], object] | None = None) -> Done:
         """``cowl-runtime ARGUMENTS…``, in a fork of this process: what a whole one does without its start."""
+        return self.begin(*arguments, stdin=stdin, prepare=prepare)()
+
+    def begin(
+        self, *arguments: str, stdin: str = "", prepare: Callable[[], object] | None = None
+    ) -> Callable[[], Done]:
+        """`call` that does not wait: what it gives does. *prepare* is called in the fork first."""
         files = [os.memfd_create(name) for name in ("in", "out", "err")]
         os.write(files[0], stdin.encode())
         os.lseek(files[0], 0, os.SEEK_SET)
         pid = os.fork()
         if pid == 0:
-            self._become(files, arguments)
-        _, status = os.waitpid(pid, 0)
-        out, err = (os.pread(file, 1 << 20, 0).decode("utf-8", "replace") for file in files[1:])
-        for file in files:
-            os.close(file)
-        return Done(process.exit_code(status), out, err)
+            self._become(files, arguments, prepare)
 
-    def _become(self, files: Sequence[int], arguments: Sequence[str]) -> NoReturn:
+        def end() -> Done:
+            _, status = os.waitpid(pid, 0)
+            out, err = (os.pread(file, 1 << 20, 0).decode("utf-8", "replace") for file in files[1:])
+            for file in files:
+                os.close(file)
+            return Done(process.exit_code(status), out, err)
+
+        return end
+
+    def _become(
+        self, files: Sequence[int], arguments: Sequence[str], prepare: Callable[[], object] | None
+    ) -> NoReturn:
         code = 99
         gc.disable()  # what the tests have left open must not be closed here, by numbers used anew
         try:
@@ -107,6 +119,8 @@ class Bundle:
             os.closerange(3, 256)
             os.environ["COWL_CGROUP_PARENT"] = self.cgroup_parent
             sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
+            if prepare is not None:
+                prepare()
             code = main.command(["--root", self.run_root, *arguments])
             sys.stdout.flush()
             sys.stderr.flush()

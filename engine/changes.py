@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from engine.errors import NotFoundError, StoreError, UsageError
+from engine.kernel import views
 from engine.model import Change, FileDiff, Node, Progress, ProgressCallback
 from engine.oci import reference
 from engine.store import events, records
@@ -47,8 +48,7 @@ class Changes:
         """
         from engine.layers.changes import changes
 
-        stack = self._stack(name)
-        with _reading(name, *stack.plain):
+        with self._seen(name) as stack:
             return changes(stack.upper, stack.lowers, paths)
 
     def between(self, old: str, new: str) -> list[Change]:
@@ -58,16 +58,14 @@ class Changes:
         """
         from engine.layers.changes import tree_changes
 
-        before, after = self._stack(old).plain, self._stack(new).plain
-        with _reading(f"{old} or {new}", *before, *after):
-            return tree_changes(after, before)
+        with self._seen(old) as before, self._seen(new) as after:
+            return tree_changes(after.plain, before.plain)
 
     def diff(self, name: str, path: str) -> FileDiff:
         """How one *path* (absolute in the container) was changed. Raises NotFoundError, AmbiguousError."""
         from engine.layers.filediff import file_diff
 
-        stack = self._stack(name)
-        with _reading(name, *stack.plain):
+        with self._seen(name) as stack:
             return file_diff(stack.upper, stack.lowers, path)
 
     def fingerprint(self, name: str) -> object:
@@ -75,9 +73,8 @@ class Changes:
 
         Cheap beside `of`: one walk that compares nothing and, in a very large layer, ends early.
         """
-        stack = self._stack(name)
         count = newest = total = 0
-        pending = [stack.upper]
+        pending = [self._stack(name).upper]
         while pending and count < _FINGERPRINT_ENTRIES:
             try:
                 with os.scandir(pending.pop()) as entries:
@@ -88,7 +85,7 @@ class Changes:
                         newest = max(newest, status.st_ctime_ns)
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(entry.path)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue  # it went while we looked: the directory above it has a new time by that
         return count, newest, total
 
@@ -142,11 +139,13 @@ class Changes:
         paths = self._store.layout.container(row.id)
         if progress is not None:
             progress(Progress(f"committing {row.name}", 0, None))
-        with _locked(row, paths), _frozen(paths) if pause else contextlib.nullcontext():
-            stack = self._stack_of(row)
-            wanted = Commit(row, stack.upper, stack.lowers, tag, message, author, tuple(changes), part)
-            with _reading(row.name, *stack.plain):
-                chain_id = commit(self._store, wanted)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_locked(row, paths))
+            if pause:
+                stack.enter_context(_frozen(paths))
+            seen = stack.enter_context(_reading(row.name, self._stack_of(row)))
+            wanted = Commit(row, seen.upper, seen.lowers, tag, message, author, tuple(changes), part)
+            chain_id = commit(self._store, wanted)
         with self._store.read() as connection:
             node = forest.node(connection, chain_id)
         if node is None:
@@ -165,9 +164,12 @@ class Changes:
         """
         from engine.images.transfer import export_tree
 
-        stack = self._stack(name)
-        with _reading(name, *stack.plain):
+        with self._seen(name) as stack:
             export_tree(stack.plain, destination, progress)
+
+    def _seen(self, name: str) -> contextlib.AbstractContextManager[_Stack]:
+        """The stack of the container or image *name*, to be read."""
+        return _reading(name, self._stack(name))
 
     def _stack(self, name: str) -> _Stack:
         """The stack of the container or image *name*."""
@@ -204,12 +206,16 @@ def _plain_name(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _reading(name: str, *layers: str) -> Iterator[None]:
-    """A layer that is removed while it is read is not found; other failures of the disk are the store's."""
+def _reading(name: str, stack: _Stack) -> Iterator[_Stack]:
+    """*stack* for somebody who reads it, whatever its container does meanwhile.
+
+    A layer that is removed while it is read is not found; other failures of the disk are the store's.
+    """
     try:
-        yield
+        with views.strict(stack.upper) as upper:
+            yield stack._replace(upper=upper, plain=(upper, *stack.plain[1:]))
     except (OSError, StoreError) as error:
-        if not all(os.path.isdir(layer) for layer in layers):
+        if not all(os.path.isdir(layer) for layer in stack.plain):
             raise NotFoundError(f"{name} is not there any more", "it was removed meanwhile") from error
         if isinstance(error, StoreError):
             raise

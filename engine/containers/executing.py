@@ -22,7 +22,8 @@ from engine.oci.runtime import USER_ANNOTATION
 from engine.record import Record
 from engine.store.layout import ContainerPaths
 
-_READ = 32 << 10
+_READ = 64 << 10
+"""Bytes: all that a pipe holds."""
 DETACHED = 0
 NO_SIZE = (24, 80)
 """Rows and columns where there is no terminal to ask."""
@@ -146,17 +147,14 @@ class Relay:
         """Our pipe ends and where what comes out of each goes."""
 
     def output(self, target: int | None) -> None:
-        """One of the outputs, given as it is where that is `_harmless`."""
-        if target is not None and _harmless(target):
-            self.given.append(target)
-            return
+        """One of the outputs: never as it is, or what the program leaves behind would keep a pipe open."""
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         self.given.append(theirs)
         self._made.append(theirs)
         self.outputs[ours] = -1 if target is None else target
 
     def input(self, source: int) -> None:
-        """The input, likewise."""
+        """The input, given as it is where that is `_harmless`."""
         if _harmless(source):
             self.given.append(source)
             return
@@ -302,6 +300,10 @@ class _Session:
             return False
         target = self._relay.outputs[descriptor]
         if target >= 0 and not write_all(target, data):
+            if descriptor != self._master:  # nobody reads any more, which is for the program to know
+                self._relay.outputs.pop(descriptor)
+                os.close(descriptor)
+                return False
             self._relay.outputs[descriptor] = -1
         return True
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
+from engine.containers.foreground import Streams
 from engine.engine import Engine
 from engine.kernel import cgroup
 from tests.support.captures import execute, start, wait_for
+from tests.support.roots import Run
 
 pytestmark = pytest.mark.kernel
 
@@ -27,3 +30,25 @@ def test_one_that_has_made_cgroups_of_its_own_is_joined_where_its_first_process_
     assert execute(engine, made, "cat", "/proc/self/cgroup").out == "0::/inner\n"
     engine.containers.stop(made, 0)
     assert engine.containers.get(made).state == "exited"
+
+
+def test_what_is_left_behind_keeps_no_pipe_of_the_callers_open(cowl: Run, engine: Engine) -> None:
+    start(engine, name="x")
+    began = time.monotonic()
+    done = cowl("exec", "x", "sh", "-c", "sleep 30 & echo hi; echo err >&2", check=True)
+    assert (done.stdout, done.stderr) == ("hi\n", "err\n")
+    assert time.monotonic() - began < 15
+
+
+def test_a_program_hears_that_nobody_reads(engine: Engine) -> None:
+    made = start(engine, name="x")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        code = engine.containers.exec(
+            made, ["sh", "-c", "yes; echo $? > /code"], streams=Streams(None, writer, None)
+        )
+    finally:
+        os.close(writer)
+    assert code == 0
+    assert execute(engine, made, "cat", "/code").out == "141\n"

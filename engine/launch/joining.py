@@ -7,11 +7,10 @@ The process that enters is hidden from the container first (not dumpable): nothi
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
 
+from engine import plainjson
 from engine.errors import CowlError, LaunchError
 from engine.kernel import cgroup, namespaces, process, seccomp, syscalls
 from engine.kernel.channel import Channel, pair
@@ -20,6 +19,10 @@ from engine.launch import init, nodes, request, users
 from engine.launch.isolation import CONTROL, isolate, stop_imports
 from engine.launch.plan import Program, program_of
 from engine.launch.request import Join
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _ALL = (
     namespaces.CLONE_NEWNS
@@ -94,11 +97,11 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
             control.send(answer)
         return
     with contextlib.suppress(OSError):
-        control.send(request.STARTED + json.dumps({"pid": pid}).encode())
+        control.send(request.STARTED + plainjson.dumps({"pid": pid}).encode())
     _, status = os.waitpid(pid, 0)
     ended = {"exit_code": process.exit_code(status), "oom_killed": False}
     with contextlib.suppress(OSError):
-        control.send(request.EXITED + json.dumps(ended).encode())
+        control.send(request.EXITED + plainjson.dumps(ended).encode())
 
 
 def become(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 from collections.abc import Callable, Iterator
 
+from engine.kernel import signals as numbers
 from engine.kernel import terminal
 
 _READ = 32 << 10
 FORWARDED = (
-    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2),
-    *(signal.SIGCONT, signal.SIGALRM),
+    *(numbers.SIGHUP, numbers.SIGINT, numbers.SIGQUIT, numbers.SIGTERM, numbers.SIGUSR1, numbers.SIGUSR2),
+    *(numbers.SIGCONT, numbers.SIGALRM),
 )
 """Signals that a foreground passes on to what it watches."""
 
@@ -35,15 +35,15 @@ def watch(pidfd: int, received: int, forward: Callable[[int], None], master: int
 def signals() -> Iterator[int]:
     """A descriptor from which signals are read, a byte each, that would else end or stop this process."""
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    caught = (*FORWARDED, signal.SIGWINCH)
-    before = {number: signal.signal(number, lambda *_: None) for number in caught}
-    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    caught = (*FORWARDED, numbers.SIGWINCH)
+    before = {number: numbers.signal(number, lambda *_: None) for number in caught}
+    woken = numbers.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         yield reader
     finally:
-        signal.set_wakeup_fd(woken)
+        numbers.set_wakeup_fd(woken)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            numbers.signal(number, handler)
         os.close(reader)
         os.close(writer)
 
@@ -57,7 +57,7 @@ def _carry(pidfd: int, received: int, forward: Callable[[int], None], master: in
         ready = [descriptor for descriptor, _ in poller.poll()]
         if received in ready:
             for number in os.read(received, 64):
-                if number != signal.SIGWINCH:
+                if number != numbers.SIGWINCH:
                     forward(number)
                 elif master is not None and (size := terminal.size_of(0)) is not None:
                     terminal.set_size(master, size)

@@ -53,6 +53,10 @@ def make_leaf(cgroup: Cgroup, directory: str) -> None:
 
 def _make_down_to(cgroup: Cgroup, directory: str) -> None:
     controllers = [name for name, place in cgroup.directories.items() if place == directory]
+    if cgroup.version == 1:
+        with contextlib.suppress(FileNotFoundError):  # mostly it has siblings, and so its parents are there
+            cgroup1.make(directory, controllers)
+            return
     path = (*reversed(_parents(cgroup, directory)), directory)
     for place in path:
         if place != directory and os.path.isdir(place):

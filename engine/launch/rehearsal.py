@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
-from engine.kernel import cgroup, process
+from engine.errors import NotFoundError
+from engine.kernel import cgroup, devices, process
+from engine.kernel.channel import pair
+from engine.launch import initlayer, kept, mountpoints
+from engine.launch.cgroupviews import views_of
 from engine.launch.filters import path_of
 from engine.launch.plan import plan_of
 from engine.model import LaunchOptions
 from engine.oci.runtime import CAPABILITIES, build_spec
+from engine.store import clock
 
 
 def sample() -> bytes:
@@ -23,11 +29,20 @@ def sample() -> bytes:
 
 
 def rehearse(document: bytes | None) -> None:
-    """Read and plan *document*, if there is one, and look at this machine as a launch does."""
+    """Read and plan *document*, if there is one, and look at this machine as a launch does; make nothing."""
     hierarchies = cgroup.detect()
     process.identify(os.getpid())
     if document is None:
         return
     spec = json.loads(document)
     path_of(spec["linux"].pop("seccomp"), "")  # found, not compiled
-    cgroup.locate(plan_of(spec).cgroup_path, hierarchies)
+    plan = plan_of(spec)
+    group = cgroup.locate(plan.cgroup_path, hierarchies)
+    devices.policy([devices.parse(rule) for rule in plan.resources["devices"]])
+    views_of(group)
+    with contextlib.suppress(NotFoundError):  # nobody has made it
+        cgroup.close(cgroup.entrances(group))
+    kept.read(initlayer.path_of("", (), mountpoints.wanted(plan)), 1)
+    clock.now()
+    for channel in pair():
+        channel.close()

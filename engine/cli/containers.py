@@ -12,7 +12,7 @@ from engine.cli.group import complete_containers
 from engine.cli.output import emit
 from engine.cli.session import Session
 from engine.cli.values import seconds, updates
-from engine.errors import CowlError, UsageError
+from engine.errors import CowlError, NotFoundError, UsageError
 from engine.model import Limits
 
 if TYPE_CHECKING:
@@ -151,8 +151,17 @@ def rm_command(
     session: Session, force: bool, volumes: bool, dry_run: bool, containers: tuple[str, ...]
 ) -> int:
     """Remove containers with their changes."""
+
+    def remove(room: Containers, name: str) -> None:
+        try:
+            room.remove(name, force=force, volumes=volumes)
+        except NotFoundError as error:
+            if not force:
+                raise
+            report.warn(str(error))
+
     if not dry_run:
-        return _each(session, containers, lambda room, name: room.remove(name, force=force, volumes=volumes))
+        return _each(session, containers, remove)
     with session.open() as engine:
         for name in containers:
             emit(engine.containers.removal_effect(name))

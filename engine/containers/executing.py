@@ -12,7 +12,7 @@ from engine.containers.foreground import Keys, Signals, Streams, flush_standard,
 from engine.containers.launching import Launchpad
 from engine.containers.state import Facts, read_document
 from engine.errors import LaunchError, UsageError
-from engine.kernel import capabilities
+from engine.kernel import capabilities, syscalls
 from engine.kernel.channel import Channel
 from engine.launch import request
 from engine.launch.filters import filter_of
@@ -263,6 +263,8 @@ class _Session:
                 if keys is not None:
                     data, detached = keys.feed(data) if data else (b"", False)
                     if detached:
+                        if self._master is not None:
+                            _leave(self._master)
                         return DETACHED
                 if not self._feed(data, keys):
                     stdin = None
@@ -313,3 +315,25 @@ class _Session:
             os.set_blocking(descriptor, False)
             while descriptor in self._relay.outputs and self._carry(descriptor):
                 pass
+
+
+def _leave(master: int) -> None:
+    """Have a process of nobody's hold the terminal *master*, or what runs there would be hung up.
+
+    It reads what comes out, which nobody sees, until the last program there has ended.
+    """
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        if os.fork() == 0:
+            os.setsid()
+            os.chdir("/")
+            syscalls.close_all_but({master})
+            os.set_blocking(master, True)
+            with contextlib.suppress(OSError):  # EIO: nobody has its other side any more
+                while os.read(master, _READ):
+                    pass
+    finally:
+        os._exit(0)

@@ -323,6 +323,8 @@ class Containers:
         """Give it another name."""
         row = self._row(reference)
         creation.check_name(name)
+        if name == row.name:
+            raise ConflictError(f"the container {name} is called that already")
         with self._store.write() as connection:
             records.rename_container(connection, row.id, name)
         networking.rename(self._store, row, name)

@@ -202,3 +202,12 @@ def test_processes_as_ps_has_them(engine: Engine, cowl: Run) -> None:
     assert "sleep 1234" in cowl("top", "x", "aux", check=True).stdout
     assert cowl("top", "x", "-o", "args").returncode == 2
     assert cowl("top", "x", "--nonsense").returncode == 2
+
+
+@pytest.mark.kernel
+def test_what_is_gone_already_may_be_removed_by_force(starter_images: Root, cowl: Run) -> None:
+    cowl("create", "--name", "x", "starter", "true", check=True)
+    done = cowl("rm", "-f", "nobody", "x")
+    assert (done.returncode, "nobody" in done.stderr) == (0, True)
+    assert cowl("ps", "-aq", check=True).stdout == ""
+    assert cowl("rm", "nobody").returncode == 1

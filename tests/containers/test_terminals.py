@@ -190,3 +190,29 @@ def test_keys() -> None:
     assert keys.feed(b"x\x10") == (b"x", False)
     assert keys.feed(b"\x10") == (b"\x10", False)
     assert keys.feed(b"\x11y") == (b"", True)
+
+
+LEFT = "echo ready; read x; echo y; echo y; sleep 0.5; yes | head -c 200000; touch /done; sleep 100"
+"""More than a terminal holds, once nobody reads it."""
+
+
+def test_what_was_detached_from_by_keys_of_ones_own_runs_on(starter_images: Root, engine: Engine) -> None:
+    made = start(engine, name="x")
+    words = ("-it", "--detach-keys", "ctrl-a,d", "x", "sh", "-c", LEFT)
+    screen = Screen(starter_images, "exec", *words)
+    screen.expect(b"ready")
+    screen.type(b"\x10\x11y\n")  # the usual keys are keys like others then
+    screen.expect(b"y\r\ny\r\n")
+    screen.type(b"\x01d")
+    assert screen.end() == 0
+    wait_for(lambda: execute(engine, made, "test", "-e", "/done").code == 0)
+    engine.containers.stop(made, 0)  # and with it goes who held its terminal
+
+
+def test_a_run_is_left_by_keys_of_ones_own(starter_images: Root, engine: Engine) -> None:
+    words = ("-it", "--name", "x", "--detach-keys", "q", "starter", "sh", "-c", "echo ready; sleep 100")
+    screen = Screen(starter_images, "run", *words)
+    screen.expect(b"ready")
+    screen.type(b"q")
+    assert screen.end() == 0
+    assert engine.containers.get("x").state == "running"

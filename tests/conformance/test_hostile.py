@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
 import os
 import random
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from tests.conformance.bundles import Bundle
 from tests.support.traces import Root, cgroups
@@ -119,3 +123,97 @@ def test_what_is_wrong_anywhere_leaves_nothing(bundle: Bundle, root: Root) -> No
             assert "Traceback" not in started.err, (path, junk, started.err)
             assert bundle.call("delete", "--force", "c").code == 0, (path, junk)
         assert not list(cgroups(root)), (path, junk)
+
+
+TEXTS = st.text(max_size=8) | st.sampled_from(["", "..", "../..", "a\0b", "\ud800", "ro", "bind", "é" * 300])
+NUMBERS = st.integers(-(1 << 66), 1 << 66) | st.floats() | st.sampled_from([10**4000, -1, 1 << 31, 1 << 32])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+KEPT = {("root",), ("root", "path"), ("linux",), ("linux", "cgroupsPath")}
+"""What stays as it is, with the namespaces: several changes at once must not meet outside the container."""
+EXAMPLES = int(os.environ.get("COWL_EXAMPLES", "20"))
+usual = settings(
+    max_examples=EXAMPLES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def is_judged(bundle: Bundle, root: Root, what: object) -> None:
+    """Create what config.json says, whatever that is: it works, or one sentence says why not."""
+    done = bundle.call("create", "--bundle", bundle.path, "c")
+    assert done.code in (0, 1), (what, done)
+    assert "Traceback" not in done.err, (what, done.err)
+    if done.code:
+        said = [line for line in done.err.splitlines() if ": warning: " not in line]
+        assert len(said) == 1, (what, done.err)
+        bundle.nothing_left()
+    else:
+        assert bundle.call("delete", "--force", "c").code == 0, what
+    assert not list(cgroups(root)), what
+
+
+@usual
+@given(data=st.data())
+def test_several_things_are_wrong_at_once(bundle: Bundle, root: Root, data: st.DataObject) -> None:
+    config = full(bundle)
+    ways = [way for way in places(config) if way not in KEPT and "namespaces" not in way]
+    for way in data.draw(st.lists(st.sampled_from(ways), min_size=1, max_size=4)):
+        with contextlib.suppress(LookupError, TypeError):  # an earlier change has taken the place away
+            change(config, way, data.draw(ANYTHING))
+    with open(f"{bundle.path}/config.json", "w", encoding="utf-8") as file:
+        json.dump(config, file)
+    is_judged(bundle, root, config)
+
+
+@usual
+@given(at=st.floats(0, 1), size=st.integers(0, 40), other=st.binary(max_size=20))
+@example(at=1, size=0, other=b"{}")
+@example(at=0, size=0, other=b"\xff\xfe")
+@example(at=0, size=1, other=b"[" * 100_000)
+@example(at=0, size=1, other=b'{"a":' * 100_000)
+@example(at=0, size=1, other=b'{"ociVersion": "1.2.0", "ociVersion": {"a": 1},')
+@example(at=0, size=1, other=b'{"process": 1' + b"0" * 5000 + b", ")
+@example(at=0, size=1 << 30, other=b"")
+def test_bytes_that_are_no_document(bundle: Bundle, root: Root, at: float, size: int, other: bytes) -> None:
+    bundle.config["linux"]["cgroupsPath"] = f"{root.cgroup_parent}/c"
+    bundle.write()
+    path = f"{bundle.path}/config.json"
+    with open(path, "rb") as file:
+        text = file.read()
+    place = int(at * len(text))
+    mangled = text[:place] + other + text[place + size :]
+    if text.index(b"cgroupsPath") - 40 < place < text.index(b"cgroupsPath") + 80:
+        return  # that would be another's cgroup
+    with open(path, "wb") as file:
+        file.write(mangled)
+    is_judged(bundle, root, mangled)
+
+
+@pytest.mark.parametrize("kind", ["loop", "nothing", "file", "fifo", "above", "nul"])
+def test_a_rootfs_that_is_none(bundle: Bundle, kind: str) -> None:
+    place = f"{bundle.path}/other"
+    if kind == "loop":
+        os.symlink("other", place)
+    elif kind == "nothing":
+        os.symlink("../nowhere", place)
+    elif kind == "file":
+        with open(place, "wb"):
+            pass
+    elif kind == "fifo":
+        os.mkfifo(place)
+    bundle.config["root"]["path"] = {"above": "../../../../nowhere", "nul": "other\0x"}.get(kind, "other")
+    said = bundle.refused()
+    assert said.startswith("cowl-runtime: ")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_bundle_whose_config_is_no_file(bundle: Bundle) -> None:
+    path = f"{bundle.path}/config.json"
+    os.mkdir(path)
+    done = bundle.call("create", "--bundle", bundle.path, "c")
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    os.rmdir(path)
+    bundle.nothing_left()

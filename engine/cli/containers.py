@@ -39,6 +39,7 @@ def _each(
     """Do *act* to each container and print its name as it was given; a failure does not spare the others."""
     code = 0
     with session.open(launcher) as engine:
+        engine.containers.heed(report.warn)
         for name in containers:
             try:
                 act(engine.containers, name)

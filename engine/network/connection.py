@@ -108,6 +108,8 @@ def _connect(wish: Wish, run: str, key: str, identity: str, home: str, pid: int)
         _drop(members, identity, key)
         found = bridges.find(channel, key)
         bridge = found or bridges.make(channel, key, wish.bridge)
+        if found is None:
+            rules.remove(filters, key)  # of a bridge that somebody took away, perhaps of another name
         point("network.after-bridge")
         routing.ensure(channel, filters, wanted=wish.forwarding)
         told = cautions.gather(filters, wish, None if found else bridge)

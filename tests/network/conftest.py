@@ -20,6 +20,8 @@ def lone(starter_images: Root, tmp_path: Path) -> Iterator[Machine]:
     (tmp_path / "ask").write_text(machines.ASK)
     with new_network() as pid, new_network() as outside:
         made = Machine(pid, outside, starter_images, tmp_path)
+        # A new namespace has what this machine has.
+        made.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
         try:
             yield made
         finally:

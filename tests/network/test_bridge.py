@@ -167,6 +167,23 @@ def test_rules_that_somebody_flushed_come_back_with_the_next_container(machine: 
     assert machine.ask(HOST, 8080).split()
 
 
+def test_a_bridge_that_somebody_took_away_is_made_anew(machine: Machine) -> None:
+    machine.serve("old", "-h", "old", "-p", "8080:80")
+    for line in (
+        "link delete cowl0",
+        "link add cowl0 type bridge",
+        f"route add 10.207.0.0/22 via {INTERNET}",
+    ):
+        machine.run("ip", *line.split())
+    machine.serve("new", "-h", "new", "-p", "9090:80")
+    assert network_of(machine, "new")["bridge"] == "cowl1"
+    assert machine.ask(HOST, 9090, at=machine.outside).endswith(" new")
+    machine.cowl("restart", "-t", "0", "old")
+    assert machine.ask_from("new", "old", 80).endswith(" old")
+    assert machine.ask(HOST, 8080, at=machine.outside).endswith(" old")
+    machine.run("ip", "link", "delete", "cowl0")
+
+
 def test_nobody_elses_rules_are_touched(machine: Machine) -> None:
     machine.run("nft", "add", "table", "inet", "theirs")
     machine.serve("web", "-p", "8080:80")

@@ -150,6 +150,10 @@ def test_an_administrator_may_forbid_it(still: Machine) -> None:
         sys.executable, "-m", "engine.cli", "run", "--network", "none", "--rm", "starter", "true"
     )
     assert done.stderr == ""
+    still.cowl("create", "--name", "a", *SLEEPING)
+    for words in (("start", "a"), ("restart", "-t", "0", "a")):
+        done = still.run(sys.executable, "-m", "engine.cli", *words, env=NO)
+        assert "does not forward packets" in done.stderr
     assert sysctl(still, SWITCH) == "0"
 
 

@@ -16,7 +16,7 @@ from _thread import allocate_lock
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from engine.containers import monitor
+from engine.containers import keeper, monitor
 from engine.errors import LaunchError
 from engine.kernel.channel import Channel, pair
 from engine.launch import rehearsal, request
@@ -53,9 +53,11 @@ def fork_monitor(
     return ours, pid
 
 
-def _serve(work: Launch | Join, control: Channel, descriptors: list[int]) -> NoReturn:
+def _serve(
+    work: Launch | Join, control: Channel, descriptors: list[int], keeping: Channel | None = None
+) -> NoReturn:
     if isinstance(work, Launch):
-        monitor.run(work, control)
+        monitor.run(work, control, keeping)
     from engine.launch import joining
 
     joining.run(work, control, descriptors)
@@ -157,7 +159,7 @@ def _fork_beside(beside: Beside) -> int:
 def _settle() -> None:
     """Belong to nobody, and have loaded what every fork needs."""
     from engine.containers import removal
-    from engine.kernel import process, terminal
+    from engine.kernel import lean, process, terminal
     from engine.launch import joining
     from engine.network import connection
 
@@ -172,6 +174,7 @@ def _settle() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     process.set_name("cowl-launcher")
+    lean.hoard_nothing()
     _warm(joining, removal, terminal, connection)
 
 
@@ -266,7 +269,7 @@ def _fork_spare(sample: bytes) -> Channel:
     """A monitor that stands by for the next launch; it ends with the launcher."""
     ours, theirs = pair()
     if os.fork() == 0:
-        monitor.stand_by(theirs, sample)
+        keeper.stand_by(theirs, sample)
     theirs.close()
     return ours
 
@@ -292,4 +295,6 @@ def _warm(*_modules: object) -> None:
 def _fork(data: bytes, descriptors: list[int]) -> None:
     if os.fork():
         return
-    _serve(*request.unpack(data, descriptors))
+    if data.startswith(request.EXEC_PREFIX):
+        _serve(*request.unpack(data, descriptors))
+    keeper.keep(lambda keeping: _serve(*request.unpack(data, descriptors), keeping))

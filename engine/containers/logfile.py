@@ -8,6 +8,7 @@ A file that has grown to its size becomes ``log.1``, that one ``log.2``, and the
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from engine.store import clock
 from engine.store.trail import rotate
@@ -15,49 +16,63 @@ from engine.store.trail import rotate
 MAX_PIECE = 16 << 10
 """Bytes of text in one line of the file; longer lines are cut into pieces."""
 
+_MANY = 1024
+"""Lines that are written at once, about: what a line is told with is more than many a line."""
+
 
 class LogFile:
     """An open log; one writer, the monitor."""
 
-    def __init__(self, path: str, max_size: int | None = None, max_files: int = 1) -> None:
-        """*max_size* is the bytes of one file (None: any number), *max_files* how many there may be."""
+    def __init__(
+        self,
+        path: str,
+        max_size: int | None = None,
+        max_files: int = 1,
+        descriptor: int | None = None,
+        partial: Iterable[bytes] = (),
+    ) -> None:
+        """*max_size* is the bytes of one file (None: any number), *max_files* how many there may be.
+
+        If another process goes on with it, it is open at *descriptor*, and lines of *partial* are not ended.
+        """
         self._path = path
         self._max_size = max_size
         self._max_files = max_files
-        self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._descriptor).st_size
-        self._partial: set[bytes] = set()
+        if descriptor is None:
+            descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.descriptor = descriptor
+        """Changes when the file does."""
+        self._size = os.fstat(descriptor).st_size
+        self._partial = set(partial)
         self.failed: OSError | None = None
         """The last write that did not work: a full disk must not stop the container."""
+
+    def parts(self) -> tuple[str, int | None, int, list[bytes]]:
+        """For another process: path, sizes, and whose lines are not ended."""
+        return self._path, self._max_size, self._max_files, list(self._partial)
 
     def write(self, stream: bytes, data: bytes) -> None:
         """Append what came on *stream* (``stdout`` or ``stderr``) just now."""
         head = clock.now().encode() + b" " + stream + b" "
         whole, partial = head + b"F ", head + b"P "
-        lines = data.split(b"\n")
-        rest = lines.pop()
-        written = []
-        for line in lines:
-            cut = 0
-            while len(line) - cut > MAX_PIECE:
-                written.append(partial + line[cut : cut + MAX_PIECE])
-                cut += MAX_PIECE
-            written.append(whole + line[cut:])
-        if lines:
-            self._partial.discard(stream)
-        while rest:
-            written.append(partial + rest[:MAX_PIECE])
-            rest = rest[MAX_PIECE:]
-            self._partial.add(stream)
-        if written:
-            self._append(b"\n".join(written) + b"\n")
+        while data:
+            block = _block(data)
+            if block.endswith(b"\n"):
+                text = whole + block[:-1].replace(b"\n", b"\n" + whole) + b"\n"
+                self._partial.discard(stream)
+            else:
+                block = block[:MAX_PIECE]
+                text = partial + block + b"\n"
+                self._partial.add(stream)
+            self._append(text)
+            data = data[len(block) :]
 
     def close(self) -> None:
         """End the lines that never got their newline, and close."""
         for stream in sorted(self._partial):
             self._append(clock.now().encode() + b" " + stream + b" F \n")
         self._partial.clear()
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
     def _append(self, data: bytes) -> None:
         if self._max_size is not None and self._size and self._size + len(data) > self._max_size:
@@ -65,7 +80,7 @@ class LogFile:
         view = memoryview(data)
         while view:
             try:
-                written = os.write(self._descriptor, view)
+                written = os.write(self.descriptor, view)
             except OSError as error:
                 self.failed = error
                 return
@@ -79,5 +94,14 @@ class LogFile:
         except OSError as error:
             self.failed = error
             return
-        os.close(self._descriptor)
-        self._descriptor, self._size = descriptor, 0
+        os.close(self.descriptor)
+        self.descriptor, self._size = descriptor, 0
+
+
+def _block(data: bytes) -> bytes:
+    """The beginning of *data* that is written at once: whole lines, or one that has no end yet."""
+    block = data[: MAX_PIECE + 1]
+    lines = block.count(b"\n")
+    if lines > _MANY:
+        block = block[: len(block) * _MANY // lines]
+    return block[: block.rfind(b"\n") + 1] or block

@@ -10,6 +10,8 @@ import signal
 import struct
 import time
 from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 from engine.containers.clients import STALL_SECONDS, Client
 from engine.containers.logfile import LogFile
@@ -29,7 +31,8 @@ class Pump:
     """The streams of one running container."""
 
     def __init__(self, pidfd: int, log: LogFile, listener: Channel | None) -> None:
-        self._pidfd = pidfd
+        self.pidfd = pidfd
+        """Of the container's first process."""
         self._log = log
         self.listener = listener
         """Where clients connect; it outlives the run of which this is."""
@@ -64,15 +67,83 @@ class Pump:
         self.add_output(master, b"stdout", request.STDOUT)
         self._input = master
 
-    def run(self) -> None:
-        """Until the container's first process has ended."""
+    def run(self, seconds: float | None = None) -> bool:
+        """Until the container's first process has ended.
+
+        False if it runs still after *seconds*, as soon as nothing waits here for anybody.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
         while True:
             poller, timeout = self._poller()
-            poller.register(self._pidfd, select.POLLIN)
+            poller.register(self.pidfd, select.POLLIN)
+            if deadline is not None and (left := 1000 * (deadline - time.monotonic())) > 0:
+                timeout = left if timeout is None else min(timeout, left)
+            elif deadline is not None and self._at_rest:
+                return False
             ready = dict(poller.poll(timeout))
             self._serve(ready)
-            if self._pidfd in ready:
-                return
+            if self.pidfd in ready:
+                return True
+
+    @property
+    def _at_rest(self) -> bool:
+        return not self._pending and not any(client.size for client in self.clients)
+
+    def parts(self) -> tuple[tuple[Any, ...], list[int]]:
+        """For `resumed` in another process: words, and the open files that they mean by their place."""
+        descriptors: list[int] = []
+
+        def place(descriptor: int | None) -> int | None:
+            if descriptor is None:
+                return None
+            if descriptor not in descriptors:
+                descriptors.append(descriptor)
+            return descriptors.index(descriptor)
+
+        document = (
+            place(self.pidfd),
+            place(self._log.descriptor),
+            self._log.parts(),
+            None if self.listener is None else place(self.listener.fileno()),
+            [(place(descriptor), *names) for descriptor, names in self._outputs.items()],
+            [place(descriptor) for descriptor in (self._input, self._terminal, self._peer)],
+            self._input_ends,
+            [(place(client.fileno()), client.foreground, client.quiet) for client in self.clients],
+        )
+        return document, descriptors
+
+    @staticmethod
+    def resumed(document: tuple[Any, ...], descriptors: Sequence[int]) -> Pump:
+        """The pump whose `parts` these are."""
+        pidfd, log, words, listener, outputs, inputs, input_ends, clients = document
+        path, max_size, max_files, partial = words
+        pump = Pump(
+            descriptors[pidfd],
+            LogFile(path, max_size, max_files, descriptors[log], partial),
+            None if listener is None else Channel(fileno=descriptors[listener]),
+        )
+        for place, stream, letter in outputs:
+            pump._outputs[descriptors[place]] = (stream, letter)
+        pump._input, pump._terminal, pump._peer = (
+            None if place is None else descriptors[place] for place in inputs
+        )
+        pump._input_ends = input_ends
+        for place, foreground, quiet in clients:
+            client = Client(Channel(fileno=descriptors[place]), foreground)
+            client.quiet = quiet
+            pump.clients.append(client)
+        return pump
+
+    def let_go(self) -> None:
+        """Close all that it has: another process goes on with it."""
+        for client in self.clients:
+            client.close()
+        if self.listener is not None:
+            self.listener.close()
+        self.close()
+        for descriptor in (self.pidfd, self._log.descriptor, self._peer):
+            if descriptor is not None:
+                os.close(descriptor)
 
     def drain(self) -> None:
         """Read what the ended container has left in its streams: to the end, or for DRAIN_SECONDS."""
@@ -206,7 +277,7 @@ class Pump:
                 terminal.set_size(self._terminal, terminal.Size(*struct.unpack("=HH", body)))
         elif kind == request.SIGNAL and len(body) == 1:
             with contextlib.suppress(ProcessLookupError, ValueError):
-                signal.pidfd_send_signal(self._pidfd, body[0])
+                signal.pidfd_send_signal(self.pidfd, body[0])
 
     def _write_input(self) -> None:
         if self._input is None:

@@ -58,13 +58,14 @@ def policy(text: str) -> Policy:
 class Delay:
     """How long to wait before the next run: twice as long each time, until a run was steady."""
 
-    def __init__(self) -> None:
-        self._seconds = FIRST_DELAY_S / 2
+    def __init__(self, seconds: float = FIRST_DELAY_S / 2) -> None:
+        """*seconds* is the last one."""
+        self.seconds = seconds
 
     def after(self, ran_s: float) -> float:
         """Seconds to wait after a run that took *ran_s* seconds."""
-        self._seconds = FIRST_DELAY_S if ran_s >= STEADY_S else min(self._seconds * 2, LONGEST_DELAY_S)
-        return self._seconds
+        self.seconds = FIRST_DELAY_S if ran_s >= STEADY_S else min(self.seconds * 2, LONGEST_DELAY_S)
+        return self.seconds
 
 
 def call_off(paths: ContainerPaths) -> None:

@@ -37,6 +37,18 @@ def _forget_oom_score() -> None:
             os.close(descriptor)
 
 
+def forget_caller() -> None:
+    """Take nothing along of whoever forked us that a program started by this process would inherit."""
+    os.chdir("/")
+    os.umask(0o022)
+    process.default_signals()
+    process.forget_caller()
+    scheduling.forget_caller()
+    _forget_oom_score()
+    for ignored in IGNORED:
+        signals.signal(ignored, signals.SIG_IGN)
+
+
 def isolate(control: Channel, streams: Sequence[int] = ()) -> list[int]:
     """Leave session, terminal, directory and descriptors of whoever forked us.
 
@@ -44,15 +56,8 @@ def isolate(control: Channel, streams: Sequence[int] = ()) -> list[int]:
     """
     gc.disable()
     os.setsid()
-    os.chdir("/")
-    os.umask(0o022)
     signals.set_wakeup_fd(-1)
-    process.default_signals()
-    process.forget_caller()
-    scheduling.forget_caller()
-    _forget_oom_score()
-    for ignored in IGNORED:
-        signals.signal(ignored, signals.SIG_IGN)
+    forget_caller()
     kept = [control.detach(), *streams]
     first_free = CONTROL + len(kept)
     high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first_free) for descriptor in kept]

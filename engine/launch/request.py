@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 START_PREFIX = b'["start",'
 """How an encoded Launch begins."""
+EXEC_PREFIX = b'["exec",'
+"""How an encoded Join does."""
 MAX_PACKET = 65536
 """Bytes of the largest packet; well under the default socket buffer."""
 _INLINE = 32 << 10

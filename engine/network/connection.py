@@ -24,7 +24,7 @@ from engine.model import JSON
 from engine.network import addressing, bridges, cautions, flows, names, routing, rules, sweeping
 from engine.network.bridges import Bridge
 from engine.network.holding import Held
-from engine.network.members import Member, Members, find, locked
+from engine.network.members import Member, Members, find, locked, member_of
 from engine.network.wish import Wish
 from engine.record import Record
 from engine.store.faults import point
@@ -62,6 +62,17 @@ class Connection:
     def cautions(self) -> tuple[str, ...]:
         """What whoever started the container had better know of its network: not errors."""
         return self._made.cautions
+
+    def parts(self) -> tuple[JSON, list[int]]:
+        """For `resumed` in another process: what there is to know, and the sockets that hold its ports."""
+        document = {"run": self._run, "identity": self._identity, "member": self._made.member}
+        return document, self._made.held.descriptors
+
+    @staticmethod
+    def resumed(document: JSON, descriptors: Iterable[int]) -> Connection:
+        """The connection whose `parts` these are."""
+        made = Made(Held(False, descriptors), member_of(document["member"]), ())
+        return Connection(document["run"], document["identity"], made)
 
     def announce(self) -> None:
         """Tell the others of it, and have those that sent to its ports before reach it."""

@@ -27,9 +27,15 @@ _TRIES = 64
 class Held:
     """Sockets that keep ports; they go with the process or by `release`."""
 
-    def __init__(self, ipv6: bool) -> None:
+    def __init__(self, ipv6: bool, descriptors: Iterable[int] = ()) -> None:
+        """*descriptors* are sockets that are held already."""
         self._ipv6 = ipv6
-        self._sockets: list[Channel] = []
+        self._sockets = [Channel(fileno=descriptor) for descriptor in descriptors]
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The sockets."""
+        return [channel.fileno() for channel in self._sockets]
 
     def take(self, ports: Iterable[PublishedPort], members: Iterable[Member]) -> tuple[PublishedPort, ...]:
         """Hold *ports*; they with the numbers that they got. Raises LaunchError that says who has one.

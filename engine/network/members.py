@@ -59,7 +59,7 @@ class Members:
         with contextlib.suppress(FileNotFoundError), open(self.path, "rb", buffering=0) as file:
             document = json.loads(file.read())
             self.last, self.left = document["last"], document["left"]
-            self.by_id = {identity: _member(fields) for identity, fields in document["members"].items()}
+            self.by_id = {identity: member_of(fields) for identity, fields in document["members"].items()}
 
     @property
     def path(self) -> str:
@@ -86,7 +86,8 @@ class Members:
         return [identity for identity, member in self.by_id.items() if not member.alive]
 
 
-def _member(fields: list[Any]) -> Member:
+def member_of(fields: list[Any]) -> Member:
+    """The one that JSON has as *fields*."""
     *others, ports = fields
     made = Member._make((*others, tuple(PublishedPort(*port) for port in ports)))
     return made._replace(aliases=tuple(made.aliases))
@@ -113,4 +114,4 @@ def find(run: str, identity: str) -> Member | None:
     if identity.encode() not in data:
         return None
     fields = json.loads(data)["members"].get(identity)
-    return _member(fields) if fields else None
+    return member_of(fields) if fields else None

@@ -17,6 +17,7 @@ import pytest
 
 from engine.containers import standing
 from engine.engine import Engine
+from tests.containers.test_crashes import monitor_of
 from tests.support.captures import wait_for
 from tests.support.roots import Run
 
@@ -76,7 +77,7 @@ def begun(engine: Engine, cowl: Run) -> int:
 def test_a_launch_begins_one_and_the_next_ones_use_it(standing_engine: Engine, standing_cowl: Run) -> None:
     pid = begun(standing_engine, standing_cowl)
     found = standing_cowl("run", "-d", "starter", "sleep", "100").stdout.strip()
-    monitor = parent_of(standing_engine.containers.get(found).pid or 0)
+    monitor = monitor_of(standing_engine, found)
     assert Path(f"/proc/{monitor}/comm").read_text() == "cowl-monitor\n"
     assert parent_of(monitor) == pid
     assert standing_cowl("exec", found, "sh", "-c", "exit 5", check=False).returncode == 5
@@ -84,7 +85,7 @@ def test_a_launch_begins_one_and_the_next_ones_use_it(standing_engine: Engine, s
     assert (done.returncode, done.stdout) == (6, "in")
     assert standing_cowl("stop", "-t", "0", found).stdout
     assert standing_cowl("start", found).stdout.strip() == found
-    assert parent_of(parent_of(standing_engine.containers.get(found).pid or 0)) == pid
+    assert parent_of(monitor_of(standing_engine, found)) == pid
 
 
 def test_containers_outlive_it(standing_engine: Engine, standing_cowl: Run) -> None:
@@ -112,8 +113,7 @@ def test_it_stands_by_for_those_alike_alone(standing_engine: Engine, standing_co
         text=True,
         check=True,
     )
-    found = standing_engine.containers.get(done.stdout.strip())
-    assert parent_of(parent_of(found.pid or 0)) != pid
+    assert parent_of(monitor_of(standing_engine, done.stdout.strip())) != pid
     # That one is dismissed: the root has one for those who came last.
     wait_for(lambda: launchers(standing_engine) and pid_of(standing_engine) not in (0, pid))
 

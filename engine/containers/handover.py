@@ -1,0 +1,142 @@
+"""A running container passes from the process that has started it to its keeper: open files, a few words.
+
+What the keeper needs in order to carry the streams is in the packet itself. What is needed only when the
+container ends is in an open file, which the keeper does not read before.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+from typing import Any
+
+from engine.containers.life import Run, Watched
+from engine.containers.pump import Pump
+from engine.containers.restarting import Delay
+from engine.kernel import cgroup
+from engine.kernel.channel import Channel
+from engine.launch import request
+from engine.launch.request import Launch
+from engine.record import Record
+from engine.store.faults import point
+
+_MOST = 200
+"""Open files in one packet; the kernel takes 253 (SCM_MAX_FD, unix(7))."""
+_MORE = b"m"
+_ALL = b"a"
+_TAKEN = b"t"
+
+
+class Handed(Record):
+    """A container as its keeper has it."""
+
+    pid: int
+    """Its first process, a child of the keeper now."""
+    checker: int | None
+    """The process that checks its health, another."""
+    pump: Pump
+    policy: str | None
+    """The file with which it would get a policy for restarting, which it has not; None if it has one."""
+    lock: int
+    rest: int
+    """An open file with all that is needed when it ends."""
+    ports: list[int]
+    """The sockets that hold its ports."""
+
+    def let_go(self) -> None:
+        """Close all of it: another process goes on with it."""
+        self.pump.let_go()
+        for descriptor in (self.lock, self.rest, *self.ports):
+            os.close(descriptor)
+
+
+def give(keeper: Channel, watched: Watched) -> bool:
+    """Have *keeper* watch the container, after which there is nothing to do here; False when it cannot."""
+    run = watched.run
+    connection, ports = (None, []) if run.connection is None else run.connection.parts()
+    document, streams = run.pump.parts()
+    never = watched.launch.auto_remove or watched.launch.restart == "no"
+    words = (run.pid, run.checker, document, len(streams), watched.paths.policy if never else None)
+    point("handover.before")
+    try:
+        rest = _write(watched, connection)
+        try:
+            _send(keeper, marshal.dumps(words), [watched.lock, rest, *streams, *ports])
+        finally:
+            os.close(rest)
+    except OSError:  # no room for its files just now: it can stay here
+        return False
+    point("handover.after-sending")
+    return keeper.recv(1) == _TAKEN
+
+
+def take(channel: Channel) -> Handed | None:
+    """What `give` gives; None when there is nothing to be kept."""
+    descriptors: list[int] = []
+    data = _MORE
+    while data[:1] == _MORE:
+        try:
+            data, more = request.receive_descriptors(channel, most=_MOST)
+        except ConnectionError:
+            return None
+        descriptors += more
+    if not data:
+        return None
+    pid, checker, document, streams, policy = marshal.loads(memoryview(data)[1:])
+    lock, rest, *others = descriptors
+    pump = Pump.resumed(document, others[:streams])
+    return Handed(pid, checker, pump, policy, lock, rest, others[streams:])
+
+
+def confirm(channel: Channel) -> None:
+    """Let whoever gave it go."""
+    channel.send(_TAKEN)
+
+
+def restore(handed: Handed) -> Watched:
+    """All of it, when it has ended."""
+    fields = json.loads(os.pread(handed.rest, os.fstat(handed.rest).st_size, 0))
+    launch = request.decode(fields["launch"].encode())
+    assert isinstance(launch, Launch)
+    connection = None
+    if fields["connection"] is not None:
+        from engine.network.connection import Connection
+
+        connection = Connection.resumed(fields["connection"], handed.ports)
+    run = Run(
+        cgroup.Cgroup.from_json(fields["cgroup"]),
+        handed.pid,
+        handed.pump.pidfd,
+        handed.pump,
+        fields["started"],
+        fields["restarts"],
+        connection,
+        handed.checker,
+        fields["shares_pids"],
+    )
+    return Watched(launch, handed.lock, run, fields["began"], Delay(fields["delay"]))
+
+
+def _write(watched: Watched, connection: Any) -> int:
+    run = watched.run
+    fields = {
+        "launch": request.encode("start", watched.launch).decode(),
+        "cgroup": run.group.to_json(),
+        "started": run.started,
+        "restarts": run.restarts,
+        "shares_pids": run.shares_pids,
+        "connection": connection,
+        "began": watched.began,
+        "delay": watched.delay.seconds,
+    }
+    file = os.memfd_create("cowl-container", os.MFD_CLOEXEC)
+    os.write(file, json.dumps(fields).encode())
+    return file
+
+
+def _send(keeper: Channel, words: bytes, descriptors: list[int]) -> None:
+    while len(descriptors) > _MOST:
+        request.send_descriptors(keeper, _MORE, descriptors[:_MOST])
+        del descriptors[:_MOST]
+    request.send_descriptors(keeper, _ALL + words, descriptors)

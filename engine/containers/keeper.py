@@ -1,0 +1,93 @@
+"""The keeper: the lean half of a monitor, which stays while the container runs.
+
+What a fork shares with its parent costs nothing until somebody touches it. So whatever touches much, a start
+or an end with what follows it, is done by a child that ends when it has been done. Between them the keeper
+carries the streams, and what it does there touches as little as it can. The container's first process becomes
+its child when the one that started it ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NoReturn
+
+from engine.containers import finishing, handover, monitor
+from engine.containers.handover import Handed
+from engine.kernel import lean, lifeline, signals
+from engine.kernel.channel import Channel, pair
+from engine.launch.isolation import CONTROL, IGNORED, forget_caller
+
+_GO = b"g"
+_HIGHEST = 1 << 20
+"""No launcher has that many files."""
+
+
+def stand_by(channel: Channel, sample: bytes | None = None) -> NoReturn:
+    """`keep` a monitor that stands by at *channel*, see `monitor.stand_by`."""
+    keep(lambda keeper: monitor.stand_by(channel, sample, keeper))
+
+
+def keep(begin: Callable[[Channel], NoReturn]) -> NoReturn:
+    """Let a child *begin* with a container; look after what it hands over, as long as there is something."""
+    code = 1
+    try:
+        signals.signal(signals.SIGCHLD, signals.SIG_DFL)
+        child, channel = _fork(begin)
+        channel = _settle(channel)
+        while (handed := handover.take(channel)) is not None:
+            with lean.adopting():
+                handover.confirm(channel)
+                os.waitpid(child, 0)
+            handed.pump.run()
+            status = finishing.reap(handed.pid, handed.checker)
+            if handed.policy is not None and not os.path.exists(handed.policy):
+                monitor.end(handover.restore(handed), status, os.getpid())
+                break
+            child, channel = _replace(handed, status, channel)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _fork(begin: Callable[[Channel], NoReturn]) -> tuple[int, Channel]:
+    """A child that does *begin* and ends with this process, and our end of the channel to it."""
+    ours, theirs = pair()
+    own = os.getpid()
+    child = os.fork()
+    if child == 0:
+        lifeline.end_with_parent(own)
+        ours.close()
+        begin(theirs)
+    theirs.close()
+    return child, ours
+
+
+def _settle(channel: Channel) -> Channel:
+    """Leave whoever forked us, in as few steps as can be."""
+    os.setsid()
+    for ignored in IGNORED:
+        signals.signal(ignored, signals.SIG_IGN)
+    descriptor = channel.detach()
+    if descriptor != CONTROL:  # else dup3(2) refuses
+        os.dup2(descriptor, CONTROL, inheritable=False)
+    os.closerange(CONTROL + 1, _HIGHEST)
+    lean.name("cowl-monitor")
+    return Channel(fileno=CONTROL)
+
+
+def _replace(handed: Handed, status: int, channel: Channel) -> tuple[int, Channel]:
+    """A child that goes on with a container whose first process had *status*, and the channel to it."""
+    following, ours = _fork(lambda keeper: _carry_on(handed, status, keeper))
+    handed.let_go()
+    ours.send(_GO)
+    channel.close()
+    return following, ours
+
+
+def _carry_on(handed: Handed, status: int, keeper: Channel) -> NoReturn:
+    # Until the keeper has closed them, ports are not free and clients do not see that we let them go.
+    if keeper.recv(1) != _GO:
+        os._exit(1)
+    forget_caller()
+    monitor.carry_on(handover.restore(handed), status, keeper)

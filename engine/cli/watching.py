@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -23,7 +24,8 @@ from engine.model import Event, Sample
 
 INTERVAL_S = 1.0
 """Between two samples of `stats`."""
-_DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|us|µs|ns|[smhd])")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
 
 
@@ -89,7 +91,7 @@ def logs_command(
 
 
 def _tail(text: str | None) -> int | None:
-    if text is None or text == "all":
+    if text is None or text == "all" or (text.startswith("-") and text[1:].isdecimal()):
         return None
     if not text.isdecimal():
         raise UsageError(f"bad number of lines {text!r}", "it is no whole number", "write -n 100 or -n all")
@@ -105,16 +107,13 @@ def _moment(text: str | None) -> str | None:
 
 
 def _ago(text: str) -> datetime | None:
-    total, digits = 0.0, ""
-    for letter in text:
-        if letter.isdigit() or letter == ".":
-            digits += letter
-        elif letter in _DURATIONS and digits.replace(".", "", 1).isdigit():
-            total += float(digits) * _DURATIONS[letter]
-            digits = ""
-        else:
-            return None
-    return None if digits else datetime.now(UTC) - timedelta(seconds=total)
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    try:
+        return datetime.now(UTC) - timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in parts))
+    except OverflowError:  # before there were years
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _written(text: str) -> datetime:

@@ -15,7 +15,7 @@ from engine.containers.ending import signal_number
 from engine.containers.networking import NetworkSettings
 from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
 from engine.kernel.channel import gethostname
-from engine.model import JSON, LaunchOptions
+from engine.model import JSON, LaunchOptions, Limits
 from engine.oci import reference, runtime
 from engine.record import Record
 from engine.store import clock, events, records
@@ -124,11 +124,22 @@ def _check(options: LaunchOptions) -> None:
         raise UsageError("a container cannot both go and come again", "--rm and --restart exclude each other")
     if options.hostname is not None and options.uts == "host":
         raise UsageError("--hostname would rename the host", "--uts host shares its name", "leave one out")
+    check_swap(options.limits)
     if options.stop_signal is not None:
         signal_number(options.stop_signal)
     for volume in options.volumes:
         if volume.source and not volume.source.startswith("/"):
             raise UsageError(f"the volume {volume.source} is not absolute", hint="name a path of the host")
+
+
+def check_swap(limits: Limits) -> None:
+    """Raise UsageError for memory and swap together where memory alone may be any."""
+    if limits.memory is None and limits.memory_swap is not None and limits.memory_swap > 0:
+        raise UsageError(
+            "memory and swap together are limited, memory alone is not",
+            "the kernel takes one only with the other",
+            "add --memory",
+        )
 
 
 def check_name(name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from engine.containers import removal, restarting, state
+from engine.containers import creation, removal, restarting, state
 from engine.errors import UnsupportedError, UsageError
 from engine.kernel import cgroup
 from engine.model import JSON, Limits
@@ -34,6 +34,7 @@ def update(
     if restart is not None and restarting.policy(restart) != restarting.NEVER and row.options.auto_remove:
         raise UsageError("a container cannot both go and come again", "it was started with --rm")
     wanted = _merged(row.options.limits, limits, lift)
+    creation.check_swap(wanted)
     with removal.locked(paths, row.name):
         facts = state.derive(paths)
         if facts.active and facts.cgroup is not None:

@@ -121,6 +121,10 @@ def test_limits_in_dockers_older_words(engine: Engine, cowl: Run) -> None:
     limits = engine.containers.get("limited").limits
     assert (limits.cpus, limits.memory_reservation, limits.memory) == (1.5, 32 << 20, 128 << 20)
     assert cowl("create", "--cpus", "1", "--cpu-quota", "5000", "starter", "true").returncode == 2
+    assert "add --memory" in cowl("create", "--memory-swap", "64m", "starter", "true").stderr
+    cowl("create", "--name", "free", "starter", "true", check=True)
+    assert "add --memory" in cowl("update", "--memory-swap", "64m", "free").stderr
+    cowl("update", "--memory-swap", "64m", "-m", "32m", "free", check=True)
 
 
 @pytest.mark.kernel

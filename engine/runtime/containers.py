@@ -194,8 +194,15 @@ def find(root: str, container: str) -> Container:
 
 def read(directory: str) -> Container | None:
     """The container of *directory*; None while it has no state."""
-    found = plainjson.read(f"{directory}/state.json")
-    return None if found is None else Container(**found)
+    try:
+        found = plainjson.read(f"{directory}/state.json")
+        return None if found is None else Container(**found)
+    except NotADirectoryError:
+        return None
+    except (TypeError, ValueError) as error:
+        raise StoreError(
+            f"the state of container {os.path.basename(directory)} is damaged", str(error)
+        ) from error
 
 
 def every(root: str) -> list[Container]:

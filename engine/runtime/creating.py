@@ -82,7 +82,8 @@ def _plan(spec: JSON, wanted: Wanted, report: Report) -> Plan:
     plan = plan_of(spec, filters, wanted.bundle, available=capabilities.own().bounding)
     for warning in plan.warnings:
         report.warn(warning)
-    listening = int(os.environ.get("LISTEN_FDS", "0") or 0)
+    passed = os.environ.get("LISTEN_FDS", "")
+    listening = int(passed) if passed.isascii() and passed.isdigit() and len(passed) < 5 else 0
     environment = plan.program.env
     if listening:
         environment = {**environment, "LISTEN_FDS": str(listening), "LISTEN_PID": "1"}

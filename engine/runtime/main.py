@@ -40,13 +40,25 @@ def command(arguments: Sequence[str]) -> int:
         report = Report(given.one("log"), given.one("log-format", "text"), given.on("debug"), [])
         code = _dispatch(given, report)
     except CowlError as error:
-        report.fail(_text(error))
-        return 1
+        return _fail(report, _text(error))
     except OSError as error:
-        report.fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-        return 1
-    report.finish()
+        return _fail(report, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    try:
+        report.finish()
+    except OSError as error:
+        return _fail(report, f"cannot write to the log: {error.strerror}")
     return code
+
+
+def _fail(report: Report, text: str) -> int:
+    """Say why it failed, on standard error at least."""
+    try:
+        report.fail(text)
+    except OSError as error:
+        Report("", "text", debug=False, warnings=[]).fail(
+            f"{text}; nor can the log be written ({error.strerror}: {report.path})"
+        )
+    return 1
 
 
 def _text(error: CowlError) -> str:
@@ -85,7 +97,7 @@ def _dispatch(given: Words, report: Report) -> int:
         raise UsageError(f"unknown command {name!r}", hint="see --help")
     kinds, interspersed, run = _COMMANDS[name]
     return run(
-        os.path.abspath(given.one("root", DEFAULT_ROOT)),
+        os.path.abspath(given.one("root") or DEFAULT_ROOT),
         Words({}, rest) if kinds is None else words.parse(rest, kinds, interspersed=interspersed),
         report,
     )
@@ -123,15 +135,13 @@ def _absolute(path: str) -> str:
 
 def _preserved(given: Words) -> int:
     """How many descriptors after the first three are to be kept; all of them must be open."""
-    text = given.one("preserve-fds", "0")
-    if not text.isdigit():
-        raise UsageError(f"--preserve-fds takes a number, not {text!r}")
-    for descriptor in range(3, 3 + int(text)):
+    count = words.number("preserve-fds", given.one("preserve-fds", "0"))
+    for descriptor in range(3, 3 + count):
         try:
             os.fstat(descriptor)
         except OSError:
             raise UsageError(f"cannot preserve the descriptor {descriptor}", "it is not open") from None
-    return int(text)
+    return count
 
 
 def _start(root: str, given: Words, report: Report) -> int:
@@ -178,7 +188,7 @@ def _exec(root: str, given: Words, report: Report) -> int:
             env=tuple(given.all("env")),
             cwd=given.one("cwd"),
             user=given.one("user"),
-            groups=tuple(int(group) for group in given.all("additional-gids")),
+            groups=tuple(words.number("additional-gids", text) for text in given.all("additional-gids")),
             capabilities=tuple(given.all("cap")),
             no_new_privileges=given.on("no-new-privs"),
             apparmor=given.one("apparmor"),
@@ -209,7 +219,7 @@ def _list(root: str, given: Words, _: Report) -> int:
     states = [container.state() for container in containers.every(root)]
     if given.on("quiet"):
         print("".join(f"{state['id']}\n" for state in states), end="")
-    elif given.one("format") == "json":
+    elif _format(given) == "json":
         print(plainjson.dumps(states))
     else:
         columns = ("id", "pid", "status", "bundle", "created", "owner")
@@ -223,13 +233,20 @@ def _list(root: str, given: Words, _: Report) -> int:
     return 0
 
 
+def _format(given: Words) -> str:
+    found = given.one("format", "table")
+    if found not in ("table", "json"):
+        raise UsageError(f"unknown format {found!r}", hint="table or json")
+    return found
+
+
 def _ps(root: str, given: Words, _: Report) -> int:
     from engine.runtime import containers, limiting
 
     if not given.rest:
         raise UsageError("no container is named")
     found = limiting.processes(containers.find(root, given.rest[0]))
-    if given.one("format", "table") == "json":
+    if _format(given) == "json":
         print(plainjson.dumps(found))
         return 0
     import subprocess

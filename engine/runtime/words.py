@@ -67,6 +67,13 @@ def parse(words: Sequence[str], kinds: Kinds, *, interspersed: bool = True) -> W
     return Words(flags, rest)
 
 
+def number(name: str, text: str) -> int:
+    """The number *text* that was given for the flag *name*; UsageError for anything else."""
+    if not (text.isascii() and text.isdigit() and len(text) < 11):
+        raise UsageError(f"--{name} takes a number, not {text!r}")
+    return int(text)
+
+
 def container(words: Words) -> str:
     """The one container that *words* name; UsageError for none or more."""
     if len(words.rest) != 1:

@@ -312,3 +312,49 @@ def test_little_is_loaded(bundle: Bundle, tmp_path: object) -> None:
         if arguments[0] != "create":
             with open(path, encoding="utf-8") as file:
                 assert "engine.launch.rootfs" not in json.load(file), arguments
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["update", "--memory", "abc", "c"],
+        ["update", "--resources", "/nowhere", "c"],
+        ["update", "--resources", "-", "c"],
+        ["update", "--cpuset-cpus", "x", "c"],
+        ["exec", "--additional-gids", "abc", "c", "true"],
+        ["exec", "--additional-gids", "-5", "c", "true"],
+        ["exec", "--user", "²", "c", "true"],
+        ["exec", "--preserve-fds", "²", "c", "true"],
+        ["exec", "--cwd", "relative", "c", "true"],
+        ["exec", "--env", "novalue", "c", "true"],
+        ["exec", "--process", "/etc/passwd", "c"],
+        ["ps", "--format", "xml", "c"],
+        ["list", "--format", "xml"],
+        ["kill", "c", "0"],
+        ["kill", "c", "SIG_DFL"],
+        ["kill", "c", "²"],
+    ],
+)
+def test_what_is_wrong_in_a_call_is_said_in_one_line(bundle: Bundle, words: list[str]) -> None:
+    bundle.process["args"] = ["sleep", "100"]
+    bundle.create().check()
+    bundle.call("start", "c").check()
+    done = bundle.call(*words)
+    assert (done.code, len(done.err.splitlines())) == (1, 1), done.err
+    assert done.err.startswith("cowl-runtime: ")
+    assert bundle.state()["status"] == "running"
+
+
+def test_a_log_that_cannot_be_written_is_said_on_standard_error(bundle: Bundle) -> None:
+    done = bundle.call("--log", "/nowhere/log", "state", "c")
+    assert (done.code, len(done.err.splitlines())) == (1, 1), done.err
+    assert "container c does not exist" in done.err
+    assert "/nowhere/log" in done.err
+
+
+def test_what_is_no_container_is_not_listed(bundle: Bundle) -> None:
+    with open(f"{bundle.run_root}/file", "wb"):
+        pass
+    os.mkdir(f"{bundle.run_root}/empty")
+    assert json.loads(bundle.call("list", "--format", "json").check().out) == []
+    assert bundle.call("state", "file").code == 1

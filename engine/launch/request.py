@@ -238,6 +238,9 @@ def not_executed(path: str, number: int) -> LaunchError:
             f"cannot execute {path}", "the interpreter that it names is not in the image"
         )
     hint = "look at its mode and whether it is a directory" if number == errno.EACCES else ""
+    if number == errno.ENOEXEC:
+        machine = os.uname().machine
+        hint = f"it has to begin with #!, or be for {machine}, or have an emulator registered in binfmt_misc"
     return NotExecutableError(f"cannot execute {path}", os.strerror(number), hint)
 
 

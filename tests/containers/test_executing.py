@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from engine.containers.foreground import Streams
 from engine.engine import Engine
+from engine.errors import NotExecutableError
 from engine.kernel import cgroup
-from tests.support.captures import execute, start, wait_for
+from engine.model import Volume
+from tests.support.captures import execute, run, start, wait_for
 from tests.support.roots import Run
 
 pytestmark = pytest.mark.kernel
@@ -52,3 +55,13 @@ def test_a_program_hears_that_nobody_reads(engine: Engine) -> None:
         os.close(writer)
     assert code == 0
     assert execute(engine, made, "cat", "/code").out == "141\n"
+
+
+def test_a_program_of_another_machine_is_called_that(engine: Engine, tmp_path: Path) -> None:
+    """As long as nothing is registered for it: there is no machine 0xfffe."""
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\xfe\xff\x01\0\0\0" + bytes(200))
+    program.chmod(0o755)
+    with pytest.raises(NotExecutableError) as caught:
+        run(engine, "/program", volumes=(Volume(str(program), "/program"),))
+    assert os.uname().machine in caught.value.hint and "binfmt_misc" in caught.value.hint

@@ -15,7 +15,9 @@
     CVE-2025-52881   writes to /proc are led elsewhere                  test_mounts, containers/test_isolation
     CVE-2026-30892, -47262  users, and floods of groups                 containers/test_isolation
     CVE-2018-15664   a file of the host read for one of the container   test_layers, containers/test_copying
-    CVE-2022-36109   a group that denies, let go of                     test_programs: what_its_group_is_denied
+    CVE-2022-36109   a group that denies, let go of                     test_programs: its_group_is_denied
+    CVE-2020-15257   a socket without a path                            test_programs: memory_and_sockets
+    CVE-2020-13401   routers announced by a neighbour                   network/test_announcements
     shocker          open_by_handle_at                                  attempts: calls
 
 `attempts` has the system calls and files besides; `test_privileged` shows that they are closed, not absent.

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import signal
+import socket
+import stat
 import struct
 import sys
 from collections.abc import Callable
@@ -105,7 +108,71 @@ def calls() -> dict[str, Callable[[], object]]:
     }
     for kind, flag in CLONE_FLAGS.items():
         found[f"unshare {kind}"] = partial(call, "unshare", flag)
+    return found | priorities() | other_words()
+
+
+def priorities() -> dict[str, Callable[[], object]]:
+    """What is others' to have, taken by standing in front of them."""
+    return {
+        "real time": lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
+        "nicer than others": lambda: os.setpriority(os.PRIO_PROCESS, 0, -5),
+        "disks in real time": lambda: call("ioprio_set", 1, 0, 1 << 13),
+        "an attribute of overlayfs": lambda: os.setxattr("/root", "trusted.overlay.opaque", b"y"),
+        "an attribute that is trusted": lambda: os.setxattr("/root", "trusted.escape", b"y"),
+        "an interface": lambda: _ioctl(0x8914, struct.pack("16sh14x", b"lo", 0)),  # SIOCSIFFLAGS
+    }
+
+
+def _ioctl(number: int, argument: bytes) -> None:
+    with socket.socket() as channel:
+        fcntl.ioctl(channel, number, argument)
+
+
+LOW = 0x10000000
+"""An address that fits in 32 bits."""
+I386 = {"mount": 21, "unshare": 310, "keyctl": 288, "userfaultfd": 374, "setns": 346, "init_module": 128}
+
+
+def other_words() -> dict[str, Callable[[], object]]:
+    """The same calls by numbers of another kind, which a filter that knows one kind alone lets pass."""
+    if os.uname().machine != "x86_64":
+        return {}
+    found: dict[str, Callable[[], object]] = {
+        f"x32 {name}": partial(_x32, name, *arguments)
+        for name, arguments in (
+            ("unshare", (CLONE_FLAGS["user"],)),
+            ("keyctl", (0, -3, 0)),
+            ("mount", (0,) * 5),
+        )
+    }
+    found |= {f"i386 {name}": partial(_i386, number) for name, number in I386.items()}
+    found["i386 socket vsock"] = partial(_i386, 359, 40, 1)
     return found
+
+
+def _x32(name: str, *arguments: int) -> None:
+    if _libc.syscall(ctypes.c_long(NUMBERS[name] | 1 << 30), *map(ctypes.c_long, arguments)) < 0:
+        raise OSError(ctypes.get_errno(), name)
+
+
+def _i386(number: int, first: int = 0, second: int = 0) -> None:
+    """One call by int $0x80, which is answered even in a program of 64 bits; ENOSYS where it is not."""
+    _libc.mmap.restype = ctypes.c_void_p
+    place = _libc.mmap(ctypes.c_void_p(LOW), 4096, 7, 0x32, -1, ctypes.c_long(0))
+    if _interrupt(place, 20) != os.getpid():  # getpid, if its numbers are those of i386 at all
+        raise OSError(errno.ENOSYS, "int $0x80")
+    result = _interrupt(place, number, first, second)
+    if result < 0:
+        raise OSError(-result, "int $0x80")
+
+
+def _interrupt(place: int, number: int, first: int = 0, second: int = 0) -> int:
+    words = (b"\xb8", number), (b"\xbb", first), (b"\xb9", second), (b"\xba", 0)
+    code = b"".join(register + struct.pack("<I", word) for register, word in words)
+    code = b"\x53" + code + b"\xcd\x80\x5b\xc3"  # EBX is the caller's
+    ctypes.memmove(place, code, len(code))
+    result: int = ctypes.CFUNCTYPE(ctypes.c_int)(place)()
+    return result
 
 
 def opened(path: str, flags: int) -> None:
@@ -141,6 +208,9 @@ def files() -> dict[str, Callable[[], object]]:
         f"write {path}": partial(opened, path, os.O_WRONLY) for path in writing
     }
     found.update({f"read {path}": partial(opened, path, os.O_RDONLY) for path in reading})
+    for place in ("", "/tmp", "/dev", "/dev/shm", "/run"):
+        for name, kind, number in NODES:
+            found[f"read {name} by a node in {place}/"] = partial(_by_node, place, kind, number)
     found["read /proc/kmsg"] = lambda: opened("/proc/kmsg", os.O_RDONLY)
     found["more chance to live"] = lambda: _write("/proc/self/oom_score_adj", b"-1000")
     for controller in ("", "devices", "memory", "pids", "freezer"):
@@ -156,6 +226,23 @@ def files() -> dict[str, Callable[[], object]]:
             path = f"{place}/{name}"
             found[f"write {path}"] = partial(opened, path, os.O_WRONLY)
     return found
+
+
+NODES = (
+    *((f"disk {major}", stat.S_IFBLK, os.makedev(major, 0)) for major in (8, 98, 254, 259)),
+    ("memory", stat.S_IFCHR, os.makedev(1, 1)),
+    ("ports", stat.S_IFCHR, os.makedev(1, 4)),
+    ("messages", stat.S_IFCHR, os.makedev(1, 11)),
+)
+
+
+def _by_node(place: str, kind: int, number: int) -> None:
+    path = f"{place}/node-{os.getpid()}"
+    os.mknod(path, kind | 0o600, number)
+    try:
+        opened(path, os.O_RDONLY | os.O_NONBLOCK)
+    finally:
+        os.unlink(path)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -22,6 +22,7 @@ OPEN = (
     *("mount", "mount bind", "umount2", "fsopen", "open_tree", "clone user", "sethostname", "setdomainname"),
     *("unshare user", "unshare mount", "unshare pid", "unshare uts", "unshare ipc", "settimeofday", "syslog"),
     *("personality", "keyctl", "add_key", "write /proc/sys/kernel/core_pattern", "write /proc/sysrq-trigger"),
+    *("an attribute that is trusted", "an interface", "nicer than others", "read messages by a node in /"),
     *("read /proc/kmsg", "read /dev/kmsg", "make a cgroup in /sys/fs/cgroup", "more chance to live"),
 )
 """What has to be let through."""

@@ -13,6 +13,7 @@ from engine.containers.foreground import Streams
 from engine.engine import Engine
 from engine.errors import LaunchError
 from engine.launch.isolation import stop_imports
+from engine.model import Volume
 from engine.oci import syscalls
 from engine.store.layout import Layout
 from tests.support.captures import execute, run, start, wait_for
@@ -332,14 +333,74 @@ def test_what_its_group_is_denied_stays_denied(jail: Engine, through: str) -> No
     name = start(jail, user="55:77")
     execute(jail, name, "python3", "-c", GROUPS, user="0")
     code = "import os; print(sorted(os.getgroups()))"
-    options = {"user": "55:77"}
     if through == "run":
-        done = run(jail, "python3", "-c", code, **options)
+        done = run(jail, "python3", "-c", code, user="55:77")
     else:
-        done = execute(jail, name, "python3", "-c", code, **options)
-        assert execute(jail, name, "cat", "/denied/file", **options).code == 1
+        done = execute(jail, name, "python3", "-c", code, user="55:77")
+        assert execute(jail, name, "cat", "/denied/file", user="55:77").code == 1
     jail.containers.remove(name, force=True)
     assert done.out == "[77]\n"
+
+
+SHARED = """
+import ctypes, socket, sys
+print(ctypes.CDLL(None).shmget(int(sys.argv[1]), 0, 0))
+with socket.socket(socket.AF_UNIX) as client:
+    try:
+        client.connect(chr(0) + sys.argv[2])
+        print("connected")
+    except ConnectionRefusedError:
+        print("nobody")
+"""
+
+
+@pytest.mark.parametrize("through", ["run", "exec"])
+def test_memory_and_sockets_without_a_path_are_not_the_host_s(jail: Engine, through: str) -> None:
+    """System V's shared memory, and abstract sockets, as containerd once had (CVE-2020-15257)."""
+    import ctypes
+    import socket
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    key, address = 0x636F0000 | os.getpid() & 0xFFFF, f"cowl-{os.getpid()}"
+    segment = libc.shmget(key, 4096, 0o1000 | 0o600)
+    assert segment >= 0
+    name = start(jail)
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("\0" + address)
+            listener.listen()
+            command = ("python3", "-c", SHARED, str(key), address)
+            done = run(jail, *command) if through == "run" else execute(jail, name, *command)
+    finally:
+        libc.shmctl(segment, 0, None)
+        jail.containers.remove(name, force=True)
+    assert done.out.split() == ["-1", "nobody"]
+
+
+def test_what_is_not_the_null_device_is_not_taken_for_it(jail: Engine) -> None:
+    name = start(jail)
+    execute(jail, name, "sh", "-c", "mv /dev/null /dev/other; echo secret > /dev/null; sleep 0.1")
+    with pytest.raises(LaunchError, match="not the null device"):
+        jail.containers.exec(name, ("true",), detach=True)
+    jail.containers.remove(name, force=True)
+
+
+def test_what_is_not_a_place_of_terminals_is_not_taken_for_it(jail: Engine, tmp_path: object) -> None:
+    """A volume over /dev, with a /dev/pts of its own making."""
+    fake = f"{tmp_path}/dev"
+    os.makedirs(f"{fake}/pts")
+    os.mknod(f"{fake}/pts/ptmx", 0o20666, os.makedev(5, 2))
+    name = start(jail, volumes=(Volume(fake, "/dev"),))
+    master, slave = pty.openpty()
+    try:
+        with pytest.raises(LaunchError, match="no devpts"):
+            jail.containers.exec(
+                name, ("true",), tty=True, interactive=True, streams=Streams(slave, slave, slave)
+            )
+    finally:
+        os.close(master)
+        os.close(slave)
+        jail.containers.remove(name, force=True)
 
 
 STREAMS = """
@@ -364,7 +425,8 @@ def test_files_given_as_streams_are_not_given_away(jail: Engine, tmp_path: objec
     fifo = os.open(f"{tmp_path}/fifo", os.O_RDWR)
     name = start(jail)
     try:
-        for streams in (Streams(*descriptors), Streams(fifo, *descriptors[1:])):
+        for stdin in (descriptors[0], fifo):
+            streams = Streams(stdin, descriptors[1], descriptors[2])
             jail.containers.exec(
                 name, ("python3", "-c", STREAMS), interactive=True, streams=streams, user="0"
             )

@@ -35,8 +35,13 @@ def _each(
     containers: Sequence[str],
     act: Callable[[Containers, str], object],
     launcher: Standing | None = None,
+    *,
+    minds_missing: bool = True,
 ) -> int:
-    """Do *act* to each container and print its name as it was given; a failure does not spare the others."""
+    """Do *act* to each container and print its name as it was given; a failure does not spare the others.
+
+    Unless *minds_missing*, one that is not there is no failure.
+    """
     code = 0
     with session.open(launcher) as engine:
         engine.containers.heed(report.warn)
@@ -44,7 +49,10 @@ def _each(
             try:
                 act(engine.containers, name)
             except CowlError as error:
-                code = report.fail(error)
+                if isinstance(error, NotFoundError) and not minds_missing:
+                    report.warn(str(error))
+                else:
+                    code = report.fail(error)
             else:
                 print(name, flush=True)
     return code
@@ -153,16 +161,13 @@ def rm_command(
 ) -> int:
     """Remove containers with their changes."""
 
-    def remove(room: Containers, name: str) -> None:
-        try:
-            room.remove(name, force=force, volumes=volumes)
-        except NotFoundError as error:
-            if not force:
-                raise
-            report.warn(str(error))
-
     if not dry_run:
-        return _each(session, containers, remove)
+        return _each(
+            session,
+            containers,
+            lambda room, name: room.remove(name, force=force, volumes=volumes),
+            minds_missing=not force,
+        )
     with session.open() as engine:
         for name in containers:
             emit(engine.containers.removal_effect(name))

@@ -212,6 +212,6 @@ def test_processes_as_ps_has_them(engine: Engine, cowl: Run) -> None:
 def test_what_is_gone_already_may_be_removed_by_force(starter_images: Root, cowl: Run) -> None:
     cowl("create", "--name", "x", "starter", "true", check=True)
     done = cowl("rm", "-f", "nobody", "x")
-    assert (done.returncode, "nobody" in done.stderr) == (0, True)
+    assert (done.returncode, done.stdout, "nobody" in done.stderr) == (0, "x\n", True)
     assert cowl("ps", "-aq", check=True).stdout == ""
     assert cowl("rm", "nobody").returncode == 1

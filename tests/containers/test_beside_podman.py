@@ -145,6 +145,27 @@ FOREGROUND: dict[str, tuple[str, ...]] = {
         "-c",
         "while read a b; do [ $a != CapEff: ] || echo $b; done < /proc/self/status",
     ),
+    "one stream of two": ("-a", "stdout", IMAGE, "sh", "-c", "echo out; echo err >&2"),
+    "the other stream": ("-a", "stderr", IMAGE, "sh", "-c", "echo out; echo err >&2"),
+    "further groups": ("--group-add", "77", "--group-add", "88", IMAGE, "id", "-G"),
+    "two limits of files": ("--ulimit", "nofile=70:80", IMAGE, "sh", "-c", "ulimit -n; ulimit -Hn"),
+    "a sysctl": ("--sysctl", "net.ipv4.ip_forward=1", IMAGE, "cat", "/proc/sys/net/ipv4/ip_forward"),
+    "shared memory of a size": ("--shm-size", "1m", IMAGE, "sh", "-c", "df -k /dev/shm | grep -c 1024"),
+    "processors": ("--cpuset-cpus", "0", IMAGE, "nproc"),
+    "the host's name": ("--uts", "host", IMAGE, "uname", "-n"),
+    "how soon it goes": ("--oom-score-adj", "500", IMAGE, "cat", "/proc/self/oom_score_adj"),
+    "swap but no memory": ("--memory-swap", "64m", IMAGE, "true"),
+    "less swap than memory": ("-m", "64m", "--memory-swap", "32m", IMAGE, "true"),
+    "a signal that is none": ("--stop-signal", "NOTHING", IMAGE, "true"),
+    "a volume of another": ("--volumes-from", "nobody-of-that-name", IMAGE, "true"),
+    "processes of another": ("--pid", "container:nobody-of-that-name", IMAGE, "true"),
+    "an option that is none": ("--no-such-option", IMAGE, "true"),
+    "a stream that is none": ("-a", "stdouts", IMAGE, "true"),
+    "a great line": (IMAGE, "sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' a"),
+    "no streams": (IMAGE, "sh", "-c", "exec 0<&- 1>&- 2>&-; sleep 0.1; exit 4"),
+    "what goes on behind it": (IMAGE, "sh", "-c", "sleep 50 & echo main"),
+    "many words": (IMAGE, "sh", "-c", "echo $#", "x", *("word" * 25 for _ in range(5000))),
+    "a great variable": ("-e", "BIG=" + "x" * 65536, IMAGE, "sh", "-c", "echo ${#BIG}"),
     "processes seen": (IMAGE, "sh", "-c", "echo /proc/[0-9]*"),
 }
 """What is run with --rm, without a terminal, with empty input."""
@@ -156,6 +177,10 @@ OTHERWISE: dict[str, tuple[int, int, str]] = {
     "a user that is not there": (126, 125, "nothing was found that could not be executed: docker says 125"),
     "the size of shared memory": (0, 0, "podman's 64 MB are 65,536,000 bytes; docker's and ours 64 MiB"),
     "a name of no container": (125, 2, "a call that has no meaning ends with 2, also for run"),
+    **dict.fromkeys(
+        ("swap but no memory", "a signal that is none", "an option that is none", "a stream that is none"),
+        (125, 2, "a call that has no meaning ends with 2, also for run"),
+    ),
     "memory that is too little": (126, 2, "a call that has no meaning ends with 2, also for run"),
 }
 """The codes of podman and cowl where they do something else, and why ours is the better one."""
@@ -205,6 +230,50 @@ LIVES: dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {
     "started again": (
         ("sh", "-c", "echo run; exit 3"),
         [("wait", "x"), ("start", "-a", "x"), ("start", "x"), ("wait", "x"), ("logs", "x")],
+    ),
+    "executed in, and left": (
+        ("sleep", "100"),
+        [
+            ("exec", "x", "sh", "-c", "sleep 50 & echo hi"),
+            ("exec", "-u", "5:6", "x", "sh", "-c", "id -u; id -g"),
+            ("exec", "-e", "A=", "x", "sh", "-c", "echo ${A-unset}"),
+            ("exec", "x", "sh", "-c", "kill -9 $$"),
+        ],
+    ),
+    "paused and bothered": (
+        ("sleep", "100"),
+        [("pause", "x"), ("exec", "x", "true"), ("pause", "x"), ("unpause", "x"), ("exec", "x", "true")],
+    ),
+    "signals by name and number": (
+        ("sh", "-c", "trap 'echo hup' HUP; trap 'exit 3' USR2; while :; do sleep 0.05; done"),
+        [
+            ("exec", "x", "sleep", "0.3"),
+            ("kill", "-s", "HUP", "x"),
+            ("exec", "x", "sleep", "0.3"),
+            ("kill", "--signal", "SIGHUP", "x"),
+            ("exec", "x", "sleep", "0.3"),
+            ("kill", "-s", "12", "x"),
+            ("wait", "x"),
+            ("logs", "x"),
+            ("kill", "-s", "NOTHING", "x"),
+        ],
+    ),
+    "seen by templates": (
+        ("sh", "-c", "exit 3"),
+        [
+            ("wait", "x"),
+            ("ps", "-a", "--filter", "name=x", "--format", "{{.Names}}"),
+            ("ps", "-a", "--filter", "status=exited", "--format", "{{.Names}}"),
+            ("ps", "--filter", "name=x", "--format", "{{.Names}}"),
+            ("ps", "-a", "--filter", "exited=4", "--format", "{{.Names}}"),
+            ("inspect", "-f", "{{.State.ExitCode}} {{.State.Running}} {{.State.Status}}", "x"),
+            ("inspect", "-f", "{{json .Config.Cmd}} {{len .Args}}", "x"),
+            ("inspect", "-f", "{{.NoSuchField}}", "x"),
+        ],
+    ),
+    "called again and again": (
+        ("sleep", "100"),
+        [("restart", "-t", "0", "x"), ("stop", "-t", "0", "x"), ("restart", "-t", "0", "x"), ("port", "x")],
     ),
     "renamed": (("sleep", "100"), [("rename", "x", "y"), ("exec", "y", "true"), ("rename", "y", "x")]),
     "restarted on failure": (

@@ -116,10 +116,10 @@ def _enter(place: Running | Resting) -> None:
         made = rootfs.build(plan, stack, ())
         rootfs.enter(plan, made)
     os.chdir("/")
-    _open_no_devices()
+    open_no_devices()
 
 
-def _open_no_devices() -> None:
+def open_no_devices() -> None:
     """Neither may a device be opened that a container puts in a file's place: no cgroup keeps us from it."""
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,7 +1,7 @@
 """A further process in a running container: what `exec` does on the other side of the fork.
 
 The process that enters is hidden from the container first (not dumpable): nothing in there may open its
-/proc/self/exe, which is the host's (CVE-2019-5736), or trace it.
+/proc/self/exe, which is the host's (CVE-2019-5736), or trace it. Whoever has CAP_SYS_PTRACE inside may.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 A profile is a `linux.seccomp` object with conditions besides: on the capabilities that a container may ever
 have (its bounding set), on the machine and on the kernel. `default_profile` and `resolved` settle them. The
-facts are those of moby's profiles/seccomp, default.json.
+facts are those of moby's profiles/seccomp, default.json. Like that it lets `socketcall` of i386 through, without
+which programs of 32 bits would have no network; the family of sockets that it asks for is in memory, out of a
+filter's sight.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine.launch.nodes import NULL
 from tests.conformance.bundles import Bundle
 
 pytestmark = pytest.mark.kernel
@@ -254,6 +256,23 @@ def test_masked_paths(bundle: Bundle) -> None:
     assert out == "[]\n/hidden/*\n"
     bundle.linux["maskedPaths"] = ["etc/passwd"]
     assert "not absolute" in bundle.refused()
+
+
+@requirement("X30")
+@pytest.mark.parametrize("kind", ["link", "file", "disk"])
+def test_nothing_is_masked_by_what_is_no_null_device(bundle: Bundle, kind: str) -> None:
+    """A /dev of somebody else's, in which another file takes its place (CVE-2025-31133)."""
+    directory = f"{bundle.path}/dev"
+    os.mkdir(directory)
+    if kind == "link":
+        os.symlink("/proc/sys/kernel/core_pattern", f"{directory}/null")
+    else:
+        os.mknod(f"{directory}/null", (stat.S_IFREG if kind == "file" else stat.S_IFBLK) | 0o666, NULL)
+    bundle.config["mounts"][1:3] = [
+        {"destination": "/dev", "type": "bind", "source": directory, "options": ["bind"]}
+    ]
+    bundle.linux["maskedPaths"] = ["/proc/kcore", "/proc/keys", "/proc/timer_list"]
+    assert "not the null device" in bundle.refused()
 
 
 @requirement("X31")

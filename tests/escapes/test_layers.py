@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.containers import copyist
 from engine.engine import Engine
 from engine.errors import CowlError
+from engine.kernel import mount, namespaces
 from tests.support.captures import execute, start
 
 pytestmark = pytest.mark.kernel
@@ -43,6 +45,24 @@ def shifty(jail: Engine, tmp_path: object) -> Iterator[str]:
     swapper.kill()
     swapper.wait()
     jail.containers.remove(name, force=True)
+
+
+def test_what_copies_opens_no_device() -> None:
+    """A container can have one in a file's place, and no devices cgroup holds the process that copies."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            namespaces.unshare(namespaces.CLONE_NEWNS)
+            mount.mount(None, "/", None, mount.MS_REC | mount.MS_PRIVATE)
+            os.close(os.open("/dev/null", os.O_RDONLY))
+            copyist.open_no_devices()
+            os.open("/dev/null", os.O_RDONLY)
+        except PermissionError:
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_no_file_of_the_host_is_committed(jail: Engine, shifty: str) -> None:

@@ -2,8 +2,8 @@
 
 A profile is a `linux.seccomp` object with conditions besides: on the capabilities that a container may ever
 have (its bounding set), on the machine and on the kernel. `default_profile` and `resolved` settle them. The
-facts are those of moby's profiles/seccomp, default.json. Like that it lets `socketcall` of i386 through, without
-which programs of 32 bits would have no network; the family of sockets that it asks for is in memory, out of a
+facts are those of moby's profiles/seccomp, default.json. Like that one it lets `socketcall` of i386 pass, as
+programs of 32 bits have no network without it: the family of sockets that it asks for is in memory, out of a
 filter's sight.
 """
 

@@ -16,6 +16,7 @@ import pytest
 from engine.kernel import terminal
 from tests.conformance.bundles import Bundle, eventually
 from tests.support import peers, traces
+from tests.support.roots import Run
 from tests.support.traces import Root
 
 pytestmark = pytest.mark.kernel
@@ -204,3 +205,31 @@ def test_podman_gives_a_terminal(podman: Podman) -> None:
     _, status = os.waitpid(pid, 0)
     assert status == 0
     assert b"/dev/pts/0" in text
+
+
+@requirement("C14")
+@pytest.mark.peers("buildah")
+def test_buildah_runs_in_what_it_builds(starter_images: Root, cowl: Run) -> None:
+    """It asks for ambient capabilities that cannot be, as runc lets it."""
+    place = f"{starter_images.path}/buildah"
+    os.makedirs(place)
+    cowl("save", "-o", f"{place}/image.tar", "starter:base", check=True)
+    runtime = write_launcher(place)
+    prefix = ["buildah", "--root", f"{place}/root", "--runroot", f"{place}/run", "--storage-driver", "vfs"]
+
+    def buildah(*words: str) -> subprocess.CompletedProcess[str]:
+        env = {
+            "PATH": PATH,
+            "HOME": place,
+            "TMPDIR": place,
+            "COWL_CGROUP_PARENT": starter_images.cgroup_parent,
+        }
+        command = [*prefix, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
+
+    made = buildah("from", f"oci-archive:{place}/image.tar")
+    assert made.returncode == 0, made.stderr
+    run = ["run", "--runtime", runtime, "--isolation", "oci", "--network", "none"]
+    done = buildah(*run, made.stdout.strip(), "--", "sh", "-c", "echo built > /b; cat /b; exit 6")
+    assert (done.returncode, done.stdout) == (6, "built\n"), done.stderr
+    buildah("rm", "--all")

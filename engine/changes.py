@@ -6,13 +6,14 @@ Everything named here may be a container or an image: an image's changes are tho
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from engine.errors import NotFoundError, StoreError, UsageError
+from engine.errors import ConflictError, NotFoundError, StoreError, UsageError
 from engine.kernel import views
 from engine.model import Change, FileDiff, Node, Progress, ProgressCallback
 from engine.oci import reference
@@ -217,6 +218,10 @@ def _reading(name: str, stack: _Stack) -> Iterator[_Stack]:
     except (OSError, StoreError) as error:
         if not all(os.path.isdir(layer) for layer in stack.plain):
             raise NotFoundError(f"{name} is not there any more", "it was removed meanwhile") from error
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in (errno.ELOOP, errno.ENOTDIR):
+            why = "a directory in it became something else while it was read"
+            raise ConflictError(f"cannot read the layers of {name}", why, "try again, or pause it") from error
         if isinstance(error, StoreError):
             raise
         raise StoreError(f"cannot read the layers of {name}", error.strerror or str(error)) from error

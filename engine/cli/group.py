@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 from engine.cli import report
-from engine.cli.options import COMMANDS, GLOBALS, Command, Option
+from engine.cli.options import COMMANDS, CREATE, GLOBALS, RUN, Command, Option
 from engine.cli.session import Session
 
 COMPLETION = "_COWL_COMPLETE"
@@ -34,8 +34,7 @@ MODULES = {
     ),
     "copying": ("cp",),
     "volumes": ("volume",),
-    "listing": ("ps",),
-    "watching": ("port", "logs", "top", "stats", "events"),
+    "watching": ("port", "logs", "top", "events"),
     "changes": ("diff", "commit"),
     "upkeep": ("prune", "df", "check"),
     "transfer": ("import", "export"),
@@ -49,7 +48,6 @@ SECTIONS = {
         *MODULES["containers"],
         *MODULES["copying"],
         *MODULES["volumes"],
-        *MODULES["listing"],
         *MODULES["watching"],
     ),
     "Changes": MODULES["changes"],
@@ -151,13 +149,15 @@ def from_table(table: Command) -> click.Command:
     """A command of `engine.cli.options` as click has it."""
 
     def act(arguments: tuple[str, ...], **given: Any) -> int:
-        from engine.cli import launch
-
         if len(arguments) < table.at_least:
             raise click.UsageError(f"Missing arguments (it takes {table.arguments})")
-        return launch.ACTIONS[table.name](
+        if table.at_most is not None and len(arguments) > table.at_most:
+            raise click.UsageError(f"too many arguments: {' '.join(arguments[table.at_most :])}")
+        module = importlib.import_module(f"engine.cli.{table.module}")
+        code: int = module.ACTIONS[table.name](
             click.get_current_context().ensure_object(Session), given, arguments
         )
+        return code
 
     return click.Command(
         table.name,
@@ -169,11 +169,11 @@ def from_table(table: Command) -> click.Command:
                 nargs=-1,
                 type=click.UNPROCESSED,
                 metavar=table.arguments,
-                shell_complete=complete_containers if table.name == "exec" else complete_images,
+                shell_complete=complete_images if table in (CREATE, RUN) else complete_containers,
             ),
         ],
         help=table.help,
-        context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]},
+        context_settings={"allow_interspersed_args": table.interspersed, "help_option_names": ["--help"]},
     )
 
 

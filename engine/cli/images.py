@@ -9,8 +9,9 @@ from typing import Literal, TypeAlias
 import click
 
 from engine.cli import forest, output
+from engine.cli.flags import json_option, print_options, quiet_option
 from engine.cli.group import complete_images
-from engine.cli.output import Column, Piece, json_option, print_options, quiet_option
+from engine.cli.output import Column, Piece
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
 from engine.errors import ConflictError, UsageError

@@ -20,6 +20,7 @@ from engine.errors import ImageNotFoundError, UsageError
 from engine.store.layout import Layout, default_root
 
 if TYPE_CHECKING:
+    from engine.containers.foreground import Streams
     from engine.engine import Engine
 
 PULLS: Final = ("missing", "always", "never")

@@ -2,83 +2,69 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-import click
-
 from engine.cli import output
 from engine.cli.forest import STATES, state_text
-from engine.cli.output import Column, Piece, json_option, quiet_option
+from engine.cli.output import Column, Piece
 from engine.cli.ports import ports_text
-from engine.cli.session import Session
 from engine.errors import UsageError
 from engine.model import JSON, Container
-from engine.oci import reference
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Final, TypeAlias
+
+    from engine.cli.options import Values
+    from engine.cli.session import Session
     from engine.engine import Engine
+
+    Action: TypeAlias = Callable[[Session, Values, Sequence[str]], int]
 
 MAX_COMMAND = 30
 _TABLE = "table"
-_ACTION = re.compile(r"\{\{[^}]*?\.(\w+)[^}]*\}\}")
+_ACTION = r"\{\{[^}]*?\.(\w+)[^}]*\}\}"
 _TITLES = {"ID": "CONTAINER ID", "RunningFor": "CREATED", "CreatedAt": "CREATED AT"}
 _STATES = ("created", "running", "paused", "restarting", "exited", "dead")
 _SHOWN = ("running", "paused", "restarting")
 """States that are listed without being asked for."""
 
 
-@click.command("ps")
-@click.option("-a", "--all", "everything", is_flag=True, help="Also those that do not run.")
-@click.option(
-    "-f",
-    "--filter",
-    "filters",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Only these: name=, status=, label=…",
-)
-@click.option("--format", "template", metavar="TEMPLATE", help="json, or like 'table {{.ID}}\\t{{.Names}}'.")
-@click.option("--no-trunc", is_flag=True, help="Whole IDs and commands.")
-@click.option("-n", "--last", type=click.IntRange(-1), default=-1, metavar="N", help="Only the newest N.")
-@click.option("-l", "--latest", is_flag=True, help="Only the newest, whatever its state.")
-@click.option("-s", "--size", "sizes", is_flag=True, help="Also what its changes take.")
-@quiet_option
-@json_option
-@click.pass_obj
-def ps_command(
-    session: Session,
-    everything: bool,
-    filters: tuple[str, ...],
-    template: str | None,
-    no_trunc: bool,
-    last: int,
-    latest: bool,
-    sizes: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def ps(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """List containers, newest first."""
-    wanted = _filters(filters)
+    wanted, last = _filters(given["filters"]), _last(given["last"])
+    template, no_trunc = given["template"], given["no_trunc"]
     with session.open() as engine:
         containers = sorted(engine.containers.list(), key=lambda each: each.created, reverse=True)
         containers = [each for each in containers if _is_wanted(each, wanted, containers)]
-        if latest or last >= 0:
-            containers = containers[: 1 if latest else last]
-        elif not everything and not wanted.keys() & {"status", "exited"}:
+        if given["latest"] or last is not None:
+            containers = containers[: 1 if given["latest"] else last]
+        elif not given["everything"] and not wanted.keys() & {"status", "exited"}:
             containers = [each for each in containers if each.state in _SHOWN]
-        if quiet:
+        if given["quiet"]:
             for container in containers:
                 print(container.id if no_trunc else output.short(container.id))
-            return
-        size = _sizes(engine, containers) if sizes or (template and ".Size" in template) else {}
-    if as_json:
+            return 0
+        size = _sizes(engine, containers) if given["sizes"] or (template and ".Size" in template) else {}
+    if given["as_json"]:
         output.emit([document(each, size.get(each.id)) for each in containers])
     elif template and template != _TABLE:
         _write_formatted(containers, template, size, no_trunc)
     else:
         _write_containers(containers, size, no_trunc)
+    return 0
+
+
+ACTIONS: Final[Mapping[str, Action]] = {"ps": ps}
+
+
+def _last(text: str | None) -> int | None:
+    """How many to list; None, as docker's -1, is all that are shown anyway."""
+    if text is None or text == "-1":
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"bad number of containers {text!r}", "it is no whole number", "write -n 5")
+    return int(text)
 
 
 def document(container: Container, size: int | None = None) -> JSON:
@@ -131,6 +117,8 @@ def _has_label(container: Container, value: str) -> bool:
 
 
 def _matches(container: Container, value: str) -> bool:
+    import re
+
     try:
         return any(re.search(value, name) for name in (container.name, f"/{container.name}"))
     except re.error as error:
@@ -138,6 +126,8 @@ def _matches(container: Container, value: str) -> bool:
 
 
 def _descends(container: Container, value: str) -> bool:
+    from engine.oci import reference
+
     names = {container.image, reference.normalise(container.image)}
     digest = container.chain_id.removeprefix("sha256:")
     return bool({value, f"{value}:latest"} & names) or (
@@ -166,6 +156,8 @@ def _write_formatted(
     containers: Sequence[Container], text: str, size: Mapping[str, int], no_trunc: bool
 ) -> None:
     """A line each, of a template, or of JSON; with ``table`` before it, aligned and under titles."""
+    import re
+
     from engine.cli import dockerwords, templates
 
     rows = [
@@ -180,7 +172,7 @@ def _write_formatted(
         for line in lines:
             print(output.visible(line) if output.on_terminal() else line)
         return
-    titles = [_ACTION.sub(_title, column) for column in rest.replace("\\t", "\t").split("\t")]
+    titles = [re.sub(_ACTION, _title, column) for column in rest.replace("\\t", "\t").split("\t")]
     cells = [[*line.split("\t"), *[""] * len(titles)][: len(titles)] for line in lines]
     output.write_table([Column(title) for title in titles], cells)
 

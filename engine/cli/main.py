@@ -1,7 +1,7 @@
-"""The way into `cowl`: launches by the short road, everything else through click.
+"""The way into `cowl`: launches, `ps` and `stats` by the short road, everything else through click.
 
-`run` and `exec` are typed and scripted more than anything: they import what the engine needs to launch and
-nothing else. What the short road does not understand takes the long one, whose messages are better.
+Those are typed and scripted more than anything: they import what the engine needs for them and nothing else.
+What the short road does not understand takes the long one, whose messages are better.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from engine.cli import report
-from engine.cli.options import COMMANDS, GLOBALS
-from engine.cli.parser import parse
+from engine.cli.options import COMMANDS, GLOBALS, Command
+from engine.cli.parser import Parsed, parse
 from engine.cli.session import Session
 from engine.version import version_line
 
@@ -71,14 +71,21 @@ def _dispatch(words: Sequence[str]) -> int:
             _open_workstation(session)
         name = said.rest[0] if said.rest else ""
         table = COMMANDS.get(name)
-        parsed = parse(said.rest[1:], table.options) if table else None
-        if table and parsed and len(parsed.rest) >= table.at_least:
-            from engine.cli import launch
-
-            return launch.ACTIONS[name](session, parsed.values, parsed.rest)
+        parsed = parse(said.rest[1:], table.options, interspersed=table.interspersed) if table else None
+        if table and parsed and _is_plain(table, parsed):
+            module = __import__(f"engine.cli.{table.module}", fromlist=("ACTIONS",))
+            code: int = module.ACTIONS[name](session, parsed.values, parsed.rest)
+            return code
     from engine.cli import group
 
     return group.dispatch(words)
+
+
+def _is_plain(table: Command, parsed: Parsed) -> bool:
+    """Whether click has nothing to complain about."""
+    return (
+        table.at_least <= len(parsed.rest) <= (len(parsed.rest) if table.at_most is None else table.at_most)
+    )
 
 
 def _open_workstation(session: Session) -> None:

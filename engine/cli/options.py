@@ -31,7 +31,7 @@ class Option(Record):
 
 
 class Command(Record):
-    """A command whose options are a table; its arguments begin at the first word that is no option."""
+    """A command whose options are a table."""
 
     name: str
     arguments: str
@@ -40,6 +40,11 @@ class Command(Record):
     options: tuple[Option, ...]
     at_least: int
     """How many arguments it needs."""
+    at_most: int | None = None
+    interspersed: bool = False
+    """Whether options may follow arguments; else those begin at the first word that is no option."""
+    module: str = "launch"
+    """Which of `engine.cli` has it among its ACTIONS."""
 
 
 GLOBALS = (
@@ -47,6 +52,9 @@ GLOBALS = (
     Option(("--cgroup-parent",), "cgroup_parent", "Put containers into this cgroup.", "NAME", hidden=True),
     Option(("--version",), "version", "Show the version and end."),
 )
+
+JSON = Option(("--json",), "as_json", "Print JSON, sizes in bytes and times in UTC.")
+QUIET = Option(("-q", "--quiet"), "quiet", "Print IDs or names only, one a line.")
 
 _DETACH_KEYS = Option(
     ("--detach-keys",), "detach_keys", "What leaves it running; otherwise ctrl-p,ctrl-q.", "KEYS"
@@ -190,4 +198,34 @@ EXEC = Command(
     ),
     2,
 )
-COMMANDS: Mapping[str, Command] = MappingProxyType({command.name: command for command in (CREATE, RUN, EXEC)})
+PS = Command(
+    "ps",
+    "",
+    "List containers, newest first.",
+    (
+        Option(("-a", "--all"), "everything", "Also those that do not run."),
+        Option(("-f", "--filter"), "filters", "Only these: name=, status=, label=…", "NAME=VALUE", True),
+        Option(("--format",), "template", "json, or like 'table {{.ID}}\\t{{.Names}}'.", "TEMPLATE"),
+        Option(("--no-trunc",), "no_trunc", "Whole IDs and commands."),
+        Option(("-n", "--last"), "last", "Only the newest N.", "N"),
+        Option(("-l", "--latest"), "latest", "Only the newest, whatever its state."),
+        Option(("-s", "--size"), "sizes", "Also what its changes take."),
+        QUIET,
+        JSON,
+    ),
+    0,
+    0,
+    module="listing",
+)
+STATS = Command(
+    "stats",
+    "[CONTAINER...]",
+    "Show what containers use: CPU, memory, IO, processes.",
+    (Option(("--no-stream",), "no_stream", "One sample, then end."), JSON),
+    0,
+    interspersed=True,
+    module="sampling",
+)
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {command.name: command for command in (CREATE, RUN, EXEC, PS, STATS)}
+)

@@ -6,37 +6,29 @@ NO_COLOR set, there is text alone and rich is not even imported.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
 
-import click
+from engine.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
 
 UNITS = "KMGTPE"
 _AGES = ((60, "seconds"), (60, "minutes"), (24, "hours"), (365, "days"))
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, sizes in bytes and times in UTC."
-)
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print IDs or names only, one a line.")
 
-
-def print_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Both of them."""
-    return quiet_option(json_option(command))
-
-
-class Piece(NamedTuple):
+class Piece(Record):
     """A text and its style (rich's words: ``bold red``)."""
 
     text: str
     style: str = ""
 
 
-class Column(NamedTuple):
+class Column(Record):
     """A column of a table."""
 
     title: str
@@ -56,6 +48,8 @@ def plain(value: Any) -> Any:
 
 def emit(document: Any) -> None:
     """One JSON document; a list has each of its items on a line of its own."""
+    import json
+
     document = plain(document)
     if isinstance(document, list):
         lines = ",\n".join(json.dumps(item) for item in document)
@@ -66,11 +60,15 @@ def emit(document: Any) -> None:
 
 def emit_line(document: Any) -> None:
     """One line of JSON Lines, sent at once: somebody follows."""
+    import json
+
     print(json.dumps(plain(document)), flush=True)
 
 
 def emit_indented(document: Any) -> None:
     """One JSON document for both programs and people."""
+    import json
+
     print(json.dumps(plain(document), indent=2))
 
 

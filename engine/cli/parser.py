@@ -20,16 +20,18 @@ class Parsed(Record):
     """The words after the options."""
 
 
-def parse(words: Sequence[str], options: Sequence[Option]) -> Parsed | None:
+def parse(words: Sequence[str], options: Sequence[Option], *, interspersed: bool = False) -> Parsed | None:
     """Read *words* by the table *options*; None for what is not understood, ``--help`` included.
 
-    Like docker's parser it also takes ``-m=64m`` and ``--rm=false``.
+    Like docker's parser it also takes ``-m=64m`` and ``--rm=false``. Options may be *interspersed*
+    with arguments where it is said.
     """
     known = {flag: option for option in options for flag in option.flags}
     values: dict[str, Any] = {
         option.dest: () if option.multiple else None if option.metavar else option.default
         for option in options
     }
+    arguments: list[str] = []
     position = 0
     while position < len(words):
         word = words[position]
@@ -37,7 +39,11 @@ def parse(words: Sequence[str], options: Sequence[Option]) -> Parsed | None:
             position += 1
             break
         if len(word) < 2 or not word.startswith("-"):
-            break
+            if not interspersed:
+                break
+            arguments.append(word)
+            position += 1
+            continue
         position += 1
         took = (_long if word.startswith("--") else _short)(
             word, words[position : position + 1], known, values
@@ -45,7 +51,7 @@ def parse(words: Sequence[str], options: Sequence[Option]) -> Parsed | None:
         if took is None:
             return None
         position += took
-    return Parsed(values, tuple(words[position:]))
+    return Parsed(values, (*arguments, *words[position:]))
 
 
 def _long(

@@ -9,9 +9,9 @@ from typing import Literal
 import click
 
 from engine.cli import output
+from engine.cli.flags import print_options
 from engine.cli.group import complete_images
 from engine.cli.layerlines import LayerLines
-from engine.cli.output import print_options
 from engine.cli.session import Session
 from engine.errors import UsageError
 

@@ -37,8 +37,9 @@ from engine.kernel.channel import (
 _DESCRIPTORS = 5
 _PEER = struct.Struct("=3i")
 _LOADED = (
-    *("engine.engine", "engine.cli.launch", "engine.cli.values", "engine.cli.group", "engine.cli.watching"),
-    *("engine.cli.containers", "engine.cli.system", "engine.containers.lifecycle", "engine.containers.stats"),
+    *("engine.engine", "engine.cli.launch", "engine.cli.values", "engine.cli.group", "engine.cli.listing"),
+    *("engine.cli.sampling", "engine.cli.watching", "engine.cli.containers", "engine.cli.system"),
+    *("engine.containers.lifecycle", "engine.containers.stats"),
     *("engine.containers.executing", "engine.containers.standby", "engine.oci.profile"),
     *("engine.images.images", "encodings.ascii", "locale", "datetime", "sqlite3"),
 )

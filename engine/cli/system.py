@@ -9,8 +9,8 @@ import click
 from click.shell_completion import get_completion_class
 
 from engine.cli import output, report
+from engine.cli.flags import json_option
 from engine.cli.group import complete_containers, complete_images
-from engine.cli.output import json_option
 from engine.cli.session import Session
 from engine.engine import Engine
 from engine.errors import CowlError, NotFoundError, UsageError

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import click
 
 from engine.cli import output, report
-from engine.cli.output import Column, Piece, json_option, print_options
+from engine.cli.flags import json_option, print_options
+from engine.cli.output import Column, Piece
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
 from engine.engine import Engine

@@ -8,8 +8,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from engine.cli import output, report
+from engine.cli.flags import print_options
 from engine.cli.group import session_of
-from engine.cli.output import Column, print_options
+from engine.cli.output import Column
 from engine.cli.session import Session
 from engine.engine import Engine
 from engine.errors import CowlError, UsageError

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import click
 
 from engine.cli import output, values
+from engine.cli.flags import print_options
 from engine.cli.group import complete_images
-from engine.cli.output import Column, Piece, print_options
+from engine.cli.output import Column, Piece
 from engine.cli.session import Session
 from engine.errors import ConflictError, UsageError
 from engine.images.waste import Waste

@@ -5,28 +5,23 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Container, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import click
 
-from engine.cli import output, report
+from engine.cli import output
 from engine.cli.containers import one
-from engine.cli.group import complete_containers
-from engine.cli.output import Column, json_option
+from engine.cli.flags import json_option
+from engine.cli.output import Column
 from engine.cli.ports import place
 from engine.cli.session import Session
 from engine.containers.processes import processes
-from engine.engine import Engine
 from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
-from engine.model import Event, Sample
+from engine.model import Event
 
-INTERVAL_S = 1.0
-"""Between two samples of `stats`."""
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|us|µs|ns|[smhd])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-HOME_AND_CLEAR = "\x1b[H\x1b[J"
 
 
 @click.command("port")
@@ -180,79 +175,6 @@ def _listed_by_ps(options: Sequence[str], pids: Container[int]) -> Iterator[str]
         words = line.split(None, place + 1)
         if len(words) > place and words[place].isdecimal() and int(words[place]) in pids:
             yield line
-
-
-@click.command("stats")
-@click.option("--no-stream", is_flag=True, help="One sample, then end.")
-@json_option
-@click.argument("containers", nargs=-1, metavar="[CONTAINER...]", shell_complete=complete_containers)
-@click.pass_obj
-def stats_command(session: Session, no_stream: bool, as_json: bool, containers: tuple[str, ...]) -> None:
-    """Show what containers use: CPU, memory, IO, processes."""
-    with session.open() as engine:
-        cautioned = False
-        for samples in _samples(engine, containers, once=no_stream):
-            if not cautioned and (caution := engine.stats.caution()):
-                report.warn(caution)
-                cautioned = True
-            if as_json:
-                for sample in samples:
-                    output.emit_line(sample)
-                continue
-            if not no_stream and output.on_terminal():
-                sys.stdout.write(HOME_AND_CLEAR)
-            _write_samples(samples)
-            sys.stdout.flush()
-
-
-def _samples(engine: Engine, names: Sequence[str], *, once: bool) -> Iterator[list[Sample]]:
-    """Samples of the containers *names*, or of all that run, until the last of those named has ended."""
-    wanted = {engine.containers.get(name).id: name for name in names}
-    due = time.monotonic()
-    while True:
-        samples = [each for each in engine.stats.sample() if not wanted or each.container in wanted]
-        if wanted and not samples:
-            raise ConflictError(f"{', '.join(wanted.values())} does not run", "there is nothing to sample")
-        yield samples
-        if once:
-            return
-        due = max(due + INTERVAL_S, time.monotonic())
-        time.sleep(max(0.0, due - time.monotonic()))
-
-
-def _write_samples(samples: Sequence[Sample]) -> None:
-    titles = (
-        "NAME",
-        "CPU %",
-        "LIMIT",
-        "MEMORY",
-        "LIMIT",
-        "PEAK",
-        "READ",
-        "WRITTEN",
-        "RECEIVED",
-        "SENT",
-        "PIDS",
-        "LIMIT",
-    )
-    rows = [
-        [
-            each.name,
-            f"{each.cpu_percent:.1f}",
-            "-" if each.cpu_limit is None else f"{each.cpu_limit * 100:.0f}",
-            output.size_text(each.memory_bytes),
-            "-" if each.memory_limit_bytes is None else output.size_text(each.memory_limit_bytes),
-            output.size_text(each.memory_peak_bytes),
-            output.size_text(each.io_read_bytes),
-            output.size_text(each.io_write_bytes),
-            output.size_text(each.net_rx_bytes),
-            output.size_text(each.net_tx_bytes),
-            str(each.pids),
-            "-" if each.pids_limit is None else str(each.pids_limit),
-        ]
-        for each in samples
-    ]
-    output.write_table([Column(title, index > 0) for index, title in enumerate(titles)], rows)
 
 
 @click.command("events")

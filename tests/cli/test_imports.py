@@ -80,6 +80,30 @@ def test_run_detached_and_exec(starter_images: Root, cowl: Run, tmp_path: object
     cowl("rm", "-f", "a", check=True)
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize("words", [("ps",), ("ps", "-aq"), ("stats", "--no-stream")])
+def test_looking(starter_images: Root, cowl: Run, tmp_path: object, words: tuple[str, ...]) -> None:
+    cowl("run", "-d", "--name", "a", "starter", "sleep", "60", check=True)
+    found = imported(starter_images, f"{tmp_path}/modules", *words)
+    assert strangers(found) <= {"datetime", "resource", "sqlite3.dbapi2", "sqlite3"}
+    assert not {name for name in found if name.startswith(("engine.images", "engine.cli.group"))}
+    cowl("rm", "-f", "a", check=True)
+
+
+def test_what_asks_for_a_server() -> None:
+    """Whoever is served waits for this and nothing else."""
+    script = "import json, sys, engine.cli.calling; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    script = "import json, sys; print(json.dumps(sorted(sys.modules)))"
+    bare = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    found = set(json.loads(done.stdout)) - set(json.loads(bare.stdout))
+    assert found - {"_collections", "_sha256", "_sha2"} == {
+        *("__future__", "_socket", "engine", "engine.cli", "engine.cli.calling", "engine.kernel"),
+        *("engine.kernel.channel", "engine.kernel.heritage", "engine.record", "engine.store"),
+        "engine.store.layout",
+    }
+
+
 def test_what_stands_by_for_a_launch() -> None:
     names = ("engine.containers.monitor", "engine.launch.joining")
     for name in names:

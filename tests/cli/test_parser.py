@@ -114,7 +114,7 @@ def command_lines(draw: st.DrawFn) -> tuple[Command, list[str]]:
 @given(command_lines())
 def test_both_parsers_agree(line: tuple[Command, list[str]]) -> None:
     table, words = line
-    mine, clicks = parse(words, table.options), by_click(table, words)
+    mine, clicks = parse(words, table.options, interspersed=table.interspersed), by_click(table, words)
     if mine is not None and words_of_docker_alone(words):
         return
     assert mine == clicks

@@ -1,4 +1,4 @@
-"""Commands that look at what goes on: `port`, `logs`, `top`, `stats`, `events`."""
+"""Commands that look at what goes on: `port`, `logs`, `top`, `events`."""
 
 from __future__ import annotations
 

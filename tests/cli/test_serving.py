@@ -117,6 +117,7 @@ def test_it_is_what_the_process_itself_would_have_done(
         ("exec", "-i", "sleeper", "cat"),
         ("logs", "sleeper"),
         ("version",),
+        ("--version",),
         ("run", "--rm", "starter", "sh", "-c", "echo $0; umask; pwd", "\udcff"),
     ]
     for line in lines:

@@ -215,6 +215,14 @@ def every(root: str) -> list[Container]:
     return [container for container in found if container is not None]
 
 
+def write_pid(path: str, pid: int) -> None:
+    """Write *pid* to the file *path*, whole or not at all."""
+    unfinished = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}")
+    with open(unfinished, "w", encoding="ascii") as file:
+        file.write(str(pid))
+    os.rename(unfinished, path)
+
+
 def forget(container: Container) -> None:
     """Remove its directory."""
     clear(container.directory)

@@ -72,7 +72,7 @@ def create(wanted: Wanted, report: Report) -> Container:
         container.save()
         container = _bear(plan, container, wanted, undo)
         if wanted.pid_file:
-            write_pid(wanted.pid_file, container.pid)
+            containers.write_pid(wanted.pid_file, container.pid)
         undo.pop_all()
     return container
 
@@ -170,14 +170,6 @@ def _listen(container: Container) -> Channel:
         os.close(directory)
     listener.listen(1)
     return listener
-
-
-def write_pid(path: str, pid: int) -> None:
-    """Write *pid* to the file *path*, whole or not at all."""
-    unfinished = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}")
-    with open(unfinished, "w", encoding="ascii") as file:
-        file.write(str(pid))
-    os.rename(unfinished, path)
 
 
 def run_poststop(plan: Plan, container: Container, warnings: list[str]) -> None:

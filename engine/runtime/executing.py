@@ -10,7 +10,6 @@ from engine.kernel import cgroup, namespaces, process, signals, syscalls
 from engine.kernel.channel import Channel, pair
 from engine.kernel.terminal import DEFAULT_SIZE
 from engine.launch import birth, init, joining, request
-from engine.launch.confinement import with_personality
 from engine.launch.filters import filter_of
 from engine.launch.isolation import stop_imports
 from engine.launch.plan import Program, program_of, without_mknod
@@ -19,7 +18,6 @@ from engine.oci.shape import PROCESS, checked
 from engine.record import Record
 from engine.runtime import console, containers, terminals
 from engine.runtime.containers import Container
-from engine.runtime.creating import write_pid
 from engine.runtime.report import Report
 
 TYPE_CHECKING = False
@@ -85,7 +83,7 @@ def _begin(
             raise request.raise_failure(data[1:])
         break
     if wanted.pid_file:
-        write_pid(wanted.pid_file, pid)
+        containers.write_pid(wanted.pid_file, pid)
     return pid, pidfd
 
 
@@ -109,6 +107,8 @@ def _program(container: Container, wanted: Execution, report: Report) -> Program
             wanted.process, None, filter_of(linux.get("seccomp"), kept), None, warnings
         )._replace(preserved=wanted.preserved)
         if linux.get("personality"):
+            from engine.launch.confinement import with_personality
+
             program = with_personality(program, linux["personality"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError("the process to execute is malformed", f"{type(error).__name__}: {error}") from error

@@ -27,8 +27,8 @@ else:
 PATIENCE_S = 0.2
 """How long a server that is there may take to accept."""
 ACCEPTED, GO, DONE = b"A", b"G", b"D"
-MAX_PACKET = 256 << 10
-"""More than the kernel's usual socket buffers take; what is larger is not sent."""
+MAX_PACKET = 64 << 10
+"""What is larger is not sent: room for it is made anew, page by page, in each worker."""
 SWITCH = "COWL_LAUNCHER"
 SERVED = frozenset(
     (

@@ -77,12 +77,17 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def _is_styled() -> bool:
+    """Whether what is printed has styles, and an end at the terminal's width."""
+    return on_terminal() and os.environ.get("TERM") != "dumb"
+
+
 def write_lines(lines: Iterable[Sequence[Piece]], *, whole: bool = False) -> None:
     """Print *lines*: styled and cut at the terminal's width, or as text, whole, when nobody looks.
 
     With *whole*, the terminal breaks what is longer than itself: paths can be copied from it.
     """
-    if not on_terminal() or os.environ.get("TERM") == "dumb":
+    if not _is_styled():
         for line in lines:
             print("".join(visible(piece.text) for piece in line).rstrip())
         return
@@ -101,6 +106,9 @@ def write_lines(lines: Iterable[Sequence[Piece]], *, whole: bool = False) -> Non
 
 def write_table(columns: Sequence[Column], rows: Sequence[Sequence[Piece | str]]) -> None:
     """Print *rows* under the titles of *columns*, aligned."""
+    if not _is_styled():
+        _write_plain(columns, rows)
+        return
     cells = [[_clean(cell) for cell in row] for row in rows]
     widths = [
         max(width(column.title), *(width(row[index].text) for row in cells)) if cells else width(column.title)
@@ -108,6 +116,19 @@ def write_table(columns: Sequence[Column], rows: Sequence[Sequence[Piece | str]]
     ]
     titles = [Piece(column.title, "bold") for column in columns]
     write_lines(_aligned(row, columns, widths) for row in [titles, *cells])
+
+
+def _write_plain(columns: Sequence[Column], rows: Sequence[Sequence[Piece | str]]) -> None:
+    """The same as text, without a record for each cell: there may be thousands."""
+    cells = [[visible(cell if isinstance(cell, str) else cell.text) for cell in row] for row in rows]
+    places = [[column.title, *(row[index] for row in cells)] for index, column in enumerate(columns)]
+    for place, column in zip(places, columns, strict=True):
+        widths = [width(text) for text in place]
+        widest = max(widths)
+        for number, taken in enumerate(widths):
+            space = " " * (widest - taken)
+            place[number] = space + place[number] if column.right else place[number] + space
+    print("\n".join("   ".join(line).rstrip() for line in zip(*places, strict=True)))
 
 
 def _clean(cell: Piece | str) -> Piece:

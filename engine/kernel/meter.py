@@ -183,9 +183,9 @@ class Meter1(Meter):
         self._oom_kills = number_after(self._text("memory", "memory.oom_control"), b"oom_kill ")
         self._counts_blocks = self._block >= 0 and any(serviced(os.pread(self._block, _LONG, 0)))
         limit = int(self._text("memory", "memory.limit_in_bytes") or 0)
-        self._limits = cpu_limit(
-            self._text("cpu", "cpu.cfs_quota_us"), self._text("cpu", "cpu.cfs_period_us")
-        )._replace(
+        quota = self._text("cpu", "cpu.cfs_quota_us")
+        period = b"" if quota.startswith(b"-") else self._text("cpu", "cpu.cfs_period_us")
+        self._limits = cpu_limit(quota, period)._replace(
             memory=limit if 0 < limit < _UNLIMITED else None,
             pids=number_or_none(self._text("pids", "pids.max")),
         )

@@ -266,7 +266,9 @@ def delete_container(connection: Connection, container_id: str) -> ContainerRow 
 
 def containers(connection: Connection) -> list[ContainerRow]:
     """Every container, oldest first."""
-    return [_container(row) for row in connection.execute(f"{_CONTAINER} ORDER BY created, id")]
+    # Of a crowd most were made alike: the same text is read once.
+    known: dict[str, LaunchOptions] = {}
+    return [_container(row, known) for row in connection.execute(f"{_CONTAINER} ORDER BY created, id")]
 
 
 def container_row(connection: Connection, reference: str) -> ContainerRow:
@@ -308,10 +310,15 @@ def name_taken(name: str) -> ConflictError:
     )
 
 
-def _container(row: tuple[Any, ...]) -> ContainerRow:
-    identity, name, image, chain_id, manifest, created, command, options = row
+def _container(row: tuple[Any, ...], known: dict[str, LaunchOptions] | None = None) -> ContainerRow:
+    identity, name, image, chain_id, manifest, created, command, text = row
     argv = tuple(json.loads(command))
-    return ContainerRow(identity, name, image, chain_id, manifest, created, argv, decode_options(options))
+    options = None if known is None else known.get(text)
+    if options is None:
+        options = decode_options(text)
+        if known is not None:
+            known[text] = options
+    return ContainerRow(identity, name, image, chain_id, manifest, created, argv, options)
 
 
 def encode_options(options: LaunchOptions) -> str:

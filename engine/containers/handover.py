@@ -62,13 +62,21 @@ def give(keeper: Channel, watched: Watched) -> bool:
     try:
         rest = _write(watched, connection)
         try:
-            _send(keeper, marshal.dumps(words), [watched.lock, rest, *streams, *ports])
+            send(keeper, words, [watched.lock, rest, *streams, *ports])
         finally:
             os.close(rest)
     except OSError:  # no room for its files just now: it can stay here
         return False
     point("handover.after-sending")
     return keeper.recv(1) == _TAKEN
+
+
+def send(keeper: Channel, words: tuple[Any, ...], descriptors: list[int]) -> None:
+    """The packets that `take` takes."""
+    while len(descriptors) > _MOST:
+        request.send_descriptors(keeper, _MORE, descriptors[:_MOST])
+        del descriptors[:_MOST]
+    request.send_descriptors(keeper, _ALL + marshal.dumps(words), descriptors)
 
 
 def take(channel: Channel) -> Handed | None:
@@ -133,10 +141,3 @@ def _write(watched: Watched, connection: Any) -> int:
     file = os.memfd_create("cowl-container", os.MFD_CLOEXEC)
     os.write(file, json.dumps(fields).encode())
     return file
-
-
-def _send(keeper: Channel, words: bytes, descriptors: list[int]) -> None:
-    while len(descriptors) > _MOST:
-        request.send_descriptors(keeper, _MORE, descriptors[:_MOST])
-        del descriptors[:_MOST]
-    request.send_descriptors(keeper, _ALL + words, descriptors)

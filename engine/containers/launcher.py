@@ -175,6 +175,7 @@ def _settle() -> None:
         signal.signal(number, signal.SIG_IGN)
     process.set_name("cowl-launcher")
     lean.hoard_nothing()
+    keeper.rehearse()
     _warm(joining, removal, terminal, connection)
 
 

@@ -16,9 +16,9 @@ from engine.kernel import syscalls
 _PR_SET_CHILD_SUBREAPER = 36
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_KEPT = 64 << 10
+_KEPT = 16 << 10
 """Bytes free at the end of the heap that are kept for the next need."""
-_LARGE = 128 << 10
+_LARGE = 32 << 10
 """Bytes of a piece that is not of the heap at all, and given back when it is not needed."""
 
 _prctl = syscalls.libc()["prctl"]

@@ -6,12 +6,15 @@ is nested too deep.
 
 from __future__ import annotations
 
+import os
 from _json import encode_basestring_ascii, make_encoder, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_USUAL = 1 << 16
+"""Bytes that hold most of our documents."""
 _BLANKS = " \t\n\r"
 _CONSTANTS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
@@ -44,10 +47,17 @@ def loads(data: bytes | str) -> Any:
 def read(path: str) -> Any:
     """The document in the file *path*, which is whole or not there; None when it is not."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return loads(file.readall())
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    try:
+        data = part = os.read(descriptor, _USUAL)
+        while part:
+            part = os.read(descriptor, _USUAL)
+            data += part
+    finally:
+        os.close(descriptor)
+    return loads(data)
 
 
 def dumps(value: Any) -> str:

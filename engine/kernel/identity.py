@@ -7,6 +7,9 @@ import os
 from engine.kernel import signals
 from engine.record import Record
 
+_LINE = 4096
+"""More than proc_pid_stat(5) ever has: 52 numbers and a name, which the kernel writes at once."""
+
 
 class Identity(Record):
     """One process and no other: numbers are used again, numbers with a start time are not."""
@@ -19,10 +22,15 @@ class Identity(Record):
 def start_time(pid: int) -> int | None:
     """When process *pid* started, in clock ticks since boot; None when there is none, or only its zombie."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return None
+    try:
+        fields = os.read(descriptor, _LINE).rpartition(b")")[2].split()
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(descriptor)
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 

@@ -114,9 +114,8 @@ def rehearse() -> None:
     handed = handover.take(channel)
     assert handed is not None
     handover.confirm(channel)
-    os.write(
-        ended[1], b"x"
-    )  # it looks as if it had ended: each time something is carried, and no more waited for
+    # As if the process had ended: whatever there is gets carried, and no more is waited for.
+    os.write(ended[1], b"x")
     for _ in range(_REHEARSALS):
         os.write(output[1], b"a line\nand another\n")
         handed.pump.run()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 from engine.kernel import cgroupfs, psi
@@ -117,13 +118,13 @@ class Meter1(Meter):
 
     _tasks: TaskIO | None = None
     _counts_blocks = False
+    _cpu_stat = -1
     _throttled = (0, 0, 0)
     _io = (0, 0)
 
     def open(self) -> None:
-        """Open what there is of its files."""
+        """Open those of its files that each reading takes."""
         self._cpu = self._open("cpuacct", "cpuacct.usage")
-        self._cpu_stat = self._open("cpu", "cpu.stat")
         self._memory = self._open("memory", "memory.usage_in_bytes")
         self._memory_stat = self._open("memory", "memory.stat")
         self._pids = self._open("pids", "pids.current")
@@ -131,7 +132,7 @@ class Meter1(Meter):
             "blkio", "blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes"
         )
         members = "freezer" if "freezer" in self._cgroup.directories else "pids"
-        self._tasks = TaskIO(self._pid, self._open(members, "cgroup.procs"))
+        self._tasks = TaskIO(self._pid, lambda: self._open(members, "cgroup.procs"))
         # Its version 2 half knows the pressure only if the processes were born in it.
         if b"populated 1" in self._text(UNIFIED, "cgroup.events"):
             self._gauge = psi.Gauge.of_cgroup(self._cgroup.directories[UNIFIED])
@@ -144,7 +145,9 @@ class Meter1(Meter):
             return last
         if full:
             self._read_seldom()
-        if self._limits.cpu is not None and self._cpu_stat >= 0:
+        if self._limits.cpu is not None:
+            if self._cpu_stat < 0:
+                self._cpu_stat = self._open("cpu", "cpu.stat")
             words = pread(self._cpu_stat, _PAGE, 0).split()
             self._throttled = (int(words[1]), int(words[3]), int(words[5]))
         stat, usage = b"", 0
@@ -288,16 +291,19 @@ class TaskIO:
     is lost.
     """
 
-    def __init__(self, pid: int, members: int) -> None:
-        """*members* is a descriptor of the cgroup's cgroup.procs, which stays its owner's."""
+    def __init__(self, pid: int, open_members: Callable[[], int]) -> None:
+        """*open_members* opens the cgroup's cgroup.procs, once it is needed; it stays its owner's."""
         self._pid = pid
-        self._members = members
+        self._open_members = open_members
+        self._members = -1
         self._first = -1
         with contextlib.suppress(OSError):
             self._first = os.open(f"/proc/{pid}/io", os.O_RDONLY | os.O_CLOEXEC)
 
     def members(self) -> list[bytes]:
         """The processes, as cgroup.procs lists them."""
+        if self._members < 0:
+            self._members = self._open_members()
         return os.pread(self._members, _LONG, 0).split() if self._members >= 0 else []
 
     def read(self, tasks: int) -> tuple[int, int]:

@@ -25,10 +25,12 @@ class Gauge:
     def __init__(self, files: tuple[str, str, str]) -> None:
         """Open *files*: cpu, memory, io. Where the kernel has no PSI, or it is off, nothing is read."""
         self._descriptors: list[int] = []
+        self._first: Pressure | None = None
+        """What was there when it was opened, until that has been asked for."""
         try:
             for file in files:
                 self._descriptors.append(os.open(file, os.O_RDONLY | os.O_CLOEXEC))
-            self.read()
+            self._first = self._now()
         except OSError as error:
             self.close()
             if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES):
@@ -48,6 +50,10 @@ class Gauge:
         """The pressure now; None where there is no PSI. Raises OSError (ENODEV) once the cgroup has gone."""
         if not self._descriptors:
             return None
+        first, self._first = self._first, None
+        return first or self._now()
+
+    def _now(self) -> Pressure:
         cpu, memory, io = [some_avg10(os.pread(each, _ENOUGH, 0)) for each in self._descriptors]
         return Pressure(cpu, memory, io)
 

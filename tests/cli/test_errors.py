@@ -36,7 +36,7 @@ def complaint(done: subprocess.CompletedProcess[str], code: int) -> str:
         (["exec", "a"], "Missing arguments"),
         (["run", "--bogus", "x"], "see cowl run --help"),
         (["run", "--name"], "'--name' requires an argument"),
-        (["ps", "--format=wide"], "see cowl ps --help"),
+        (["ps", "--bogus"], "see cowl ps --help"),
         (["stop"], "Missing argument"),
         (["logs", "-n", "few", "a"], "write -n 100 or -n all"),
         (["logs", "--since", "yesterday", "a"], "bad time 'yesterday'"),
@@ -67,13 +67,11 @@ def test_wrong_usage(cowl: Run, words: list[str], said: str) -> None:
         (["pause", "nobody"], 1, "no container nobody"),
         (["wait", "nobody"], 1, "no container nobody"),
         (["rm", "nobody"], 1, "no container nobody"),
-        (["rm", "-f", "nobody"], 1, "no container nobody"),
         (["logs", "nobody"], 1, "no container nobody"),
         (["top", "nobody"], 1, "no container nobody"),
         (["stats", "--no-stream", "nobody"], 1, "no container nobody"),
         (["diff", "nobody"], 1, "nobody"),
         (["commit", "nobody", "x"], 1, "no container nobody"),
-        (["inspect", "nobody"], 1, "nobody"),
         (["history", "nowhere"], 1, "no image nowhere"),
         (["rmi", "nowhere"], 1, "no image nowhere"),
         (["tag", "nowhere", "x"], 1, "no image nowhere"),
@@ -83,6 +81,12 @@ def test_wrong_usage(cowl: Run, words: list[str], said: str) -> None:
 )
 def test_what_is_not_there(cowl: Run, words: list[str], code: int, said: str) -> None:
     assert said in complaint(cowl(*words), code)
+
+
+def test_inspect_says_what_there_is_besides(cowl: Run) -> None:
+    done = cowl("inspect", "nobody")
+    assert (done.returncode, done.stdout) == (1, "[]\n")
+    assert "no container and no image nobody" in done.stderr
 
 
 @KERNEL

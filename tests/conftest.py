@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
@@ -41,6 +42,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(reason)
     if item.get_closest_marker("session") and (reason := peers.missing(("tmux",))):
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def usual_signals() -> None:
+    """What a shell starts in the background ignores these (POSIX), and so would all that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

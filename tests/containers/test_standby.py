@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,3 +99,4 @@ def test_a_root_with_odd_characters_in_its_path(root: Root) -> None:
         engine.containers.remove(name)
         options = LaunchOptions("starter", ("true",), auto_remove=True)
         assert engine.containers.run(options, attach=True) == 0
+        shutil.rmtree(engine.store.layout.run)

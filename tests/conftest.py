@@ -51,6 +51,14 @@ def usual_signals() -> None:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_forwarding() -> Iterator[None]:
+    """No root turns this machine's forwarding on, also where it serves a whole module."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("COWL_FORWARDING", "no")
+        yield
+
+
 @pytest.fixture(scope="session")
 def own_paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """How the paths of all roots begin that the tests of this process make."""

@@ -30,6 +30,8 @@ ELSEWHERE = {
     "network.after-switching-off": "tests/network",
     "network.after-switching-on": "tests/network",
     "network.before-forgetting": "tests/network",
+    "handover.before": "tests/containers/test_keeping.py",
+    "handover.after-sending": "tests/containers/test_keeping.py",
     "end.after-record": "tests/containers/test_crashes.py",
     "end.after-cgroup": "tests/containers/test_crashes.py",
 }

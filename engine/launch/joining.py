@@ -19,6 +19,7 @@ from engine.launch import init, nodes, request, users
 from engine.launch.isolation import CONTROL, isolate, stop_imports
 from engine.launch.plan import Program, program_of
 from engine.launch.request import Join
+from engine.store.faults import point
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
         from engine.launch import birth
 
         birth.set_oom_score("self", program.oom_score_adj)
+    point("exec.before-entering")
     stop_imports()
     namespaces.setns(pidfd, _ALL)
     ours, theirs = pair()
@@ -87,6 +89,7 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
         ours.close()
         become(program, entries, streams, Size(join.rows, join.columns), theirs, control)
     theirs.close()
+    point("exec.after-fork")
     for descriptor in (*streams, *entries, pidfd, into):
         if descriptor is not None:
             os.close(descriptor)
@@ -98,6 +101,7 @@ def _join(join: Join, control: Channel, streams: list[int]) -> None:
         return
     with contextlib.suppress(OSError):
         control.send(request.STARTED + plainjson.dumps({"pid": pid}).encode())
+    point("exec.after-report")
     _, status = os.waitpid(pid, 0)
     ended = {"exit_code": process.exit_code(status), "oom_killed": False}
     with contextlib.suppress(OSError):

@@ -7,7 +7,8 @@ the environment.
 from __future__ import annotations
 
 import os
-import signal
+
+from engine.kernel import signals
 
 VARIABLE = "COWL_FAULT"
 
@@ -15,4 +16,4 @@ VARIABLE = "COWL_FAULT"
 def point(name: str) -> None:
     """End this process here if $COWL_FAULT names this point."""
     if os.environ.get(VARIABLE) == name:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signals.SIGKILL)

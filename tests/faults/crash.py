@@ -74,6 +74,11 @@ COMMANDS = {
     "create": Command(("create", "--name", "new", "tiny:1", "true"), MADE, again="new"),
     "run": Command(("run", "--rm", "tiny:1", "true"), MADE + STARTED + ENDED[:2]),
     "start": Command(("start", "-a", "gone"), STARTED + ENDED[:1]),
+    "exec": Command(
+        ("exec", "busy", "sleep", "0.1"),
+        ("exec.before-entering", "exec.after-fork", "exec.after-report"),
+        before=RUNNING,
+    ),
     "stop": Command(("stop", "-t", "0", "busy"), (), before=RUNNING),
     "rm": Command(("rm", "gone"), REMOVED, takes=("gone",), again="no container gone"),
     "rm -f": Command(("rm", "-f", "busy"), REMOVED, before=RUNNING, again="no container busy"),
@@ -109,7 +114,9 @@ def kill_at(world: World, name: str, point: str) -> None:
     command = COMMANDS[name]
     words = prepare(world, command)
     code, said = world.cowl(*words, fault=point)
-    elsewhere = point.startswith(("start.", "end.")) or point == "load.worker"  # in a monitor, in a worker
+    elsewhere = (
+        point.startswith(("start.", "end.", "exec.")) or point == "load.worker"
+    )  # in a monitor, in a worker
     assert code not in (0, 3) if elsewhere else code == -signal.SIGKILL, f"{point} not reached: {code} {said}"
     judge(world, command, words)
 

@@ -79,6 +79,7 @@ def test_every_fault_point_is_tested() -> None:
         *[("rmi", "remove.after-commit"), ("prune", "prune.after-commit"), ("rm", "remove.after-record")],
         *[("run", point) for point in ("create.after-rename", "start.after-cgroup", "start.after-fork")],
         *[("start", "start.after-record"), ("rm -f", "remove.before-record")],
+        ("exec", "exec.after-fork"),
     ],
 )
 def test_a_command_killed_at(world: World, name: str, point: str) -> None:

@@ -5,54 +5,30 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from signal import (
-        SIG_DFL,
-        SIG_IGN,
-        SIG_SETMASK,
-        SIGALRM,
-        SIGCHLD,
-        SIGCONT,
-        SIGHUP,
-        SIGINT,
-        SIGKILL,
-        SIGPIPE,
-        SIGQUIT,
-        SIGTERM,
-        SIGTSTP,
-        SIGUSR1,
-        SIGUSR2,
-        SIGWINCH,
-        SIGXFSZ,
-        pidfd_send_signal,
-        pthread_sigmask,
-        set_wakeup_fd,
-        signal,
-    )
 else:
     import _signal
-    from _signal import (
-        SIG_DFL,
-        SIG_IGN,
-        SIG_SETMASK,
-        SIGALRM,
-        SIGCHLD,
-        SIGCONT,
-        SIGHUP,
-        SIGINT,
-        SIGKILL,
-        SIGPIPE,
-        SIGQUIT,
-        SIGTERM,
-        SIGTSTP,
-        SIGUSR1,
-        SIGUSR2,
-        SIGWINCH,
-        SIGXFSZ,
-        pidfd_send_signal,
-        pthread_sigmask,
-        set_wakeup_fd,
-        signal,
-    )
+
+SIG_DFL = _signal.SIG_DFL
+SIG_IGN = _signal.SIG_IGN
+SIG_SETMASK = _signal.SIG_SETMASK
+SIGALRM = _signal.SIGALRM
+SIGCHLD = _signal.SIGCHLD
+SIGCONT = _signal.SIGCONT
+SIGHUP = _signal.SIGHUP
+SIGINT = _signal.SIGINT
+SIGKILL = _signal.SIGKILL
+SIGPIPE = _signal.SIGPIPE
+SIGQUIT = _signal.SIGQUIT
+SIGTERM = _signal.SIGTERM
+SIGTSTP = _signal.SIGTSTP
+SIGUSR1 = _signal.SIGUSR1
+SIGUSR2 = _signal.SIGUSR2
+SIGWINCH = _signal.SIGWINCH
+SIGXFSZ = _signal.SIGXFSZ
+pidfd_send_signal = _signal.pidfd_send_signal
+pthread_sigmask = _signal.pthread_sigmask
+set_wakeup_fd = _signal.set_wakeup_fd
+signal = _signal.signal
 
 __all__ = [
     "SIGALRM",

@@ -6,6 +6,7 @@ import os
 import stat
 
 from engine.errors import LaunchError
+from engine.launch.mountpoints import copy_metadata
 
 _PIECE = 1 << 20
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -19,7 +20,7 @@ def copy_tree(source: int, target: int) -> None:
     """
     for name in os.listdir(source):
         _copy(name, source, target)
-    _copy_metadata(source, target)
+    copy_metadata(source, target)
 
 
 def _copy(name: str, source: int, target: int) -> None:
@@ -41,7 +42,7 @@ def _copy(name: str, source: int, target: int) -> None:
                 copy_tree(below, above)
             else:
                 _copy_content(below, above)
-                _copy_metadata(below, above)
+                copy_metadata(below, above)
         finally:
             os.close(below)
             os.close(above)
@@ -57,13 +58,3 @@ def _copy_content(source: int, target: int) -> None:
         view = memoryview(piece)
         while view:
             view = view[os.write(target, view) :]
-
-
-def _copy_metadata(source: int, target: int) -> None:
-    status = os.fstat(source)
-    os.fchown(target, status.st_uid, status.st_gid)
-    os.fchmod(target, stat.S_IMODE(status.st_mode))
-    for name in os.listxattr(source):
-        if not name.startswith("trusted.overlay."):
-            os.setxattr(target, name, os.getxattr(source, name))
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))

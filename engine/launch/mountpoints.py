@@ -100,8 +100,8 @@ def make(root: int, paths: Sequence[tuple[str, bool]], init: str) -> None:
                 os.mkdir(place, 0o755)
                 os.chmod(place, 0o755)
                 with contextlib.suppress(FileNotFoundError):
-                    _copy_metadata(root, so_far, place)
-    _copy_metadata(root, "/", init)
+                    _dress(root, so_far, place)
+    _dress(root, "/", init)
 
 
 def _real(root: int, path: str) -> list[str]:
@@ -146,19 +146,24 @@ def _link(root: int, path: str) -> str | None:
     return None
 
 
-def _copy_metadata(root: int, path: str, to: str) -> None:
+def _dress(root: int, path: str, to: str) -> None:
     """Give *to* owner, mode, extended attributes and times of the container's directory *path*."""
     descriptor = syscalls.openat2(root, path, os.O_RDONLY | os.O_DIRECTORY, _INSIDE)
     try:
-        status = os.fstat(descriptor)
-        os.chown(to, status.st_uid, status.st_gid)
-        os.chmod(to, stat.S_IMODE(status.st_mode))
-        for name in os.listxattr(descriptor):
-            if not name.startswith("trusted.overlay."):
-                os.setxattr(to, name, os.getxattr(descriptor, name))
-        os.utime(to, ns=(status.st_atime_ns, status.st_mtime_ns))
+        copy_metadata(descriptor, to)
     finally:
         os.close(descriptor)
+
+
+def copy_metadata(source: int, target: int | str) -> None:
+    """Give *target* owner, mode, extended attributes and times (nanoseconds) of *source*. Raises OSError."""
+    status = os.fstat(source)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, stat.S_IMODE(status.st_mode))
+    for name in os.listxattr(source):
+        if not name.startswith("trusted.overlay."):
+            os.setxattr(target, name, os.getxattr(source, name))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def make_inside(ground: Ground, path: str, directory: bool) -> None:

@@ -121,6 +121,32 @@ class Machine(NamedTuple):
 
 
 @contextlib.contextmanager
+def server_at(machine: Machine, port: int, *, kind: str = "tcp", at: int | None = None) -> Iterator[None]:
+    """A server of the machine itself, or of the network of *at*, that answers at *port*."""
+    server = subprocess.Popen(
+        [
+            "nsenter",
+            "-t",
+            str(at or machine.pid),
+            "-n",
+            sys.executable,
+            machine.scripts / "serve",
+            kind,
+            str(port),
+        ],
+        stdout=subprocess.PIPE,
+        env=environment(machine.root),
+    )
+    try:
+        assert server.stdout
+        server.stdout.readline()
+        yield
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@contextlib.contextmanager
 def new_network() -> Iterator[int]:
     """A network namespace; the pid of what keeps it."""
     reader, writer = os.pipe()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.network.machines import HOST, HOST6, INTERNET, Machine
+from tests.network.machines import HOST, HOST6, INTERNET, Machine, server_at
 from tests.support.roots import environment
 
 pytestmark = [pytest.mark.kernel, pytest.mark.peers("ip", "nft", "nsenter")]
@@ -82,24 +82,8 @@ def test_a_server_of_the_machine_has_its_port_back(machine: Machine) -> None:
         machine.cowl("run", "-d", "starter", "sleep", "100")
         await_answer(client, "first")
         machine.cowl("rm", "-f", "one")
-        server = subprocess.Popen(
-            [
-                "nsenter",
-                "-t",
-                str(machine.pid),
-                "-n",
-                sys.executable,
-                machine.scripts / "serve",
-                "udp",
-                "5300",
-            ],
-            env=environment(machine.root),
-        )
-        try:
+        with server_at(machine, 5300, kind="udp"):
             await_answer(client, os.uname().nodename)
-        finally:
-            server.kill()
-            server.communicate()
 
 
 def kill_with_its_monitor(machine: Machine, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.network import machines
-from tests.network.machines import ELSEWHERE, HOST, Machine, new_network
+from tests.network.machines import ELSEWHERE, HOST, Machine, new_network, server_at
 from tests.support.roots import environment
 
 pytestmark = [pytest.mark.kernel, pytest.mark.peers("ip", "nft", "nsenter")]
@@ -33,25 +32,8 @@ def still(lone: Machine) -> Machine:
 @pytest.fixture
 def answering(still: Machine) -> Iterator[Machine]:
     """`still`, with somebody in the internet who answers."""
-    with serving(still, still.outside):
+    with server_at(still, 80, at=still.outside):
         yield still
-
-
-@contextlib.contextmanager
-def serving(machine: Machine, at: int) -> Iterator[None]:
-    """Somebody who answers at port 80 of the network of *at*."""
-    server = subprocess.Popen(
-        ["nsenter", "-t", str(at), "-n", sys.executable, machine.scripts / "serve", "tcp", "80"],
-        stdout=subprocess.PIPE,
-        env=environment(machine.root),
-    )
-    try:
-        assert server.stdout
-        server.stdout.readline()
-        yield
-    finally:
-        server.kill()
-        server.communicate()
 
 
 def sysctl(machine: Machine, name: str) -> str:
@@ -133,7 +115,7 @@ def test_what_goes_through_somebodys_bridge_still_does(still: Machine) -> None:
                 at=at,
             )
         still.cowl("run", "-d", *SLEEPING)
-        with serving(still, other):
+        with server_at(still, 80, at=other):
             assert still.ask("192.0.2.2", 80, at=one).startswith("192.0.2.1 ")
             still.run("nft", "flush", "set", *FENCE.split()[1:], "bridges")
             assert still.ask("192.0.2.2", 80, at=one, wait=1) == "no answer: timed out"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from tests.network.machines import HOST, HOST6, Machine
+from tests.network.machines import HOST, HOST6, Machine, server_at
 from tests.support.roots import environment
 
 pytestmark = [pytest.mark.kernel, pytest.mark.peers("ip", "nft", "nsenter")]
@@ -76,7 +74,7 @@ def test_ranges_free_ports_and_what_lists_them(machine: Machine) -> None:
 
 def test_the_first_free_port_of_a_range(machine: Machine) -> None:
     sleeping = ("-p", "127.0.0.1:7000-7002:80", "starter", "sleep", "99")
-    with socket_at(machine, 7001):
+    with server_at(machine, 7001):
         for number in range(2):
             machine.cowl("run", "-d", "--name", f"c{number}", *sleeping)
         refused = machine.cowl("run", *sleeping, fails=True)
@@ -91,32 +89,6 @@ def test_the_first_free_port_of_a_range(machine: Machine) -> None:
     machine.cowl("rm", "-f", "c0")
     machine.cowl("restart", "-t", "0", "two")  # the range is looked through anew
     assert machine.cowl("port", "two", "81").strip() == "0.0.0.0:7001"
-
-
-@contextlib.contextmanager
-def socket_at(machine: Machine, port: int) -> Iterator[None]:
-    """A server of the machine itself."""
-    server = subprocess.Popen(
-        [
-            "nsenter",
-            "-t",
-            str(machine.pid),
-            "-n",
-            sys.executable,
-            machine.scripts / "serve",
-            "tcp",
-            str(port),
-        ],
-        stdout=subprocess.PIPE,
-        env=environment(machine.root),
-    )
-    try:
-        assert server.stdout
-        server.stdout.readline()
-        yield
-    finally:
-        server.kill()
-        server.communicate()
 
 
 def test_what_an_image_exposes_is_published_at_free_ports(machine: Machine) -> None:

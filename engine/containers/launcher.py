@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.containers import keeper, monitor
+from engine.containers.nursery import Nursery
 from engine.errors import LaunchError
 from engine.kernel.channel import Channel, pair
 from engine.launch import rehearsal, request
@@ -123,7 +124,7 @@ def main() -> NoReturn:
     """The launcher of one program: until nobody holds the other end of its standard input."""
     channel = Channel(fileno=os.dup(0))
     _settle()
-    _Desk([channel]).serve()
+    _Desk(Nursery(rehearsal.sample()), [channel]).serve()
     os._exit(0)
 
 
@@ -136,11 +137,12 @@ def stand(run: str, kind: str, beside: Beside | None = None) -> NoReturn:
 
     os.closerange(3, 256)
     _settle()
+    nursery = Nursery(rehearsal.sample())
     post = standing.Post(run, kind)
     if post.take():
         if beside is not None:
             post.join(beside.socket, _fork_beside(beside))
-        _Desk([], post).serve()
+        _Desk(nursery, [], post).serve()
     os._exit(0)
 
 
@@ -190,10 +192,10 @@ class Beside(Record):
 class _Desk:
     """Those who ask, and the monitor that stands by for the next of them."""
 
-    def __init__(self, callers: list[Channel], post: Post | None = None) -> None:
+    def __init__(self, nursery: Nursery, callers: list[Channel], post: Post | None = None) -> None:
         self._callers = callers
         self._post = post
-        self._sample = rehearsal.sample()
+        self._nursery = nursery
         self._spare: Channel | None = None
         self._given: Channel | None = None
         """The spare that was given away last; it closes when its program runs."""
@@ -224,7 +226,7 @@ class _Desk:
             return ready
         # It is time to fork a monitor for the next launch: until the program of the one before runs, that
         # needs the processors more.
-        self._spare = _fork_spare(self._sample)
+        self._spare = self._nursery.begin()
         return self._poll(None)
 
     def _poll(self, patience: float | None) -> set[int]:
@@ -264,15 +266,6 @@ class _Desk:
             _fork(data, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def _fork_spare(sample: bytes) -> Channel:
-    """A monitor that stands by for the next launch; it ends with the launcher."""
-    ours, theirs = pair()
-    if os.fork() == 0:
-        keeper.stand_by(theirs, sample)
-    theirs.close()
-    return ours
 
 
 def _give(spare: Channel, data: bytes, descriptors: list[int]) -> bool:

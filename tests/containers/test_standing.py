@@ -17,6 +17,7 @@ import pytest
 
 from engine.containers import standing
 from engine.engine import Engine
+from engine.launch import rehearsal
 from tests.containers.test_crashes import monitor_of
 from tests.support.captures import wait_for
 from tests.support.roots import Run
@@ -43,8 +44,12 @@ def launchers(engine: Engine) -> list[str]:
     return sorted(path.name for path in Path(engine.store.layout.run).glob("launcher-*.sock"))
 
 
+STANDING = 5
+"""Launcher, server, nursery, and a monitor that stands by, in its two halves."""
+
+
 def processes(engine: Engine) -> list[int]:
-    """Launchers of the root, and the monitors that stand by with them."""
+    """Launchers of the root, and what stands by with them."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -68,6 +73,11 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def launcher_of(monitor: int) -> int:
+    """Whose nursery has forked it."""
+    return parent_of(parent_of(monitor))
+
+
 def begun(engine: Engine, cowl: Run) -> int:
     cowl("run", "--rm", "starter", "true")
     wait_for(lambda: launchers(engine))
@@ -79,13 +89,13 @@ def test_a_launch_begins_one_and_the_next_ones_use_it(standing_engine: Engine, s
     found = standing_cowl("run", "-d", "starter", "sleep", "100").stdout.strip()
     monitor = monitor_of(standing_engine, found)
     assert Path(f"/proc/{monitor}/comm").read_text() == "cowl-monitor\n"
-    assert parent_of(monitor) == pid
+    assert launcher_of(monitor) == pid
     assert standing_cowl("exec", found, "sh", "-c", "exit 5", check=False).returncode == 5
     done = standing_cowl("run", "--rm", "-i", "starter", "sh", "-c", "cat; exit 6", input="in", check=False)
     assert (done.returncode, done.stdout) == (6, "in")
     assert standing_cowl("stop", "-t", "0", found).stdout
     assert standing_cowl("start", found).stdout.strip() == found
-    assert parent_of(monitor_of(standing_engine, found)) == pid
+    assert launcher_of(monitor_of(standing_engine, found)) == pid
 
 
 def test_containers_outlive_it(standing_engine: Engine, standing_cowl: Run) -> None:
@@ -113,7 +123,7 @@ def test_it_stands_by_for_those_alike_alone(standing_engine: Engine, standing_co
         text=True,
         check=True,
     )
-    assert parent_of(monitor_of(standing_engine, done.stdout.strip())) != pid
+    assert launcher_of(monitor_of(standing_engine, done.stdout.strip())) != pid
     # That one is dismissed: the root has one for those who came last.
     wait_for(lambda: launchers(standing_engine) and pid_of(standing_engine) not in (0, pid))
 
@@ -153,7 +163,7 @@ def test_it_ends_when_nobody_comes(standing_engine: Engine, monkeypatch: pytest.
     pid = os.fork()
     if pid == 0:
         try:
-            launcher._Desk([], post).serve()
+            launcher._Desk(launcher.Nursery(rehearsal.sample()), [], post).serve()
         finally:
             os._exit(0)
     began = time.monotonic()
@@ -164,13 +174,14 @@ def test_it_ends_when_nobody_comes(standing_engine: Engine, monkeypatch: pytest.
 
 def test_one_that_hangs_is_not_waited_for(standing_engine: Engine, standing_cowl: Run) -> None:
     pid = begun(standing_engine, standing_cowl)
-    wait_for(lambda: len(processes(standing_engine)) == 2)
+    wait_for(lambda: len(processes(standing_engine)) == STANDING)
     os.kill(pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
         assert standing_cowl("run", "--rm", "starter", "echo", "hi").stdout == "hi\n"
         assert time.monotonic() - began < 5
-        wait_for(lambda: len(processes(standing_engine)) == 2)  # a second one finds the place taken
+        # A second one finds the place taken.
+        wait_for(lambda: len(processes(standing_engine)) == STANDING)
     finally:
         os.kill(pid, signal.SIGCONT)
 

@@ -23,7 +23,7 @@ def start_time(pid: int) -> int | None:
     """When process *pid* started, in clock ticks since boot; None when there is none, or only its zombie."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # none, or one that is just being reaped
         return None
     try:
         fields = os.read(descriptor, _LINE).rpartition(b")")[2].split()

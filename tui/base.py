@@ -8,13 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from textual.app import App
+from textual.message import Message
 from textual.worker import Worker, WorkerState
 
 from engine.errors import CowlError
 from engine.model import Container, Node, Progress
 from tui import facts
 from tui.desk import Desk
-from tui.messages import Advanced, Done, Trouble
+from tui.messages import Advanced, Done, Told, Trouble
 from tui.watch import SizeWatch, StoreWatch, SubjectWatch, Watch
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ class Base(App[None]):
         if isinstance(item, Container):
             return next((node for node in self.desk.nodes if node.chain_id == item.chain_id), None)
         return item
+
+    async def _on_message(self, message: Message) -> None:
+        if isinstance(message, Told) and not self.is_running:
+            return  # The screens are being taken down: there is nowhere left to show it.
+        await super()._on_message(message)
 
     def say(self, sentence: str) -> None:
         """A sentence in the command line, for what is no failure."""

@@ -12,7 +12,11 @@ from tui.outline import Entry
 from tui.series import History
 
 
-class StoreRead(Message):
+class Told(Message):
+    """What a thread tells: it can come at any time, even while the app is being closed."""
+
+
+class StoreRead(Told):
     """The records of the root, as they are now."""
 
     def __init__(self, nodes: Sequence[Node], containers: Sequence[Container]) -> None:
@@ -21,7 +25,7 @@ class StoreRead(Message):
         self.containers = containers
 
 
-class Sampled(Message):
+class Sampled(Told):
     """What the machine and everything that runs use, as of now."""
 
     def __init__(
@@ -33,7 +37,7 @@ class Sampled(Message):
         self.histories = histories
 
 
-class ChangesRead(Message):
+class ChangesRead(Told):
     """The changes of what is selected, as of now."""
 
     def __init__(
@@ -47,7 +51,7 @@ class ChangesRead(Message):
         """Whether the subject was turned to just now."""
 
 
-class SizeRead(Message):
+class SizeRead(Told):
     """How many bytes a container has changed: by how much an image of it would be larger."""
 
     def __init__(self, container: str, size: int) -> None:
@@ -56,7 +60,7 @@ class SizeRead(Message):
         self.size = size
 
 
-class LogsRead(Message):
+class LogsRead(Told):
     """Lines that a container has said since the last such message about it."""
 
     def __init__(self, subject: str, lines: Sequence[LogLine], *, anew: bool = False) -> None:
@@ -67,7 +71,7 @@ class LogsRead(Message):
         """Whether they take the place of what was read before, instead of following it."""
 
 
-class Advanced(Message):
+class Advanced(Told):
     """How far a long operation is."""
 
     def __init__(self, progress: Progress) -> None:
@@ -75,7 +79,7 @@ class Advanced(Message):
         self.progress = progress
 
 
-class Done(Message):
+class Done(Told):
     """A piece of work has ended; *finish* says so on the screen."""
 
     def __init__(self, finish: Callable[[], None]) -> None:
@@ -83,7 +87,7 @@ class Done(Message):
         self.finish = finish
 
 
-class Trouble(Message):
+class Trouble(Told):
     """Something that the engine refused or could not do."""
 
     def __init__(self, error: Exception, doing: str = "") -> None:

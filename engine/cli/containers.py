@@ -186,7 +186,9 @@ def rename_command(session: Session, container: str, name: str) -> None:
 
 @click.command("attach")
 @click.option("--no-stdin", is_flag=True, help="Only watch.")
-@click.option("--sig-proxy", type=bool, default=True, metavar="true|false", help="Pass signals on; true.")
+@click.option(
+    "--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on (the default; also =false), or not."
+)
 @keys
 @one
 @click.pass_obj

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem, shell_complete
 from engine.cli import report
 from engine.cli.options import COMMANDS, CREATE, GLOBALS, RUN, Command, Option
 from engine.cli.session import Session
+from engine.cli.spelling import DockersGroup
 
 COMPLETION = "_COWL_COMPLETE"
 """What the shell's completion function asks for, in click's protocol."""
@@ -76,7 +77,7 @@ ELSEWHERE = {
 ALIASES = {"tree": "forest"}
 
 
-class CowlGroup(click.Group):
+class CowlGroup(DockersGroup):
     """`cowl` itself: the commands that are tables, and those that are functions in modules."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -9,7 +9,11 @@ from typing import Any
 from engine.cli.options import Option, Values
 from engine.record import Record
 
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+"""What may stand behind the equals sign of a flag (Go's strconv.ParseBool)."""
 
 
 class Parsed(Record):
@@ -63,9 +67,9 @@ def _long(
     if option is None:
         return None
     if not option.metavar:
-        if equals and value not in _BOOLEANS:
+        if equals and value not in BOOLEANS:
             return None
-        values[option.dest] = _BOOLEANS[value] if equals else True
+        values[option.dest] = BOOLEANS[value] if equals else True
         return 0
     if equals:
         _store(option, value, values)
@@ -79,15 +83,18 @@ def _long(
 def _short(
     word: str, following: Sequence[str], known: dict[str, Option], values: dict[str, Any]
 ) -> int | None:
-    """``-i``, ``-it``, ``-e A=B``, ``-eA=B``, ``-m=64m``: how many of *following* it took."""
+    """``-i``, ``-it``, ``-d=false``, ``-e A=B``, ``-eA=B``, ``-m=64m``: how many of *following* it took."""
     for index, letter in enumerate(word[1:], 1):
         option = known.get(f"-{letter}")
         if option is None:
             return None
+        attached = word[index + 1 :]
         if not option.metavar:
+            if attached.startswith("=") and (given := BOOLEANS.get(attached[1:])) is not None:
+                values[option.dest] = given
+                return 0
             values[option.dest] = True
             continue
-        attached = word[index + 1 :]
         if attached:
             _store(option, attached.removeprefix("="), values)
             return 0

@@ -12,6 +12,7 @@ from engine.cli.flags import print_options
 from engine.cli.group import session_of
 from engine.cli.output import Column
 from engine.cli.session import Session
+from engine.cli.spelling import DockersGroup
 from engine.engine import Engine
 from engine.errors import CowlError, UsageError
 
@@ -27,7 +28,7 @@ several = click.argument(
 )
 
 
-@click.group("volume")
+@click.group("volume", cls=DockersGroup)
 def volume_command() -> None:
     """List, make and remove named volumes."""
 

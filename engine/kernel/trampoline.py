@@ -28,18 +28,18 @@ _MACHINES = {"x86_64": 62, "aarch64": 183}
 """ELF's numbers of the architectures (EM_…)."""
 
 _CODE = {
-    # fcntl(channel, F_SETFD, FD_CLOEXEC); execve(path, argv, envp); writev(channel, [answer, errno], 2);
-    # exit_group(125). argv and envp are its own, as the kernel put them on its stack; the rest is `_data`.
+    # fcntl(channel, F_SETFD, FD_CLOEXEC); execve(argv[0], argv + 1, envp);
+    # writev(channel, [answer, errno], 2); exit_group(125). argv and envp are its own, as the kernel put them
+    # on its stack; behind the code lie the channel, the length of the answer, and the answer.
     "x86_64": (
-        "488d1d690000004989e58b3bbe02000000ba01000000b8480000000f054885c07818498b4d00498d7508498d"
-        "54cd10488d7b10b83b0000000f05f7d8504989e06a0441508b4b08518b4b044801d9518b3b4889e6ba020000"
-        "00b8140000000f05bf7d000000b8e70000000f05f4906690"
+        "488d1d690000004989e58b3bbe02000000ba01000000b8480000000f054885c07818498b4d00498b7d08498d"
+        "7510498d54cd10b83b0000000f05f7d8504989e06a0441508b4b0451488d4b08518b3b4889e6ba02000000b8"
+        "140000000f05bf7d000000b8e70000000f05f40f1f440000"
     ),
     "aarch64": (
-        "93040010f4030091600240b9410080d2220080d2280380d2010000d40001f8b7830240f981220091220c038b"
-        "4220009160420091a81b80d2010000d4e003004bffc300d1e01300f9630640b96300138b640a40b9e31300a9"
-        "e5830091860080d2e51b01a9600240b9e1030091420080d2480880d2010000d4a00f80d2c80b80d2010000d4"
-        "1f2003d51f2003d51f2003d5"
+        "13040010f4030091600240b9410080d2220080d2280380d2010000d4e000f8b7830240f9800640f981420091"
+        "220c038ba81b80d2010000d4e003004bffc300d1e01300f963220091640640b9e31300a9e5830091860080d2"
+        "e51b01a9600240b9e1030091420080d2480880d2010000d4a00f80d2c80b80d2010000d41f2003d5"
     ),
 }
 _MFD_EXEC = 0x10
@@ -51,30 +51,30 @@ def available() -> bool:
     return os.uname().machine in _CODE
 
 
-def prepare(path: str, channel: int, answer: bytes) -> int:
-    """A descriptor of an executable that becomes the program *path*: a path, not a name to be looked for.
+def prepare(channel: int, answer: bytes) -> int:
+    """A descriptor of an executable that becomes the program at the path that its first argument is.
 
     When that fails, *answer* and the error go over the descriptor *channel*, which is made to go through the
     next exec, and the process is gone with code 125. Raises OSError where no such file can be made.
     """
-    file = _file(image(os.uname().machine, path, channel, answer))
+    file = _file(image(os.uname().machine, channel, answer))
     os.set_inheritable(channel, True)
     return file
 
 
-def enter(file: int, args: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
-    """Become what `prepare` made. Raises OSError where that cannot be executed."""
+def enter(file: int, path: str, args: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Become the program *path*, over what `prepare` made. Raises OSError where that cannot be executed."""
     try:
         # By a path first: a filter is more likely to know execve than execveat.
-        os.execve(f"/proc/self/fd/{file}", list(args), dict(environment))
+        os.execve(f"/proc/self/fd/{file}", [path, *args], dict(environment))
     except FileNotFoundError:
-        os.execve(file, list(args), dict(environment))
+        os.execve(file, [path, *args], dict(environment))
 
 
-def image(machine: str, path: str, channel: int, answer: bytes) -> bytes:
+def image(machine: str, channel: int, answer: bytes) -> bytes:
     """The executable (elf(5)): one segment that is read and executed. KeyError for an unknown machine."""
     code = bytes.fromhex(_CODE[machine])
-    data = _data(os.fsencode(path), channel, answer)
+    data = struct.pack("<iI", channel, len(answer)) + answer
     size = _HEADERS + len(code) + len(data)
     head = struct.pack(
         "<16sHHIQQQIHHHHHH",
@@ -84,12 +84,6 @@ def image(machine: str, path: str, channel: int, answer: bytes) -> bytes:
     load = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x10000)
     stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)
     return head + load + stack + code + data
-
-
-def _data(path: bytes, channel: int, answer: bytes) -> bytes:
-    """What lies behind the code: channel, offset and length of the answer, nothing, the path, the answer."""
-    name = path + b"\0"
-    return struct.pack("<iIII", channel, 16 + len(name), len(answer), 0) + name + answer
 
 
 def _file(content: bytes) -> int:

@@ -49,7 +49,7 @@ def prepare(path: str, channel: int) -> int | None:
     """
     if trampoline.available():
         with contextlib.suppress(OSError):  # vm.memfd_noexec
-            return trampoline.prepare(path, channel, request.exec_failure(path))
+            return trampoline.prepare(channel, request.exec_failure(path))
     try:
         os.close(syscalls.openat2(-100, path, os.O_PATH, syscalls.RESOLVE_NO_MAGICLINKS))
     except OSError as error:
@@ -61,7 +61,7 @@ def become(step: int | None, path: str, args: Sequence[str], environment: Mappin
     """Be the program at *path*, over what `prepare` made; returns why that cannot be."""
     try:
         if step is not None:
-            trampoline.enter(step, args, environment)
+            trampoline.enter(step, path, args, environment)
         os.execve(path, list(args), dict(environment))
     except OSError as error:
         return request.not_executed(path, error.errno or 0)

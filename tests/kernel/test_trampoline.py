@@ -31,8 +31,8 @@ def execute(path: str, args: Sequence[str], environment: dict[str, str] | None =
         try:
             ours.close()
             os.dup2(writer, 1)
-            step = trampoline.prepare(path, theirs.fileno(), b"said\0")
-            trampoline.enter(step, args, environment or {})
+            step = trampoline.prepare(theirs.fileno(), b"said\0")
+            trampoline.enter(step, path, args, environment or {})
         finally:
             os._exit(99)
     theirs.close()
@@ -83,10 +83,10 @@ def test_the_instructions_of_the_other_architecture(tmp_path: object) -> None:
     program = f"{tmp_path}/step"
     for path, expected in (("/bin/sh", b""), ("/nosuch", b"said\0\x02\0\0\0")):
         with open(program, "wb") as file:
-            file.write(trampoline.image("aarch64", path, 1, b"said\0"))
+            file.write(trampoline.image("aarch64", 1, b"said\0"))
         os.chmod(program, 0o755)
         done = subprocess.run(
-            ["qemu-aarch64-static", program, "-c", "echo $A >&2"],
+            ["qemu-aarch64-static", "-0", path, program, "sh", "-c", "echo $A >&2"],
             env={"A": "b"},
             capture_output=True,
             check=False,

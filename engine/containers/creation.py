@@ -249,4 +249,4 @@ def _undo(store: Store, row: records.ContainerRow) -> None:
     from engine.containers.removal import erase
 
     with contextlib.suppress(CowlError, OSError):
-        erase(store.layout, store.connection, row.id)
+        erase(store.layout, store.freeing(), row.id)

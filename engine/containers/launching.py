@@ -128,7 +128,7 @@ class Launchpad:
             if isinstance(ended, Detached):
                 return INTERRUPTED if ended.impatient else 0
             if row.options.auto_remove:
-                removal.erase(self._store.layout, self._store.connection, row.id)
+                removal.erase(self._store.layout, self._store.freeing(), row.id)
             wait_clean(control)
             with contextlib.suppress(OSError):
                 control.send(REMOVED)
@@ -184,4 +184,4 @@ def erase_failed(store: Store, row: records.ContainerRow, cgroup_path: str) -> N
     if row.options.auto_remove and not state.derive(store.layout.container(row.id)).active:
         removal.clean_cgroup(cgroup_path, kill_members=True)
         removal.clean_network(store.layout, row.id, half_made=row.options.network == networking.BRIDGE)
-        removal.erase(store.layout, store.connection, row.id)
+        removal.erase(store.layout, store.freeing(), row.id)

@@ -183,18 +183,25 @@ def main() -> None:
 def remove_ended(root: str, run: str, container_id: str, revision: str) -> None:
     """Remove a container by the names that its monitor knows."""
     layout = Layout(root, os.path.dirname(run))
-    try:
-        connection = database.connect(layout)
-    except NoSpaceError:
-        from engine.store import reserve
-
-        reserve.release(layout)
-        connection = database.connect(layout)
+    connection = _connect(layout)
     try:
         erase(layout, connection, container_id)
     finally:
         connection.close()
     state.touch(revision)
+
+
+def _connect(layout: Layout) -> Connection:
+    """A connection to the records that has the reserve's room where there is no other."""
+    if not database.is_full(layout):
+        try:
+            return database.connect(layout)
+        except NoSpaceError:  # by a quota
+            pass
+    from engine.store import reserve
+
+    reserve.release(layout)
+    return database.connect(layout)
 
 
 def call_off(paths: ContainerPaths, seconds: float = SETTLE_SECONDS) -> state.Facts:

@@ -136,7 +136,7 @@ def no_space(layout: Layout) -> NoSpaceError:
     )
 
 
-def _is_full(layout: Layout) -> bool:
+def is_full(layout: Layout) -> bool:
     """Whether SQLite has no room to work in, in bytes or in files."""
     try:
         found = os.statvfs(layout.root)
@@ -148,7 +148,7 @@ def _is_full(layout: Layout) -> bool:
 def translate(error: SQLiteError, layout: Layout) -> StoreError:
     """The typed error for what SQLite said."""
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_FULL") or (name.startswith(_PERHAPS_FULL) and _is_full(layout)):
+    if name.startswith("SQLITE_FULL") or (name.startswith(_PERHAPS_FULL) and is_full(layout)):
         return no_space(layout)
     if name.startswith("SQLITE_BUSY"):
         return StoreError(f"the store {layout.root} is busy", "another process holds it", "try again")

@@ -73,10 +73,11 @@ class Store:
     def freeing(self) -> Connection:
         """This thread's connection for whoever removes something: on a full disk it is given the reserve.
 
+        Where SQLite has its files already, even a record that goes takes room in the log.
         Raises NoSpaceError when that is used up.
         """
         _ = self.connection
-        if self._is_frozen:
+        if self._is_frozen or database.is_full(self.layout):
             from engine.store import reserve
 
             reserve.release(self.layout)

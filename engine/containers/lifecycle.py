@@ -23,6 +23,7 @@ from engine.store.store import Store
 if TYPE_CHECKING:
     from engine.containers.copying import Subject
     from engine.containers.launcher import Launcher
+    from engine.containers.logs import Follower
     from engine.containers.standby import Standby
     from engine.containers.standing import Standing
 
@@ -102,6 +103,10 @@ class Containers:
             return state.derive(paths).held
 
         return logs.read(paths.log, tail=tail, since=since, until=until, follow=follow, active=active)
+
+    def follow_log(self, reference: str, *, tail: int) -> Follower:
+        """Its log for who looks at it now and then: the last *tail* lines at first. To be closed."""
+        return logs.Follower(self._paths(self._row(reference)).log, tail)
 
     # Launching
 

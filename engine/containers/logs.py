@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from engine.model import LogLine
+from engine.record import Record
 from engine.store.trail import Trail
 
 _SLACK = 4
@@ -45,6 +46,61 @@ def size(path: str) -> int:
         return trail.size()
 
 
+class Growth(Record):
+    """What a log has more of than at the last look."""
+
+    lines: list[LogLine]
+    begun: list[LogLine]
+    """Those that have no end yet, as far as they go."""
+    left_out: bool
+    """Whether there was too much: lines before these are missing."""
+
+
+class Follower:
+    """A log that is looked at now and then, from where the last look ended."""
+
+    def __init__(self, path: str, tail: int, most: int = 512 << 10) -> None:
+        """It begins with the last *tail* lines, and does so again when more than *most* bytes have come."""
+        self._path = path
+        self._tail = tail
+        self._most = most
+        self._joiner = _Joiner()
+        self._rest = b""
+        self._is_first = True
+        self._trail = self._begin()
+
+    def look(self) -> Growth:
+        """What has come since the last look; at the first, the last lines."""
+        size = self._trail.pending()
+        left_out = size > self._most and not self._is_first
+        if left_out:
+            self.close()
+            self._trail = self._begin()
+            size = self._trail.pending()
+        lines: list[LogLine] = []
+        for data in self._trail.fresh():
+            *whole, self._rest = (self._rest + data).split(b"\n")
+            lines += [line for raw in whole if (line := self._joiner.add(raw)) is not None]
+            size -= len(data)
+            if size <= 0:  # what comes meanwhile may come faster than it is read
+                break
+        if self._is_first:
+            del lines[: max(0, len(lines) - self._tail)]
+        self._is_first = False
+        return Growth(lines, self._joiner.begun(), left_out)
+
+    def close(self) -> None:
+        """Let go of its files."""
+        self._trail.close()
+
+    def _begin(self) -> Trail:
+        trail = Trail(self._path)
+        trail.start_near(self._tail + _SLACK, _is_whole)
+        self._joiner, self._rest = _Joiner(), b""
+        self._is_first = True
+        return trail
+
+
 def _lines(pieces: Iterable[bytes]) -> Iterator[LogLine]:
     """The lines that *pieces* of the files make."""
     joiner = _Joiner()
@@ -54,7 +110,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[LogLine]:
         for raw in whole:
             if (line := joiner.add(raw)) is not None:
                 yield line
-    yield from joiner.rest()
+    yield from joiner.begun()  # their monitor was killed, or they go on
 
 
 class _Joiner:
@@ -76,11 +132,11 @@ class _Joiner:
             return None
         return _line(first, stream, b"".join(pieces))
 
-    def rest(self) -> list[LogLine]:
-        """Lines that were never completed: their monitor was killed."""
-        found = [_line(stamp, stream, b"".join(pieces)) for stream, (stamp, pieces) in self._held.items()]
-        self._held.clear()
-        return sorted(found)
+    def begun(self) -> list[LogLine]:
+        """The lines that were not completed."""
+        return sorted(
+            _line(stamp, stream, b"".join(pieces)) for stream, (stamp, pieces) in self._held.items()
+        )
 
 
 def _line(stamp: bytes, stream: bytes, text: bytes) -> LogLine:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 
 from engine.store.faults import point
 
@@ -47,6 +47,8 @@ class Trail:
         self._path = path
         self._files = _newer(path, None)
         self._start = 0
+        self._ends = [os.fstat(descriptor).st_size for descriptor in self._files]
+        """Where each file ended when the trail was opened."""
 
     def size(self) -> int:
         """Bytes of all files."""
@@ -62,40 +64,46 @@ class Trail:
                 break
         for descriptor in self._files[:first]:
             os.close(descriptor)
-        del self._files[:first]
+        del self._files[:first], self._ends[:first]
 
     def now(self) -> Iterator[bytes]:
-        """All that is there, from the start."""
+        """All that was there when it was opened, from the start: a writer may be faster than any reader."""
         position = self._start
-        for descriptor in list(self._files):
-            while data := os.pread(descriptor, _BLOCK, position):
+        for descriptor, end in zip(self._files, self._ends, strict=True):
+            while data := os.pread(descriptor, min(_BLOCK, end - position), position):
                 position += len(data)
                 yield data
             position = 0
 
     def growing(self, active: Callable[[], bool]) -> Iterator[bytes]:
         """All that is there and all that comes, until *active* is no longer true."""
-        position = self._start
         while True:
             running = active()  # asked before reading: what came until then is read below
-            if len(self._files) < 2:
-                self._files += self._following()
-            position = yield from self._rest(position)
-            if len(self._files) > 1:
-                os.close(self._files.pop(0))
-                position = 0
-            elif not running:
+            yield from self.fresh()
+            if not running:
                 return
-            else:
-                time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
-    def _rest(self, position: int) -> Generator[bytes, None, int]:
-        """What is left of the oldest file; where it ends."""
-        if self._files:
-            while data := os.pread(self._files[0], _BLOCK, position):
-                position += len(data)
+    def fresh(self) -> Iterator[bytes]:
+        """All that is there and has not been read so; nothing is waited for. Not to be mixed with `now`."""
+        while True:
+            self._go_on()
+            while self._files and (data := os.pread(self._files[0], _BLOCK, self._start)):
+                self._start += len(data)
                 yield data
-        return position
+            if len(self._files) < 2:
+                return
+            os.close(self._files.pop(0))
+            self._start = 0
+
+    def pending(self) -> int:
+        """How many bytes `fresh` would read."""
+        self._go_on()
+        return self.size() - self._start
+
+    def _go_on(self) -> None:
+        """Hold the files that have come."""
+        self._files += self._following()
 
     def _following(self) -> list[int]:
         """Files that came after the newest that is held: then nothing more is written to that one."""
@@ -112,6 +120,10 @@ class Trail:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
         while self._files:
             os.close(self._files.pop())
 
@@ -148,13 +160,18 @@ def _newer(path: str, than: int | None) -> list[int]:
 def _from_end(descriptor: int, lines: int, counts: Callable[[bytes], bool]) -> tuple[int, int]:
     """Where more than *lines* lines that count begin, or 0, and how many were counted from there."""
     position = os.fstat(descriptor).st_size
-    tail = b""
+    after: list[bytes] = []
+    """Blocks of the line that begins further up, the last first."""
     found = 0
     while position > 0:
         step = min(_BLOCK, position)
         position -= step
-        tail = os.pread(descriptor, step, position) + tail
-        found = sum(map(counts, tail.split(b"\n")))
-        if found > lines:
-            return position + tail.index(b"\n") + 1, found
-    return 0, found
+        first, newline, rest = os.pread(descriptor, step, position).partition(b"\n")
+        if newline:
+            *whole, last = rest.split(b"\n")
+            found += counts(b"".join((last, *reversed(after)))) + sum(map(counts, whole))
+            after.clear()
+            if found > lines:
+                return position + len(first) + 1, found
+        after.append(first)
+    return 0, found + counts(b"".join(reversed(after)))

@@ -210,3 +210,84 @@ def test_a_monitor_killed_between_two_names_loses_no_line(engine: Engine, times:
         if older.exists():
             older.rename(log.with_name(f"log.{number + 1}"))
     assert [line.text for line in engine.containers.logs(name)] == [str(n) for n in range(1, 2001)]
+
+
+def test_a_look_ends_though_the_writer_is_faster(tmp_path: Path) -> None:
+    """Whoever reads a line sees twenty more written: without a bound that never ends."""
+    path = tmp_path / "log"
+    log = LogFile(str(path))
+    written(log, 0, 3000)
+    found = []
+    for line in logs.read(str(path)):
+        found.append(line.text)
+        written(log, 0, 20)
+        assert len(found) <= 3000
+    assert found == [f"line {number}" for number in range(3000)]
+    assert len(list(logs.read(str(path), tail=2))) == 2
+    log.close()
+
+
+def test_the_end_of_a_long_line_is_found_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte is looked at a few times, however many blocks a line has."""
+    log = LogFile(str(tmp_path / "log"))
+    log.write(b"stdout", b"first\n" + b"x" * (4 << 20) + b"\nlast\n")
+    log.close()
+    looked_at = 0
+    is_whole = logs._is_whole
+
+    def counting(raw: bytes) -> bool:
+        nonlocal looked_at
+        looked_at += len(raw)
+        return is_whole(raw)
+
+    monkeypatch.setattr(logs, "_is_whole", counting)
+    assert [len(text) for _, text in texts(tmp_path / "log", tail=2)] == [4 << 20, 4]
+    assert looked_at < 2 * (tmp_path / "log").stat().st_size
+
+
+def looked(follower: logs.Follower) -> tuple[list[str], list[str], bool]:
+    found = follower.look()
+    return [line.text for line in found.lines], [line.text for line in found.begun], found.left_out
+
+
+def test_looking_now_and_then(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    follower = logs.Follower(str(path), tail=3)
+    assert looked(follower) == ([], [], False)
+    log = LogFile(str(path), 2048, 3)
+    log.write(b"stdout", b"same\nsame\nsame\n")
+    assert looked(follower)[0] == ["same"] * 3
+    assert looked(follower)[0] == []
+    log.write(b"stdout", b"half")
+    log.write(b"stderr", b"whole\n")
+    lines, begun, _ = looked(follower)
+    assert (lines, begun) == (["whole"], ["half"])
+    log.write(b"stdout", b" and half\n")
+    lines, begun, _ = looked(follower)
+    assert (lines, begun) == (["half and half"], [])
+    found = []
+    for first in range(0, 200, 20):  # through several files
+        written(log, first, first + 20)
+        found += looked(follower)[0]
+    assert found == [f"line {number}" for number in range(200)]
+    follower.close()
+    late = logs.Follower(str(path), tail=3)
+    assert looked(late)[0] == ["line 197", "line 198", "line 199"]
+    late.close()
+    log.close()
+
+
+def test_too_much_for_a_look_is_left_out(tmp_path: Path) -> None:
+    log = LogFile(str(tmp_path / "log"))
+    follower = logs.Follower(str(tmp_path / "log"), tail=5, most=4096)
+    follower.look()
+    written(log, 0, 1000)
+    lines, _, left_out = looked(follower)
+    assert left_out
+    assert lines == [f"line {number}" for number in range(995, 1000)]
+    written(log, 1000, 1002)
+    lines, _, left_out = looked(follower)
+    assert not left_out
+    assert lines == ["line 1000", "line 1001"]
+    follower.close()
+    log.close()

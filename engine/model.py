@@ -69,6 +69,19 @@ class Limits(Record):
     pids: int | None = None
     memory_reservation: int | None = None
     """Bytes that it is left with, if that can be, when the machine's memory is scarce."""
+    cpu_period: int | None = None
+    """Microseconds that *cpus* is a part of; None is 100,000."""
+    cpuset_mems: str | None = None
+    """Memory nodes."""
+    cpu_rt_period: int | None = None
+    cpu_rt_runtime: int | None = None
+    """Microseconds of each real-time period in which its real-time tasks may run."""
+    blkio_weight: int | None = None
+    """docker's relative weight of IO, 10..1000."""
+    memory_swappiness: int | None = None
+    """0..100: how much it is swapped out rather than its page cache let go of."""
+    oom_kill_disable: bool | None = None
+    """Whether its processes wait for memory beyond the limit, rather than one of them being ended."""
 
 
 class Volume(Record):
@@ -84,6 +97,14 @@ class Volume(Record):
     """Whether it goes with its container."""
     copy: bool = True
     """Whether an empty volume is given what the image has in its place."""
+    propagation: str = ""
+    """Whether mounts below it come from the host (``rslave``), go there too (``rshared``), or only those that
+    are no further down (``slave``, ``shared``); empty: neither."""
+    recursion: str = ""
+    """Of what is mounted below it: ``disabled`` leaves that out, ``writable`` does not make it read-only;
+    empty: it is shown, as it is itself."""
+    make: bool = True
+    """Whether a directory of the host that is not there is made."""
 
 
 class VolumeInfo(Record):
@@ -143,6 +164,7 @@ class LaunchOptions(Record):
     workdir: str | None = None
     user: str | None = None
     hostname: str | None = None
+    domainname: str | None = None
     interactive: bool = False
     tty: bool = False
     auto_remove: bool = False
@@ -175,9 +197,12 @@ class LaunchOptions(Record):
     """``SOURCE[:DESTINATION[:ACCESS]]``."""
     device_cgroup_rules: tuple[str, ...] = ()
     """``TYPE MAJOR:MINOR ACCESS``."""
+    block_limits: tuple[str, ...] = ()
+    """``KIND=PATH:NUMBER``: weights and rates of block devices, see `engine.containers.confining`."""
     group_add: tuple[str, ...] = ()
     """Further groups: numbers, or names of the image's /etc/group."""
-    ipc: Literal["private", "host"] = "private"
+    ipc: str = "private"
+    """private, none (no /dev/shm either), shareable, container:NAME (of one that is) or host."""
     pid: str = "private"
     """private, host or container:NAME."""
     uts: Literal["private", "host"] = "private"
@@ -189,6 +214,10 @@ class LaunchOptions(Record):
     ulimits: tuple[str, ...] = ()
     sysctls: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
+    """``NAME=VALUE``: for its config.json."""
+    cgroup_parent: str | None = None
+    """The cgroup in which it gets its own; None is the engine's."""
     stop_signal: str | None = None
     stop_timeout: float = 10.0
     """Seconds between the stop signal and SIGKILL."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli import attaching, launch, report
+from engine.cli import attaching, launch, limits, report
 from engine.cli.group import complete_containers
 from engine.cli.output import emit
 from engine.cli.session import Session
-from engine.cli.values import seconds, updates
+from engine.cli.values import seconds
 from engine.errors import CowlError, NotFoundError, UsageError
 from engine.model import Limits
 
@@ -205,9 +205,14 @@ def attach_command(
 @click.option("--cpus", metavar="NUMBER", help="At most so many CPUs; 0: any.")
 @click.option("-c", "--cpu-shares", metavar="NUMBER", help="Its weight beside others; 0: the usual.")
 @click.option("--cpuset-cpus", metavar="0-2,4", help="Run on these CPUs only.")
+@click.option("--cpuset-mems", metavar="0-3,5", help="Use these memory nodes only.")
 @click.option("--cpu-period", metavar="NUMBER", help="With --cpu-quota: microseconds of a period.")
 @click.option("--cpu-quota", metavar="NUMBER", help="At most so many microseconds of CPU a period.")
+@click.option("--cpu-rt-period", metavar="NUMBER", help="Microseconds of a real-time period.")
+@click.option("--cpu-rt-runtime", metavar="NUMBER", help="Its real-time tasks' share of that.")
+@click.option("--blkio-weight", metavar="10..1000", help="Its weight in IO beside others.")
 @click.option("-m", "--memory", metavar="SIZE", help="At most so much memory; -1: any.")
+@click.option("--kernel-memory", metavar="SIZE", hidden=True, help="Left out: kernels have it no more.")
 @click.option("--memory-reservation", metavar="SIZE", help="What it keeps when memory is scarce.")
 @click.option("--memory-swap", metavar="SIZE", help="Memory and swap together; -1: any.")
 @click.option("--pids-limit", metavar="NUMBER", help="At most so many processes; -1: any.")
@@ -215,14 +220,16 @@ def attach_command(
 @several
 @click.pass_obj
 def update_command(
-    session: Session, /, restart: str | None, containers: tuple[str, ...], **limits: str | None
+    session: Session, /, restart: str | None, containers: tuple[str, ...], **given: str | None
 ) -> int:
     """Change limits of containers, at once where they run."""
-    changed = updates(limits)
-    if changed == (Limits(), ()) and restart is None:
+    if given.pop("kernel_memory"):
+        report.warn(limits.KERNEL_MEMORY)
+    elif limits.updates(given) == (Limits(), ()) and restart is None:
         raise UsageError("nothing to change", "no limit is named", "see cowl update --help")
-    return _each(
-        session,
-        containers,
-        lambda room, name: room.update(name, changed[0], lift=changed[1], restart=restart),
-    )
+
+    def change(room: Containers, name: str) -> None:
+        wanted, lifted = limits.updates(given, room.get(name).limits.cpu_period)
+        room.update(name, wanted, lift=lifted, restart=restart or None)
+
+    return _each(session, containers, change)

@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 from engine.cli import report
+from engine.cli.elsewhere import ELSEWHERE
 from engine.cli.options import COMMANDS, CREATE, GLOBALS, RUN, Command, Option
 from engine.cli.session import Session
 from engine.cli.spelling import DockersGroup
@@ -54,26 +55,6 @@ SECTIONS = {
     "Changes": MODULES["changes"],
     "Everything": (*MODULES["upkeep"], *MODULES["system"]),
 }
-ELSEWHERE = {
-    "--gpus": "devices are given one by one, by --device",
-    "--link": "containers of a bridge find each other by their names",
-    "--runtime": "cowl runs containers itself",
-    "--isolation": "there is one kind of it here",
-    "--domainname": "it is a part of the name that -h gives",
-    "--annotation": "a label says as much",
-    "--cgroup-parent": "it stands before the command",
-    "--storage-opt": "a read-write layer is a directory of the store",
-    "--volume-driver": "volumes are directories of the store",
-    "--disable-content-trust": "what is pulled is compared with its digest",
-    "--oom-kill-disable": "kernels have it no more; --oom-score-adj says who goes first",
-    "--kernel-memory": "kernels have it no more",
-    "--memory-swappiness": "the kernel decides that for the whole machine",
-    **dict.fromkeys(
-        ("--blkio-weight", "--device-read-bps", "--device-write-bps", "--device-read-iops"),
-        "cowl limits CPU, memory and processes",
-    ),
-}
-"""Options of docker that cowl has not, and why."""
 ALIASES = {"tree": "forest"}
 
 

@@ -58,7 +58,9 @@ def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
     from engine.cli import attaching, values
 
     options = values.launch_options(given, arguments)
+    _caution(given)
     with attaching.noted(given["cidfile"]) as told, session.open() as engine:
+        engine.containers.heed(report.warn)
         made = with_image(engine, given, options.image, lambda: engine.containers.create(options, told=told))
         print(made.id)
     return 0
@@ -71,6 +73,7 @@ def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
 
         options = values.launch_options(given, arguments)
         streams = attaching.streams(given)
+        _caution(given)
         if given["detach"] and given["attach"]:
             raise UsageError("nothing is attached to what runs on its own", "-a and -d exclude each other")
         if not given["detach"]:
@@ -87,6 +90,14 @@ def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
                 options.image,
                 lambda: room.run(options, attach=True, streams=streams, told=told),
             )
+
+
+def _caution(given: Values) -> None:
+    """Warn of what was asked for and is not had."""
+    from engine.cli import limits
+
+    for sentence in limits.cautions(given):
+        report.warn(sentence)
 
 
 def execute(session: Session, given: Values, arguments: Sequence[str]) -> int:

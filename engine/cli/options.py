@@ -76,9 +76,13 @@ _CONTAINER = (
     Option(("-q", "--quiet"), "quiet", "Show no progress of a pull."),
     Option(("--pull",), "pull", "Pull the image if it is missing (the default), always, or never.", "WHEN"),
     Option(("--rm",), "rm", "Remove it, with its changes, when it ends."),
+    Option(
+        ("--disable-content-trust",), "plain", "Nothing: digests are compared.", hidden=True, default=True
+    ),
     *_PROCESS,
     Option(("-v", "--volume"), "volume", "Show a path of the host, or a named volume.", "SRC:DST[:ro]", True),
     Option(("--volumes-from",), "volumes_from", "Show the volumes of another.", "CONTAINER[:ro]", True),
+    Option(("--volume-driver",), "volume_driver", "local, which is what there is.", "NAME", hidden=True),
     Option(
         ("--mount",),
         "mount",
@@ -89,6 +93,7 @@ _CONTAINER = (
     Option(("--tmpfs",), "tmpfs", "Mount memory there.", "DIR[:OPTIONS]", True),
     Option(("--read-only",), "read_only", "Mount its root read-only."),
     Option(("-h", "--hostname"), "hostname", "Its host name; otherwise the first of its ID.", "NAME"),
+    Option(("--domainname",), "domainname", "Its NIS domain name.", "NAME"),
     Option(("--entrypoint",), "entrypoint", "Run this instead of the image's entrypoint.", "COMMAND"),
     Option(
         ("--network", "--net"), "network", "bridge (the default), none, host or container:NAME.", "NETWORK"
@@ -110,9 +115,25 @@ _CONTAINER = (
     Option(("--cpu-quota",), "cpu_quota", "At most so many microseconds of CPU a period.", "NUMBER"),
     Option(("--cpu-shares", "-c"), "cpu_shares", "Its weight beside others; 1024 is usual.", "NUMBER"),
     Option(("--cpuset-cpus",), "cpuset_cpus", "Run on these CPUs only.", "0-2,4"),
+    Option(("--cpuset-mems",), "cpuset_mems", "Use these memory nodes only.", "0-3,5"),
+    Option(("--cpu-rt-period",), "cpu_rt_period", "Microseconds of a real-time period.", "NUMBER"),
+    Option(("--cpu-rt-runtime",), "cpu_rt_runtime", "Its real-time tasks' share of that.", "NUMBER"),
     Option(("-m", "--memory"), "memory", "At most so much memory: 64m, 1g.", "SIZE"),
     Option(("--memory-reservation",), "memory_reservation", "What it keeps when memory is scarce.", "SIZE"),
     Option(("--memory-swap",), "memory_swap", "Memory and swap together; -1: any.", "SIZE"),
+    Option(
+        ("--memory-swappiness",), "memory_swappiness", "How readily it is swapped out; -1: usual.", "0..100"
+    ),
+    Option(("--kernel-memory",), "kernel_memory", "Left out: kernels have it no more.", "SIZE", hidden=True),
+    Option(("--oom-kill-disable",), "oom_kill_disable", "At its limit it waits for memory, not ended."),
+    Option(("--blkio-weight",), "blkio_weight", "Its weight in IO beside others.", "10..1000"),
+    Option(
+        ("--blkio-weight-device",), "blkio_weight_device", "The same for a device.", "DEVICE:WEIGHT", True
+    ),
+    Option(("--device-read-bps",), "device_read_bps", "At most so many bytes a second.", "DEVICE:SIZE", True),
+    Option(("--device-write-bps",), "device_write_bps", "The same for writing.", "DEVICE:SIZE", True),
+    Option(("--device-read-iops",), "device_read_iops", "At most so often a second.", "DEVICE:NUMBER", True),
+    Option(("--device-write-iops",), "device_write_iops", "The same for writing.", "DEVICE:NUMBER", True),
     Option(("--pids-limit",), "pids_limit", "At most so many processes; -1: any.", "NUMBER"),
     Option(("--cap-add",), "cap_add", "Add a capability, or ALL.", "NAME", True),
     Option(("--cap-drop",), "cap_drop", "Take a capability away, or ALL.", "NAME", True),
@@ -127,11 +148,18 @@ _CONTAINER = (
     Option(("--device",), "device", "Give it a device of the host.", "SRC[:DST][:rwm]", True),
     Option(("--device-cgroup-rule",), "device_cgroup_rule", "Allow devices: 'c 42:* rwm'.", "RULE", True),
     Option(("--group-add",), "group_add", "Run with this group too.", "GROUP", True),
-    Option(("--ipc",), "ipc", "private (the default), or host.", "MODE"),
+    Option(
+        ("--ipc",),
+        "ipc",
+        "private (the default), none, shareable, container:NAME (of one that is), host.",
+        "MODE",
+    ),
     Option(("--pid",), "pid", "private (the default), host (it sees all), or container:NAME.", "MODE"),
     Option(("--userns",), "userns", "host, which is what there is.", "MODE", hidden=True),
     Option(("--uts",), "uts", "private (the default), or host: its host name is the host's.", "MODE"),
     Option(("--cgroupns",), "cgroupns", "private (the default), or host.", "MODE"),
+    Option(("--cgroup-parent",), "cgroup_parent", "Put its cgroup into this one.", "NAME"),
+    Option(("--isolation",), "isolation", "default, which is what there is.", "NAME", hidden=True),
     Option(("--shm-size",), "shm_size", "How large /dev/shm is; otherwise 64m.", "SIZE"),
     Option(
         ("--oom-score-adj",), "oom_score_adj", "How soon it is ended when memory runs out.", "-1000..1000"
@@ -142,6 +170,7 @@ _CONTAINER = (
     Option(("--sysctl",), "sysctl", "Set a sysctl of its namespaces.", "NAME=VALUE", True),
     Option(("-l", "--label"), "label", "Attach a label.", "NAME=VALUE", True),
     Option(("--label-file",), "label_file", "Read labels from a file, one a line.", "FILE", True),
+    Option(("--annotation",), "annotation", "An annotation of its config.json.", "NAME=VALUE", True),
     Option(("--stop-signal",), "stop_signal", "What asks it to end; otherwise SIGTERM.", "SIGNAL"),
     Option(("--init",), "init", "Run an init program first, which forwards signals and reaps."),
     Option(("--health-cmd",), "health_cmd", "Run this in it now and then: 0 is healthy.", "COMMAND"),
@@ -172,7 +201,12 @@ CREATE = Command(
     "create",
     "IMAGE [COMMAND [ARGUMENT]...]",
     "Make a container without starting it.",
-    _CONTAINER,
+    (
+        Option(
+            ("-a", "--attach"), "attach", "Nothing: start -a shows them all.", "STREAM", True, hidden=True
+        ),
+        *_CONTAINER,
+    ),
     1,
 )
 RUN = Command(

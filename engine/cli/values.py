@@ -8,30 +8,29 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from engine.cli.options import Values
 from engine.errors import UnsupportedError, UsageError
-from engine.model import Health, LaunchOptions, Limits, PublishedPort, Volume
+from engine.model import Health, LaunchOptions, PublishedPort
+from engine.record import Record
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+_ANOTHERS = "container:"
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-CPU_PERIOD = 100_000
-"""Microseconds: what a quota is of, if that is not said."""
 MIN_LOG_SIZE = 4096
 """Bytes: a smaller file would be renamed at every line."""
-_MODES = {"": False, "rw": False, "ro": True}
-_IGNORED_MODES = {"z", "Z", "rprivate", "private", "nocopy"}
-"""Modes of `-v` that ask for what is done anyway, or that speak to a security module that is not here."""
 
 
 def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
     """What `create` and `run` were given, their first argument being the image."""
+    from engine.cli import limits, mounts
+
     image, *command = arguments
-    log_driver(values["log_driver"])
-    if values["userns"] not in (None, "", "host"):
-        raise UnsupportedError(f"cannot use --userns {values['userns']}", "containers have no user namespace")
-    mounts, tmpfs = mounted(values["mount"])
+    _check_words(values)
+    mounts.driver(values["volume_driver"])
+    mounted, tmpfs = mounts.mounted(values["mount"])
+    network = network_of(values)
     log_max_size, log_max_files = log_options(values["log_opt"])
     return LaunchOptions(
         image=image,
@@ -42,16 +41,17 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         workdir=values["workdir"] or None,
         user=values["user"] or None,
         hostname=values["hostname"] or None,
+        domainname=values["domainname"] or None,
         interactive=values["interactive"],
         tty=values["tty"],
         auto_remove=values["rm"],
-        network=values["network"] or "",
+        network=network.name,
         publish=published(values["publish"]),
         publish_all=values["publish_all"],
         expose=values["expose"],
-        ip=values["ip"] or None,
-        mac_address=values["mac_address"] or None,
-        network_aliases=values["network_alias"],
+        ip=network.ip,
+        mac_address=network.mac_address,
+        network_aliases=network.aliases,
         extra_hosts=tuple(host_line(text) for text in values["add_host"]),
         dns=values["dns"],
         dns_search=values["dns_search"],
@@ -60,22 +60,25 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         privileged=values["privileged"],
         cap_add=_split(values["cap_add"]),
         cap_drop=_split(values["cap_drop"]),
-        volumes=(*(volume(text) for text in values["volume"]), *mounts),
+        volumes=(*(mounts.volume(text) for text in values["volume"]), *mounted),
         volumes_from=values["volumes_from"],
         tmpfs=(*values["tmpfs"], *tmpfs),
         security_opts=security_options(values["security_opt"]),
         devices=values["device"],
         device_cgroup_rules=values["device_cgroup_rule"],
+        block_limits=limits.of_devices(values),
         group_add=values["group_add"],
-        ipc=namespace(values["ipc"], "--ipc", ("shareable", "none")),
-        pid=values["pid"] if _is_others(values["pid"]) else namespace(values["pid"], "--pid"),
-        uts=namespace(values["uts"], "--uts"),
-        cgroupns=namespace(values["cgroupns"], "--cgroupns"),
+        ipc=namespace(values["ipc"], "--ipc", ("none", "shareable", _ANOTHERS)),
+        pid=namespace(values["pid"], "--pid", (_ANOTHERS,)),
+        uts="host" if namespace(values["uts"], "--uts") == "host" else "private",
+        cgroupns="host" if namespace(values["cgroupns"], "--cgroupns") == "host" else "private",
         shm_size=size(values["shm_size"], "--shm-size") or None,
         oom_score_adj=integer(values["oom_score_adj"], "--oom-score-adj"),
         ulimits=values["ulimit"],
         sysctls=values["sysctl"],
         labels=(*labels_of(values["label_file"]), *values["label"]),
+        annotations=tuple(annotation(text) for text in values["annotation"]),
+        cgroup_parent=values["cgroup_parent"] or None,
         stop_signal=values["stop_signal"] or None,
         stop_timeout=10.0 if values["stop_timeout"] is None else seconds(values["stop_timeout"]),
         init=values["init"],
@@ -84,7 +87,7 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         restart=values["restart"] or "no",
         log_max_size=log_max_size,
         log_max_files=log_max_files,
-        limits=limits(values),
+        limits=limits.limits(values),
     )
 
 
@@ -140,45 +143,6 @@ def log_options(entries: Sequence[str]) -> tuple[int | None, int]:
     return largest, most
 
 
-def limits(values: Values) -> Limits:
-    """The limits among *values*; what docker calls unlimited (-1 or 0) is none of its own."""
-    return Limits(
-        cpus=cpus(values),
-        cpu_shares=integer(values["cpu_shares"], "--cpu-shares") or None,
-        cpuset_cpus=values["cpuset_cpus"] or None,
-        memory=size(values["memory"], "--memory") or None,
-        memory_swap=-1
-        if values["memory_swap"] == "-1"
-        else size(values["memory_swap"], "--memory-swap") or None,
-        pids=_unlimited(integer(values["pids_limit"], "--pids-limit")),
-        memory_reservation=size(values["memory_reservation"], "--memory-reservation") or None,
-    )
-
-
-def cpus(values: Values) -> float | None:
-    """CPUs, from --cpus or from a quota of a period."""
-    number = positive(values["cpus"], "--cpus")
-    quota = integer(values.get("cpu_quota"), "--cpu-quota")
-    period = integer(values.get("cpu_period"), "--cpu-period")
-    if not quota and not period:
-        return number or None
-    if number:
-        raise UsageError("--cpus is a quota already", "--cpu-quota and --cpu-period say another", "name one")
-    return quota / (period or CPU_PERIOD) if quota and quota > 0 else None
-
-
-def updates(values: Values) -> tuple[Limits, tuple[str, ...]]:
-    """The limits that `update` is to set, and the names of those that are to be lifted."""
-    flags = {"cpus": "cpus", "cpu_shares": "cpu_shares", "memory": "memory", "pids_limit": "pids"}
-    lifted = tuple(
-        name
-        for flag, name in flags.items()
-        if values[flag] in ("-1", "0") or (flag == "cpus" and values[flag] == "0.0")
-    )
-    kept = {flag: None if flags.get(flag) in lifted else value for flag, value in values.items()}
-    return limits(kept), lifted
-
-
 def size(text: str | None, option: str) -> int | None:
     """Bytes: ``64m``, ``1.5g``, ``4096``, ``10MiB``; units are powers of 1024."""
     if text is None:
@@ -227,14 +191,10 @@ def integer(text: str | None, option: str) -> int | None:
         ) from None
 
 
-def _unlimited(number: int | None) -> int | None:
-    return None if number is None or number <= 0 else number
-
-
 def environment(entries: Sequence[str], files: Sequence[str]) -> tuple[str, ...]:
     """``NAME=VALUE`` of files, then of options, in order; a bare NAME takes the caller's value, if any."""
     found = [entry for path in files for entry in _read_env_file(path)]
-    found += [_checked(entry, "-e") for entry in entries]
+    found += [_checked(entry, "-e", spaces=True) for entry in entries]
     return tuple(entry for entry in map(_filled, found) if entry is not None)
 
 
@@ -263,13 +223,15 @@ def log_driver(name: str | None) -> None:
     """Raise UnsupportedError for one by which nothing would be kept here."""
     if name not in (None, "", "json-file", "local", "k8s-file"):
         raise UnsupportedError(
-            f"there is no log driver {name}", "a container's log is a file of the store", "see cowl logs"
+            f"there is no log driver {name}",
+            "a container's log is a file of the store",
+            "leave it out and send on what cowl logs -f prints; --log-opt max-size=4k keeps next to nothing",
         )
 
 
-def _checked(entry: str, where: str) -> str:
+def _checked(entry: str, where: str, *, spaces: bool = False) -> str:
     name = entry.partition("=")[0]
-    if not name or "\0" in entry or any(letter.isspace() for letter in name):
+    if not name or "\0" in entry or (not spaces and any(letter.isspace() for letter in name)):
         raise UsageError(f"bad variable {entry!r} in {where}", "it has no proper name", "write NAME=VALUE")
     return entry
 
@@ -330,92 +292,74 @@ def security_options(entries: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def namespace(name: str | None, option: str, alike: Sequence[str] = ()) -> Literal["private", "host"]:
-    """``private`` or ``host``; *alike* are docker's other words for one of its own."""
-    if name in (None, "", "private", *alike):
-        return "private"
-    if name == "host":
-        return "host"
-    if _is_others(name):
-        raise UnsupportedError(f"cannot use {option} {name}", "--pid and --network alone can be another's")
-    raise UnsupportedError(f"cannot use {option} {name}", "only private and host are known")
+def namespace(name: str | None, option: str, more: Sequence[str] = ()) -> str:
+    """``private`` (the usual), ``host``, or one of *more*, where ``container:`` is any container's."""
+    name = name or "private"
+    kind, colon, rest = name.partition(":")
+    if (rest and f"{kind}:" in more) if colon else name in ("private", "host", *more):
+        return name
+    known = ["private", "host", *(f"{word}NAME" if word == _ANOTHERS else word for word in more)]
+    why = f"{option[2:]} namespaces are not another container's" if name.startswith(_ANOTHERS) else ""
+    raise UnsupportedError(f"cannot use {option} {name}", why, f"choose {', '.join(known)}")
 
 
-def _is_others(name: str | None) -> bool:
-    return name is not None and name.startswith("container:") and len(name) > len("container:")
+class Network(Record):
+    """What is asked of a container's network."""
+
+    name: str
+    """Empty for what is usual."""
+    aliases: tuple[str, ...]
+    ip: str | None
+    mac_address: str | None
 
 
-def volume(text: str) -> Volume:
-    """``[SOURCE:]DESTINATION[:MODE]``: a path of this machine, one relative to here (``./x``), or a name.
-
-    Without a source it is a volume that goes with its container.
-    """
-    source, colon, rest = text.partition(":")
-    destination, _, mode = rest.partition(":")
-    if not colon:
-        source, destination = "", text
-    if not destination or (colon and not source):
-        raise UsageError(
-            f"bad volume {text!r}",
-            "it does not name both sides",
-            "write it like /here:/there, name:/there or /here:/there:ro",
-        )
-    words = mode.split(",")
-    chosen = [word for word in words if word not in _IGNORED_MODES]
-    if len(chosen) > 1 or (chosen and chosen[0] not in _MODES):
-        raise UsageError(
-            f"bad mode {mode!r} of volume {text!r}", "it is neither ro nor rw", "end it with :ro or :rw"
-        )
-    read_only = _MODES[chosen[0]] if chosen else False
-    if source.startswith(("/", ".")):
-        return Volume(os.path.abspath(source), destination, read_only)
-    return Volume("", destination, read_only, source, not source, "nocopy" not in words)
-
-
-def mounted(texts: Sequence[str]) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
-    """The volumes, and the directories in memory, of ``type=…,src=…,dst=…``."""
-    volumes: list[Volume] = []
-    tmpfs: list[str] = []
-    for text in texts:
-        given = dict(word.partition("=")[::2] for word in text.split(","))
-        kind = given.pop("type", "volume")
-        source = _first(given, "source", "src")
-        destination = _first(given, "destination", "dst", "target")
-        read_only = _is_set(given, "readonly", "ro")
-        plain = not _is_set(given, "volume-nocopy")
-        given.pop("bind-propagation", None)
-        size, mode = given.pop("tmpfs-size", ""), given.pop("tmpfs-mode", "")
-        if (
-            given
-            or kind not in ("bind", "volume", "tmpfs")
-            or not destination
-            or (kind == "bind") > bool(source)
-        ):
-            raise UsageError(
-                f"bad mount {text!r}",
-                f"it has {', '.join(given)}" if given else "it does not say what is shown where",
-                "write it like type=bind,src=/here,dst=/there,ro",
-            )
-        if kind == "tmpfs":
-            options = ",".join(
-                filter(None, (size and f"size={size}", mode and f"mode={mode}", "ro" if read_only else ""))
-            )
-            tmpfs.append(f"{destination}:{options}" if options else destination)
-        elif kind == "bind":
-            volumes.append(Volume(os.path.abspath(source), destination, read_only))
+def network_of(values: Values) -> Network:
+    """`--network`, also in docker's longer words, ``name=bridge,alias=web,ip=10.0.0.7``, and its company."""
+    text = values["network"] or ""
+    found = Network(text, values["network_alias"], values["ip"] or None, values["mac_address"] or None)
+    if "=" not in text:
+        return found
+    name = ""
+    for word in text.split(","):
+        key, _, value = word.partition("=")
+        if key == "name":
+            name = value
+        elif key == "alias":
+            found = found._replace(aliases=(*found.aliases, value))
+        elif key == "ip":
+            found = found._replace(ip=value)
+        elif key == "mac-address":
+            found = found._replace(mac_address=value)
         else:
-            volumes.append(Volume("", destination, read_only, source, not source, plain))
-    return tuple(volumes), tuple(tmpfs)
+            raise UsageError(
+                f"bad network {text!r}",
+                f"{key!r} means nothing here",
+                "write it like name=bridge,alias=web,ip=ADDRESS,mac-address=ADDRESS",
+            )
+    return found._replace(name=name)
 
 
-def _first(given: dict[str, str], *names: str) -> str:
-    """The value of one of *names*, which are taken out."""
-    return next(filter(None, [given.pop(name, "") for name in names]), "")
+def annotation(text: str) -> str:
+    """``NAME=VALUE``; the value may be left out."""
+    name, _, value = text.partition("=")
+    if not name:
+        raise UsageError(f"bad annotation {text!r}", "it has no name", "write NAME=VALUE")
+    return f"{name}={value}"
 
 
-def _is_set(given: dict[str, str], *names: str) -> bool:
-    """Whether one of *names* is there and not false; they are taken out."""
-    return any([given.pop(name, "false") in ("", "true", "1") for name in names])  # noqa: C419 - each is taken
+def _check_words(values: Values) -> None:
+    """Raise UnsupportedError where only one thing can be asked for, and another is."""
+    log_driver(values["log_driver"])
+    if values["userns"] not in (None, "", "host"):
+        raise UnsupportedError(
+            f"cannot use --userns {values['userns']}",
+            "containers have no user namespace",
+            "-u runs it as another user than root",
+        )
+    if values["isolation"] not in (None, "", "default"):
+        raise UnsupportedError(
+            f"cannot use --isolation {values['isolation']}", "there is one kind of it here", "leave it out"
+        )
 
 
 def _split(names: Sequence[str]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from engine.kernel import seccomp
 from engine.launch.filters import check
 from engine.model import JSON, LaunchOptions
 from engine.oci import security
+from engine.oci.resources import weight
 from engine.record import Record
 
 _APPARMOR = "/sys/module/apparmor/parameters/enabled"
@@ -103,12 +104,44 @@ def devices_of(options: LaunchOptions) -> Devices:
     return Devices(tuple(nodes), tuple(rules))
 
 
+_BLOCK_LIMITS = {
+    "weight": ("weightDevice", "weight"),
+    "read-bps": ("throttleReadBpsDevice", "rate"),
+    "write-bps": ("throttleWriteBpsDevice", "rate"),
+    "read-iops": ("throttleReadIOPSDevice", "rate"),
+    "write-iops": ("throttleWriteIOPSDevice", "rate"),
+}
+"""By the kind of a limit: its array in linux.resources.blockIO, and the field of its number."""
+
+
+def block_limits(options: LaunchOptions) -> JSON:
+    """What *options* ask for of block devices, as linux.resources.blockIO has it. Raises UsageError."""
+    found: JSON = {}
+    for text in options.block_limits:
+        kind, _, rest = text.partition("=")
+        path, _, number = rest.rpartition(":")
+        array, field = _BLOCK_LIMITS[kind]
+        status = _status(path)
+        if not stat.S_ISBLK(status.st_mode):
+            raise UsageError(f"{path} is no block device", "nothing else has limits of IO", "see lsblk")
+        entry = {"major": os.major(status.st_rdev), "minor": os.minor(status.st_rdev)}
+        value = weight(int(number)) if kind == "weight" else int(number)
+        if value <= 0:
+            raise UsageError(f"bad rate {value} for {path}", "it would never be used", "leave it out")
+        found.setdefault(array, []).append(entry | {field: value})
+    return found
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise UsageError(f"no device {path}", error.strerror or str(error)) from error
+
+
 def _nodes(wanted: security.DeviceWanted) -> list[JSON]:
     """The device, or all below it where it is a directory."""
-    try:
-        status = os.stat(wanted.source)
-    except OSError as error:
-        raise UsageError(f"no device {wanted.source}", error.strerror or str(error)) from error
+    status = _status(wanted.source)
     if stat.S_ISDIR(status.st_mode):
         return [
             {**node, "path": wanted.destination + node["path"][len(wanted.source) :]}

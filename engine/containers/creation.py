@@ -60,17 +60,23 @@ def create(
     paths = store.layout.container(container_id)
     options = sharing.settled(store, networking.settled(store, options, image, network))
     hostname = _hostname(store, options, container_id)
+    if any(volume.propagation for volume in options.volumes):
+        from engine.containers import propagating
+
+        propagating.check(options.volumes)
     devices = confining.devices_of(options)
     spec = runtime.build_spec(
         options,
         image,
         hostname=hostname,
-        cgroup_path=f"{cgroup_parent}/{container_id}",
+        cgroup_path=f"{options.cgroup_parent or cgroup_parent}/{container_id}",
         files=networking.shared_files(store, options, paths),
         available=available,
         devices=devices.nodes,
         device_rules=devices.rules,
     )
+    if blocks := confining.block_limits(options):
+        spec["linux"]["resources"].setdefault("blockIO", {}).update(blocks)
     filtered = confining.confine(spec, options)
     if options.init:
         from engine.containers import inits
@@ -122,14 +128,19 @@ def _check(options: LaunchOptions) -> None:
         raise UsageError(f"{options.hostname!r} is no host name", hint="letters, digits, -, _ and . up to 64")
     if restarting.policy(options.restart) != restarting.NEVER and options.auto_remove:
         raise UsageError("a container cannot both go and come again", "--rm and --restart exclude each other")
-    if options.hostname is not None and options.uts == "host":
-        raise UsageError("--hostname would rename the host", "--uts host shares its name", "leave one out")
+    if options.uts == "host" and (options.hostname, options.domainname) != (None, None):
+        name = "domainname" if options.hostname is None else "hostname"
+        raise UsageError(f"--{name} would rename the host", "--uts host shares its name", "leave one out")
     check_swap(options.limits)
     if options.stop_signal is not None:
         signal_number(options.stop_signal)
     for volume in options.volumes:
         if volume.source and not volume.source.startswith("/"):
             raise UsageError(f"the volume {volume.source} is not absolute", hint="name a path of the host")
+        if volume.source and not volume.make and not os.path.lexists(volume.source):
+            raise UsageError(
+                f"there is no {volume.source}", "--mount makes none", "make it, or add bind-create-src"
+            )
 
 
 def check_swap(limits: Limits) -> None:

@@ -8,13 +8,13 @@ from engine.containers import creation, removal, restarting, state
 from engine.errors import UnsupportedError, UsageError
 from engine.kernel import cgroup
 from engine.model import JSON, Limits
-from engine.oci import runtime
+from engine.oci.resources import CPU_PERIOD, resources
 from engine.store import records
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
 
 _LIFTED: dict[str, JSON] = {
-    "cpus": {"cpu": {"quota": -1, "period": runtime.CPU_PERIOD}},
+    "cpus": {"cpu": {"quota": -1, "period": CPU_PERIOD}},
     "cpu_shares": {"cpu": {"shares": 1024}},
     "memory": {"memory": {"limit": -1, "swap": -1}},
     "memory_swap": {"memory": {"swap": -1}},
@@ -41,6 +41,8 @@ def update(
             given = _merged(Limits(), limits, ())
             if limits.memory is not None and wanted.memory_swap is not None:
                 given = given._replace(memory_swap=wanted.memory_swap)
+            if limits.cpus is not None:
+                given = given._replace(cpu_period=wanted.cpu_period)
             _apply(cgroup.Cgroup.from_json(facts.cgroup), given, lift)
         spec = state.read_document(paths.config)
         if spec is not None:
@@ -61,7 +63,7 @@ def _merged(before: Limits, limits: Limits, lift: Collection[str]) -> Limits:
 
 
 def _apply(group: cgroup.Cgroup, limits: Limits, lift: Collection[str]) -> None:
-    changed = runtime.resources(limits)
+    changed = resources(limits)
     changed.pop("devices")
     for name in lift:
         if name not in _LIFTED:
@@ -74,12 +76,11 @@ def _apply(group: cgroup.Cgroup, limits: Limits, lift: Collection[str]) -> None:
 
 
 def _record(paths: ContainerPaths, spec: JSON, limits: Limits, *, privileged: bool) -> None:
-    """Keep the device rules that its document has; the rest of linux.resources comes from *limits*."""
+    """Keep what its document says of devices; the rest of linux.resources comes from *limits*."""
     before = spec["linux"].get("resources", {})
-    after = runtime.resources(limits, privileged=privileged)
-    spec["linux"]["resources"] = before | {"cpu": {}, "memory": {}, "pids": {}} | after
-    spec["linux"]["resources"]["devices"] = before.get("devices", after["devices"])
-    for part in ("cpu", "memory", "pids"):
-        if not spec["linux"]["resources"][part]:
-            del spec["linux"]["resources"][part]
+    after = resources(limits, privileged=privileged)
+    devices = {key: value for key, value in before.get("blockIO", {}).items() if key != "weight"}
+    kept = {"devices": before.get("devices", after["devices"]), "blockIO": devices | after.get("blockIO", {})}
+    found = before | {"cpu": {}, "memory": {}, "pids": {}} | after | kept
+    spec["linux"]["resources"] = {part: value for part, value in found.items() if value}
     state.write_document(paths.config, spec)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from engine.errors import LaunchError
 from engine.kernel import mount, syscalls
-from engine.launch import mountpoints
+from engine.launch import borrowing, mountpoints
 from engine.launch.mountpoints import Ground
 from engine.launch.steps import Attributes, Mappings, Step
 from engine.record import Record
@@ -53,7 +53,10 @@ def tree_of(step: Step, mappings: Mappings) -> Tree:
     """
     recursive = bool(step.flags & mount.MS_REC)
     try:
-        tree = mount.clone_tree(-100, step.source, recursive)
+        if step.source.startswith("/proc/") and borrowing.is_anothers(step.source):
+            tree = borrowing.tree_of_anothers(step.source, recursive)
+        else:
+            tree = mount.clone_tree(-100, step.source, recursive)
     except OSError as error:
         raise LaunchError(
             f"cannot bind {step.source}", syscalls.reason(error), "look whether it exists"

@@ -63,8 +63,13 @@ def build(
     with a sentence for the first thing that cannot be done.
     """
     shared = bool(plan.propagation & mount.MS_SHARED)
+    trees = dict(trees or {})
     if plan.namespaces & namespaces.CLONE_NEWNS:
-        if shared:  # what is below stays so, but our own root must not appear on the host
+        if shared and isinstance(source, Stack):
+            # The overlay lies on a path of the host, and must not appear there: what is shared comes first.
+            trees |= _shared_trees(plan, trees)
+            mount.mount(None, "/", None, mount.MS_REC | mount.MS_PRIVATE)
+        elif shared:  # what is below stays so, but our own root must not appear on the host
             mount.mount(None, "/", None, mount.MS_PRIVATE)
         else:
             mount.mount(None, "/", None, mount.MS_REC | _before(plan))
@@ -72,7 +77,17 @@ def build(
         ground = Ground(_directory(plan, source), ours=True)
     else:
         ground = Ground(_overlay(plan, source), ours=False)
-    return _furnish(ground, plan, cgroups, trees or {})
+    return _furnish(ground, plan, cgroups, trees)
+
+
+def _shared_trees(plan: Plan, trees: Mapping[int, Tree]) -> dict[int, Tree]:
+    """Those of the binds that are to hang together with the host's, by the number of their step."""
+    hangs = mount.MS_SHARED | mount.MS_SLAVE
+    return {
+        number: mounting.tree_of(step, plan.mappings)
+        for number, step in enumerate(plan.steps)
+        if step.kind == "bind" and step.propagation & hangs and number not in trees
+    }
 
 
 def _before(plan: Plan) -> int:

@@ -12,22 +12,15 @@ from posixpath import normpath
 
 from engine.errors import UsageError
 from engine.kernel import capabilities
-from engine.model import JSON, Health, LaunchOptions, Limits, Volume
+from engine.model import JSON, Health, LaunchOptions, Volume
 from engine.oci import security
+from engine.oci.resources import resources
 from engine.version import SPECIFICATION
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 VERSION = SPECIFICATION
 USER_ANNOTATION = "cowl.user"
 """``user[:group][,group…]``: who it is, and groups besides."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MIN_MEMORY = 6 << 20
-"""Bytes: docker's lowest limit."""
-CPU_PERIOD = 100_000
-"""Microseconds."""
 
 CAPABILITIES = (
     *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID"),
@@ -49,19 +42,9 @@ MASKED = (
     "/sys/firmware",
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-DEVICES_ALLOWED = (
-    ("c", None, None, "m"),
-    ("b", None, None, "m"),
-    ("c", 1, 3, "rwm"),  # null
-    ("c", 1, 5, "rwm"),  # zero
-    ("c", 1, 7, "rwm"),  # full
-    ("c", 1, 8, "rwm"),  # random
-    ("c", 1, 9, "rwm"),  # urandom
-    ("c", 5, 0, "rwm"),  # tty
-    ("c", 5, 1, "rwm"),  # console
-    ("c", 5, 2, "rwm"),  # ptmx
-    ("c", 136, None, "rwm"),  # pts
-)
+SHARED_MEMORY = "/dev/shm"
+OWN_IPC = ("private", "shareable", "none")
+"""Values of `LaunchOptions.ipc` with which the IPC namespace is the container's own."""
 SYSCTLS_OF_NAMESPACES = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
 """Beginnings of the sysctls that belong to the IPC namespace; those of ``net.`` belong to the network's."""
 
@@ -92,15 +75,24 @@ def build_spec(
         "root": {"path": "rootfs", "readonly": options.read_only},
         "hostname": hostname,
         "mounts": _mounts(options, files),
-        "annotations": {USER_ANNOTATION: ",".join((user_of(options, image_config), *options.group_add))},
+        "annotations": _annotations(options, image_config),
         "linux": _linux(options, cgroup_path, wanted),
     }
     if options.uts == "host":
         del spec["hostname"]  # that is the host's
+    elif options.domainname is not None:
+        spec["domainname"] = options.domainname
     if devices:
         spec["linux"]["devices"] = list(devices)
     spec["linux"]["resources"]["devices"] += device_rules
     return spec
+
+
+def _annotations(options: LaunchOptions, image_config: JSON) -> JSON:
+    given = dict(text.partition("=")[::2] for text in options.annotations)
+    if USER_ANNOTATION in given:
+        raise UsageError(f"the annotation {USER_ANNOTATION} is cowl's own", "", "-u says who it runs as")
+    return {**given, USER_ANNOTATION: ",".join((user_of(options, image_config), *options.group_add))}
 
 
 def command_of(options: LaunchOptions, image_config: JSON) -> tuple[str, ...]:
@@ -269,12 +261,14 @@ def _mounts(options: LaunchOptions, files: Mapping[str, str]) -> list[JSON]:
 
 
 def _shared_memory(options: LaunchOptions, safe: list[str]) -> list[JSON]:
-    """Message queues and /dev/shm, which belong to the IPC namespace."""
+    """Message queues and /dev/shm, which belong to the IPC namespace: another's is known when it starts."""
     queues = _mount("/dev/mqueue", "mqueue", "mqueue", safe)
-    if options.ipc == "host":
-        return [queues, _mount("/dev/shm", "bind", "/dev/shm", ["rbind", "rprivate"])]
+    if options.ipc == "none":
+        return [queues]
+    if options.ipc not in OWN_IPC:
+        return [queues, _mount(SHARED_MEMORY, "bind", SHARED_MEMORY, ["rbind", "rprivate"])]
     size = "65536k" if options.shm_size is None else str(options.shm_size)
-    return [queues, _mount("/dev/shm", "tmpfs", "shm", [*safe, "mode=1777", f"size={size}"])]
+    return [queues, _mount(SHARED_MEMORY, "tmpfs", "shm", [*safe, "mode=1777", f"size={size}"])]
 
 
 def _mount(destination: str, kind: str, source: str, options: list[str]) -> JSON:
@@ -290,13 +284,15 @@ def _tmpfs(text: str) -> JSON:
 
 def _volume(volume: Volume) -> JSON:
     _absolute(volume.destination)
-    return _mount(
-        volume.destination,
-        "bind",
-        volume.source,
-        # What is mounted below it must not be written either; kernels before 5.12 know ro alone.
-        ["rbind", "rprivate", *(("ro", "rro") if volume.read_only else ("rw",))],
-    )
+    # What is mounted below it must not be written either; kernels before 5.12 know ro alone.
+    deep = volume.read_only and not volume.recursion
+    how = [
+        "bind" if volume.recursion == "disabled" else "rbind",
+        volume.propagation or "rprivate",
+        "ro" if volume.read_only else "rw",
+        *(["rro"] if deep else []),
+    ]
+    return _mount(volume.destination, "bind", volume.source, how)
 
 
 def _absolute(path: str) -> None:
@@ -315,7 +311,7 @@ def _linux(options: LaunchOptions, cgroup_path: str, wanted: security.Security) 
         "namespaces": [{"type": kind} for kind in kinds],
         "cgroupsPath": cgroup_path,
         "resources": resources(options.limits, privileged=options.privileged),
-        "rootfsPropagation": "private",
+        "rootfsPropagation": _propagation(options.volumes),
         "maskedPaths": security.hidden(wanted, MASKED, privileged=privileged),
         "readonlyPaths": security.protected(wanted, READ_ONLY, privileged=privileged),
     }
@@ -324,62 +320,21 @@ def _linux(options: LaunchOptions, cgroup_path: str, wanted: security.Security) 
     return linux
 
 
+def _propagation(volumes: Sequence[Volume]) -> str:
+    """How the container's mounts hang together with the host's: no more than its volumes ask for."""
+    wanted = {volume.propagation.removeprefix("r") for volume in volumes}
+    return next((each for each in ("shared", "slave") if each in wanted), "private")
+
+
 def _sysctl(text: str, options: LaunchOptions) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     own = (options.network != "host" and name.startswith("net.")) or (
-        options.ipc != "host" and name.startswith(SYSCTLS_OF_NAMESPACES)
+        options.ipc in OWN_IPC and name.startswith(SYSCTLS_OF_NAMESPACES)
     )
     if not equals or "/" in name or not own:
         raise UsageError(
             f"cannot set the sysctl {text}",
             "only those of the container's own namespaces can be set",
-            "net.* unless --network host; kernel.msg*, kernel.sem, kernel.shm*, fs.mqueue.*, not --ipc host",
+            "net.* without --network host; kernel.msg*, kernel.sem, kernel.shm*, fs.mqueue.* without --ipc",
         )
     return name, value
-
-
-def resources(limits: Limits, *, privileged: bool = False) -> JSON:
-    """linux.resources for *limits*: also what `update` gives to a running container."""
-    found: JSON = {"devices": _device_rules(privileged)}
-    cpu: dict[str, Any] = {}
-    if limits.cpus is not None:
-        cpu["quota"] = round(limits.cpus * CPU_PERIOD)
-        cpu["period"] = CPU_PERIOD
-    if limits.cpu_shares is not None:
-        cpu["shares"] = limits.cpu_shares
-    if limits.cpuset_cpus is not None:
-        cpu["cpus"] = limits.cpuset_cpus
-    if cpu:
-        found["cpu"] = cpu
-    memory: dict[str, Any] = {}
-    if limits.memory is not None:
-        if limits.memory < MIN_MEMORY:
-            raise UsageError(
-                f"the memory limit of {limits.memory} bytes is too low",
-                "nothing starts below 6m",
-                "give 6m or more",
-            )
-        memory["limit"] = limits.memory
-    if limits.memory_swap is not None:
-        memory["swap"] = limits.memory_swap
-    if limits.memory_reservation is not None:
-        memory["reservation"] = limits.memory_reservation
-    if memory:
-        found["memory"] = memory
-    if limits.pids is not None:
-        found["pids"] = {"limit": limits.pids}
-    return found
-
-
-def _device_rules(privileged: bool) -> list[JSON]:
-    if privileged:
-        return [{"allow": True, "access": "rwm"}]
-    rules: list[JSON] = [{"allow": False, "access": "rwm"}]
-    for kind, major, minor, access in DEVICES_ALLOWED:
-        rule: JSON = {"allow": True, "type": kind, "access": access}
-        if major is not None:
-            rule["major"] = major
-        if minor is not None:
-            rule["minor"] = minor
-        rules.append(rule)
-    return rules

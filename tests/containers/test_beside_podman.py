@@ -166,6 +166,87 @@ FOREGROUND: dict[str, tuple[str, ...]] = {
     "what goes on behind it": (IMAGE, "sh", "-c", "sleep 50 & echo main"),
     "many words": (IMAGE, "sh", "-c", "echo $#", "x", *("word" * 25 for _ in range(5000))),
     "a great variable": ("-e", "BIG=" + "x" * 65536, IMAGE, "sh", "-c", "echo ${#BIG}"),
+    "words in other spellings": (
+        *("-eA=1", "-e=B=2", "--env=C=3", "-i=false", "--tty=f", "--rm=1", "-w=/usr"),
+        *(IMAGE, "sh", "-c", "echo $A$B$C; pwd"),
+    ),
+    "options again and again": (
+        *("-m=64m", "--memory", "32m", "-w", "/", "-w", "/usr", "-e", "A=1", "-e", "A=2"),
+        *(IMAGE, "sh", "-c", "pwd; echo $A; cat /sys/fs/cgroup/memory*/memory.limit_in_bytes"),
+    ),
+    "empty values": (
+        *("-w", "", "-u", "", "--name", "", "--cpuset-cpus", "", "--restart", "", "--pid=", "--uts="),
+        *("--ipc=", "--stop-signal=", "--cpus", "0", IMAGE, "pwd"),
+    ),
+    "a variable with a space in its name": ("-e", "A B=1", IMAGE, "printenv", "A B"),
+    "a part of time of a period": (
+        *("--cpu-period", "50000", "--cpu-quota", "25000", IMAGE, "sh", "-c"),
+        "cd /sys/fs/cgroup/cpu*; cat cpu.cfs_quota_us cpu.cfs_period_us",
+    ),
+    "a period alone": (
+        *("--cpu-period", "50000", IMAGE, "sh", "-c", "cd /sys/fs/cgroup/cpu*; cat cpu.cfs_period_us"),
+    ),
+    "time by two words": ("--cpus", "1", "--cpu-quota", "5000", IMAGE, "true"),
+    "memory nodes": ("--cpuset-mems", "0", IMAGE, "cat", "/sys/fs/cgroup/cpuset/cpuset.mems"),
+    "how readily it is swapped out": (
+        *("--memory-swappiness", "10", IMAGE, "cat", "/sys/fs/cgroup/memory/memory.swappiness"),
+    ),
+    "a swappiness that is none": ("--memory-swappiness", "101", IMAGE, "true"),
+    "waiting for memory": (
+        *("--oom-kill-disable", "-m", "64m", IMAGE, "grep", "oom_kill_disable"),
+        "/sys/fs/cgroup/memory/memory.oom_control",
+    ),
+    "a rate of no block device": ("--device-read-bps", "/dev/null:1mb", IMAGE, "true"),
+    "a rate of no device": ("--device-write-iops", "/dev/nothing-of-that-name:5", IMAGE, "true"),
+    "a rate that is none": ("--device-read-bps", "/dev/null", IMAGE, "true"),
+    "a rule for devices": (
+        *("--device-cgroup-rule", "c 42:* rwm", IMAGE, "grep", "42", "/sys/fs/cgroup/devices/devices.list"),
+    ),
+    "a rule that is none": ("--device-cgroup-rule", "c 42:*", IMAGE, "true"),
+    "no processes of its own at all": ("--pids-limit", "7", IMAGE, "cat", "/sys/fs/cgroup/pids/pids.max"),
+    "memory of nobody": ("--ipc", "container:nobody-of-that-name", IMAGE, "true"),
+    "a way to share memory that is none": ("--ipc", "somehow", IMAGE, "true"),
+    "no memory to share": ("--ipc", "none", IMAGE, "grep", "-c", " /dev/shm ", "/proc/mounts"),
+    "memory to share": ("--ipc", "shareable", IMAGE, "grep", "-c", " /dev/shm ", "/proc/mounts"),
+    "memory of the host": (
+        *("--ipc", "host", "--pid", "host", IMAGE, "sh", "-c"),
+        "[ $(readlink /proc/self/ns/ipc) = $(readlink /proc/1/ns/ipc) ]",
+    ),
+    "cgroups of the host": (
+        *("--cgroupns", "host", IMAGE, "sh", "-c", "grep -q cowl-test /proc/self/cgroup; echo $?"),
+    ),
+    "its own cgroups": (
+        *("--cgroupns", "private", IMAGE, "sh", "-c", "grep -q cowl-test /proc/self/cgroup; echo $?"),
+    ),
+    "no user namespace": ("--userns", "host", IMAGE, "cat", "/proc/self/uid_map"),
+    "its protection off": (
+        *("--security-opt", "seccomp=unconfined", IMAGE, "grep", "Seccomp:", "/proc/self/status"),
+    ),
+    "no new privileges": (
+        *("--security-opt", "no-new-privileges", IMAGE, "grep", "NoNewPrivs:", "/proc/self/status"),
+    ),
+    "no labels": ("--security-opt", "label=disable", IMAGE, "echo", "a"),
+    "a profile of nobody": ("--security-opt", "seccomp=/nowhere/at/all", IMAGE, "true"),
+    "memory as a mount": (
+        *("--mount", "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1700", IMAGE, "sh", "-c"),
+        "df -k /t | grep -c ' 1024 '; stat -c %a /t",
+    ),
+    "a mount of what is not there": ("--mount", "type=bind,src=/nowhere/at/all,dst=/x", IMAGE, "true"),
+    "a mount that is none": ("--mount", "type=bind,src=/usr", IMAGE, "true"),
+    "a mount of a kind that is none": ("--mount", "type=cluster,src=/usr,dst=/x", IMAGE, "true"),
+    "a mount that is not written": (
+        *("--mount", "type=bind,src=/usr,dst=/x,ro", IMAGE, "sh", "-c", "touch /x/y 2>/dev/null; echo $?"),
+    ),
+    "a mode that is none": ("-v", "/usr:/x:sometimes", IMAGE, "true"),
+    "a variable of a file that is not there": ("--env-file", "/nowhere/at/all", IMAGE, "true"),
+    "labels of a file that is not there": ("--label-file", "/nowhere/at/all", IMAGE, "true"),
+    "a limit that is none": ("--ulimit", "nothing=1", IMAGE, "true"),
+    "a soft limit above the hard one": ("--ulimit", "core=5:4", IMAGE, "true"),
+    "a group of nobody": ("--group-add", "nobody-of-that-name", IMAGE, "true"),
+    "a policy that is none": ("--restart", "sometimes", IMAGE, "true"),
+    "when to pull, which is never": ("--pull", "sometimes", IMAGE, "true"),
+    "an annotation": ("--annotation", "a.b=c", IMAGE, "true"),
+    "quietly": ("-q", IMAGE, "echo", "a"),
     "processes seen": (IMAGE, "sh", "-c", "echo /proc/[0-9]*"),
 }
 """What is run with --rm, without a terminal, with empty input."""
@@ -178,9 +259,24 @@ OTHERWISE: dict[str, tuple[int, int, str]] = {
     "the size of shared memory": (0, 0, "podman's 64 MB are 65,536,000 bytes; docker's and ours 64 MiB"),
     "a name of no container": (125, 2, "a call that has no meaning ends with 2, also for run"),
     **dict.fromkeys(
-        ("swap but no memory", "a signal that is none", "an option that is none", "a stream that is none"),
+        (
+            *(
+                "swap but no memory",
+                "a signal that is none",
+                "an option that is none",
+                "a stream that is none",
+            ),
+            *("time by two words", "a swappiness that is none", "a rate of no device", "a rate that is none"),
+            *("a rule that is none", "a profile of nobody", "a mount of what is not there"),
+            *("a mount that is none", "a mount of a kind that is none", "a mode that is none"),
+            *("a variable of a file that is not there", "labels of a file that is not there"),
+            *("a limit that is none", "a soft limit above the hard one", "a policy that is none"),
+            "when to pull, which is never",
+        ),
         (125, 2, "a call that has no meaning ends with 2, also for run"),
     ),
+    "a rate of no block device": (126, 2, "a call that has no meaning ends with 2, also for run"),
+    "a group of nobody": (126, 125, "nothing was found that could not be executed: docker says 125"),
     "memory that is too little": (126, 2, "a call that has no meaning ends with 2, also for run"),
 }
 """The codes of podman and cowl where they do something else, and why ours is the better one."""

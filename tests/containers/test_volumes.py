@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli.values import mounted, volume
+from engine.cli.mounts import mounted, volume
 from engine.engine import Engine
 from engine.errors import ConflictError, CowlError, InUseError, NotFoundError, UsageError
 from engine.model import LaunchOptions, Volume
@@ -39,10 +39,14 @@ def test_what_is_no_volume(text: str) -> None:
 
 def test_mounts() -> None:
     assert mounted(["type=bind,src=/a,dst=/b,ro", "source=v,target=/c", "dst=/d,readonly=true"]) == (
-        (Volume("/a", "/b", True), Volume("", "/c", name="v"), Volume("", "/d", True, anonymous=True)),
+        (
+            Volume("/a", "/b", True, make=False),
+            Volume("", "/c", name="v"),
+            Volume("", "/d", True, anonymous=True),
+        ),
         (),
     )
-    assert mounted(["type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700"]) == ((), ("/t:size=1m,mode=700",))
+    assert mounted(["type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700"]) == ((), ("/t:size=1048576,mode=700",))
     for bad in ("type=bind,dst=/b", "type=nfs,dst=/b", "src=a", "src=a,dst=/b,colour=red"):
         with pytest.raises(UsageError, match="bad mount"):
             mounted([bad])

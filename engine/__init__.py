@@ -10,6 +10,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # the one of `typing`, which takes 9 ms to import
 if TYPE_CHECKING:
     from engine.containers.foreground import Streams
+    from engine.containers.logs import LogFollower
     from engine.containers.stats import History
     from engine.engine import Engine
     from engine.errors import (
@@ -89,6 +90,7 @@ __all__ = [
     "LaunchOptions",
     "LayerWaste",
     "Limits",
+    "LogFollower",
     "LogLine",
     "Mended",
     "NoSpaceError",
@@ -125,6 +127,7 @@ _ELSEWHERE = {
     "History": "engine.containers.stats",
     "ImageUsage": "engine.images.usage",
     "LayerWaste": "engine.images.waste",
+    "LogFollower": "engine.containers.logs",
     "Mended": "engine.images.damage",
     "Secret": "engine.images.waste",
     "Selection": "engine.layers.selection",

@@ -78,6 +78,8 @@ class Desk(Widget):
         self._coming = ""
         """The pane to which the keys are about to go: what is pressed right after means that one."""
         self._turning: Timer | None = None
+        self._detailed = ""
+        """Whose detail is shown, or being read."""
 
     def compose(self) -> ComposeResult:
         """Top line, upper half (selection, detail), lower half (resources, logs), command and key line."""
@@ -168,7 +170,7 @@ class Desk(Widget):
             return
         if read.anew:
             logs.start(self.container.name)
-        logs.append(read.lines)
+        logs.append(read.lines, read.begun)
 
     # What the keys say.
 
@@ -277,6 +279,11 @@ class Desk(Widget):
         self._turning = None
         self._show_usage()
         self._show_keys()
+        if self.pane not in ("changes", "preview"):
+            self.show_facts()
+        if self.subject == self._detailed:
+            return  # There and back: all of it is there, and nobody would read it again.
+        self._detailed = self.subject
         self.post_message(self.Selected(self.item))
         changes, logs = self.query_one(Changes), self.query_one(Logs)
         item = self.item
@@ -291,8 +298,6 @@ class Desk(Widget):
             big = f"{item.file_count:,} entries: 3 reads them"
             sentence = big if item.file_count > BIG_LAYER else "reading the layer …"
             changes.begin(_key(item), facts.name_of(item), sentence)
-        if self.pane not in ("changes", "preview"):
-            self.show_facts()
 
     def _refresh_item(self) -> None:
         """The same thing in its newer state; where it is gone, whatever the cursor is on now."""

@@ -63,10 +63,14 @@ class SizeRead(Told):
 class LogsRead(Told):
     """Lines that a container has said since the last such message about it."""
 
-    def __init__(self, subject: str, lines: Sequence[LogLine], *, anew: bool = False) -> None:
+    def __init__(
+        self, subject: str, lines: Sequence[LogLine], begun: Sequence[LogLine] = (), *, anew: bool = False
+    ) -> None:
         super().__init__()
         self.subject = subject
         self.lines = lines
+        self.begun = begun
+        """Lines that have no end yet, instead of those of the message before."""
         self.anew = anew
         """Whether they take the place of what was read before, instead of following it."""
 

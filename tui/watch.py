@@ -23,7 +23,7 @@ from tui import messages
 from tui.change_rows import change_entries, summary
 
 if TYPE_CHECKING:
-    from engine import Engine
+    from engine import Engine, LogFollower
 
 POLL = 0.25
 """Seconds between two looks at the revision."""
@@ -34,13 +34,14 @@ IDLE_TICK = 2.0
 SETTLE = 0.06
 """Seconds that a selection must last before anything is read for it: a held key passes over hundreds."""
 TAIL = 1000
-"""Log lines read at first, and when a container says more than `FEW` in a second."""
-FEW = 50
-"""Log lines read each second, to see whether there are new ones."""
+"""Log lines read at first, and when a container says more than can be followed."""
+LONGEST = 10_000
+"""Characters of a log line that are shown."""
 RUNNING_SIZE = 20.0
 """Seconds between two looks at the read-write layer of something that runs and is not selected."""
 SPARE = 9
 """How many times as long as a read-write layer took nothing is read then: a tenth of a core at most."""
+LEFT_OUT = "… lines left out here: they come faster than they can be shown"
 Post = Callable[[Message], object]
 
 
@@ -157,13 +158,25 @@ class SubjectWatch(Watch):
     def __init__(self, engine: Engine, post: Post) -> None:
         super().__init__(engine, post)
         self._wanted: Subject | None = None
-        self._subject: Subject | None = None
+        self._turns = 0
+        self._seen = 0
+        """How many turns have been taken: there and back is two, and everything has to be read anew."""
         self._fingerprint: object = None
-        self._last_line: LogLine | None = None
+        self._log: LogFollower | None = None
+        self._begun: Sequence[LogLine] = ()
+
+    def run(self) -> None:
+        """See `Watch`."""
+        try:
+            super().run()
+        finally:
+            self._close_log()
 
     def turn_to(self, subject: Subject | None) -> None:
         """Look at something else from now on."""
-        self._wanted = subject
+        if subject != self._wanted:
+            self._wanted = subject
+            self._turns += 1
         self.poke()
 
     def again(self) -> None:
@@ -172,13 +185,15 @@ class SubjectWatch(Watch):
         self.poke()
 
     def _turn(self) -> float:
-        wanted = self._wanted
-        fresh = wanted != self._subject
+        turns = self._turns
+        fresh = turns != self._seen
         if fresh:
             time.sleep(SETTLE)
-            if self._wanted != wanted:
+            if self._turns != turns:
                 return 0.0
-            self._subject, self._fingerprint, self._last_line = wanted, None, None
+            self._seen, self._fingerprint = turns, None
+            self._close_log()
+        wanted = self._wanted
         if wanted is None:
             return IDLE_TICK
         start = time.monotonic()
@@ -209,23 +224,32 @@ class SubjectWatch(Watch):
         self._post(messages.ChangesRead(subject.key, changes, change_entries(changes), fresh=fresh))
 
     def _read_log(self, subject: Subject) -> None:
-        last = self._last_line
+        fresh = self._log is None
         try:
-            lines = self._tail(subject, FEW if last else TAIL)
-            if last is not None:
-                if last in lines:
-                    del lines[: lines.index(last) + 1]
-                else:  # A line that had not ended has grown, or there are more than a few new ones.
-                    lines, last = self._tail(subject, TAIL), None
+            if self._log is None:
+                self._log = self._engine.containers.follow_log(subject.id, tail=TAIL)
+            found = self._log.look()
         except NotFoundError:
             return
-        if lines or self._last_line is None:
-            self._post(messages.LogsRead(subject.key, lines, anew=last is None))
-        if lines:
-            self._last_line = lines[-1]
+        lines = [shown(line) for line in found.lines]
+        begun = [shown(line) for line in found.begun]
+        if found.left_out:
+            time_of = (lines or begun)[0].time if lines or begun else ""
+            lines.insert(0, LogLine(time_of, "stdout", LEFT_OUT))
+        if lines or begun != self._begun or fresh:
+            self._begun = begun
+            self._post(messages.LogsRead(subject.key, lines, begun, anew=fresh))
 
-    def _tail(self, subject: Subject, lines: int) -> list[LogLine]:
-        return list(self._engine.containers.logs(subject.id, tail=lines))
+    def _close_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+        self._log, self._begun = None, ()
+
+
+def shown(line: LogLine) -> LogLine:
+    """A line as it is shown: where it is too long, its beginning."""
+    more = len(line.text) - LONGEST
+    return line._replace(text=f"{line.text[:LONGEST]} … {more:,} more characters") if more > 0 else line
 
 
 class SizeWatch(Watch):

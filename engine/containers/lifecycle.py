@@ -23,7 +23,7 @@ from engine.store.store import Store
 if TYPE_CHECKING:
     from engine.containers.copying import Subject
     from engine.containers.launcher import Launcher
-    from engine.containers.logs import Follower
+    from engine.containers.logs import LogFollower
     from engine.containers.standby import Standby
     from engine.containers.standing import Standing
 
@@ -104,9 +104,9 @@ class Containers:
 
         return logs.read(paths.log, tail=tail, since=since, until=until, follow=follow, active=active)
 
-    def follow_log(self, reference: str, *, tail: int) -> Follower:
+    def follow_log(self, reference: str, *, tail: int) -> LogFollower:
         """Its log for who looks at it now and then: the last *tail* lines at first. To be closed."""
-        return logs.Follower(self._paths(self._row(reference)).log, tail)
+        return logs.LogFollower(self._paths(self._row(reference)).log, tail)
 
     # Launching
 

@@ -56,7 +56,7 @@ class Growth(Record):
     """Whether there was too much: lines before these are missing."""
 
 
-class Follower:
+class LogFollower:
     """A log that is looked at now and then, from where the last look ended."""
 
     def __init__(self, path: str, tail: int, most: int = 512 << 10) -> None:

@@ -245,14 +245,14 @@ def test_the_end_of_a_long_line_is_found_at_once(tmp_path: Path, monkeypatch: py
     assert looked_at < 2 * (tmp_path / "log").stat().st_size
 
 
-def looked(follower: logs.Follower) -> tuple[list[str], list[str], bool]:
+def looked(follower: logs.LogFollower) -> tuple[list[str], list[str], bool]:
     found = follower.look()
     return [line.text for line in found.lines], [line.text for line in found.begun], found.left_out
 
 
 def test_looking_now_and_then(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    follower = logs.Follower(str(path), tail=3)
+    follower = logs.LogFollower(str(path), tail=3)
     assert looked(follower) == ([], [], False)
     log = LogFile(str(path), 2048, 3)
     log.write(b"stdout", b"same\nsame\nsame\n")
@@ -271,7 +271,7 @@ def test_looking_now_and_then(tmp_path: Path) -> None:
         found += looked(follower)[0]
     assert found == [f"line {number}" for number in range(200)]
     follower.close()
-    late = logs.Follower(str(path), tail=3)
+    late = logs.LogFollower(str(path), tail=3)
     assert looked(late)[0] == ["line 197", "line 198", "line 199"]
     late.close()
     log.close()
@@ -279,7 +279,7 @@ def test_looking_now_and_then(tmp_path: Path) -> None:
 
 def test_too_much_for_a_look_is_left_out(tmp_path: Path) -> None:
     log = LogFile(str(tmp_path / "log"))
-    follower = logs.Follower(str(tmp_path / "log"), tail=5, most=4096)
+    follower = logs.LogFollower(str(tmp_path / "log"), tail=5, most=4096)
     follower.look()
     written(log, 0, 1000)
     lines, _, left_out = looked(follower)

@@ -7,10 +7,12 @@ from textual.pilot import Pilot
 
 from tests.tui import records
 from tests.tui.harness import DeskApp
+from tui import desk
 from tui.forest_rows import container_key, node_key
 from tui.widgets.changes import Changes
 from tui.widgets.containers import Containers
 from tui.widgets.forest import Forest
+from tui.widgets.logs import Logs
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 NARROW, NORMAL, WIDE = SIZES
@@ -214,3 +216,27 @@ async def test_big_new_directories_stay_folded_and_a_refresh_keeps_what_was_unfo
         assert changes.current is not None
         assert changes.current.key == "/srv/app/cache/0001.bin"
         assert "126 A" in str(changes.border_subtitle)
+
+
+async def test_there_and_back_at_once_keeps_the_detail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "TURN_DELAY", 1.0)  # so that it is at once however slow the machine is
+    app = DeskApp()
+    async with app.run_test(size=NORMAL) as pilot:
+        await app.feed_figure()
+        await settle(pilot)
+        await pilot.press("2")
+        await settle(pilot)
+        shown = app.desk.query_one(Logs).text
+        read = len(app.selections)
+        there = app.desk.subject
+        await pilot.press("j")
+        assert app.desk.subject != there
+        await pilot.press("k")
+        assert app.desk.subject == there
+        await settle(pilot)
+        assert app.desk.query_one(Logs).text == shown != ""
+        assert len(app.selections) == read
+        await pilot.press("j")
+        await settle(pilot)
+        assert app.desk.query_one(Logs).text == ""
+        assert len(app.selections) == read + 1

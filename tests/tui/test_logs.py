@@ -193,3 +193,23 @@ async def test_ten_thousand_lines_cost_little() -> None:
         took = time.perf_counter() - started
         await pilot.pause()
         assert took < 0.5
+
+
+async def test_a_line_without_an_end_gives_way_to_what_it_becomes() -> None:
+    app = LogsApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.logs.start("api")
+        app.logs.append(said("one"), said("pass"))
+        app.logs.append([], said("password: "))
+        await pilot.press("t")
+        assert [line for line in app.lines() if line] == ["  one", "  password:"]
+        app.logs.filter("password")
+        app.logs.append(said("password: secret"))
+        assert [line for line in app.lines() if line] == ["  password: secret"]
+        app.logs.filter("")
+        assert [line for line in app.lines() if line] == ["  one", "  password: secret"]
+        app.logs.append([], said("# "))
+        app.logs.append(said("two"), said("# "))
+        app.logs.start("other")
+        app.logs.append(said("three"))
+        assert [line for line in app.lines() if line] == ["  three"]

@@ -48,6 +48,8 @@ class Logs(Lines):
         self._lines: list[LogLine] = []
         self._kept: list[LogLine] = []
         """The lines that the filter lets through."""
+        self._begun = 0
+        """How many of the last lines have no end yet."""
         self._needle = ""
         self._search = ""
         self._text: list[str] | None = None
@@ -60,17 +62,23 @@ class Logs(Lines):
 
     def start(self, title: str) -> None:
         """Another container's log begins: what is shown goes."""
-        self._lines, self._kept, self._text = [], [], None
+        self._lines, self._kept, self._begun, self._text = [], [], 0, None
         self._widest = 0
         self._title = title
         self.empty = "it has said nothing yet" if title else "select a container"
         self.following = True
         self._measure()
 
-    def append(self, lines: Sequence[LogLine]) -> None:
-        """More lines, oldest first. The view follows them, or stays on the lines it shows."""
-        if not lines:
+    def append(self, lines: Sequence[LogLine], begun: Sequence[LogLine] = ()) -> None:
+        """More lines, oldest first. The view follows them, or stays on the lines it shows.
+
+        Those that have *begun* and have no end yet stand at the end until the next call.
+        """
+        if not lines and not begun and not self._begun:
             return
+        self._drop_begun()
+        self._begun = len(begun)
+        lines = (*lines[-MOST:], *begun)
         self._lines += lines[-MOST:]
         fresh = [line for line in lines[-MOST:] if self._passes(line)]
         self._kept += fresh
@@ -204,6 +212,12 @@ class Logs(Lines):
             self._noted = note
             self.border_title = Content(f"5 Logs · {fmt.safe(note[0])}" if note[0] else "5 Logs")
             self.border_subtitle = note[1]
+
+    def _drop_begun(self) -> None:
+        if self._begun:
+            passing = sum(map(self._passes, self._lines[-self._begun :]))
+            del self._lines[-self._begun :]
+            del self._kept[len(self._kept) - passing :]
 
     def _passes(self, line: LogLine) -> bool:
         return not self._needle or self._needle in line.text.lower()

@@ -81,9 +81,9 @@ def state_text(container: Container) -> str:
     """What a container does or how it ended, in docker's words."""
     if container.state in ("running", "paused"):
         paused = " (Paused)" if container.state == "paused" else ""
-        lost = "" if container.monitored else " (monitor lost)"
+        trouble = f" ({container.error})" if container.error else ""
         health = "" if container.health is None else f" ({HEALTH_WORDS[container.health]})"
-        return f"Up {age_text(container.started)}{health}{paused}{lost}"
+        return f"Up {age_text(container.started)}{health}{paused}{trouble}"
     if container.state == "created":
         return "Created"
     if container.state == "restarting":

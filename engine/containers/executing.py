@@ -269,11 +269,16 @@ class _Session:
                 if not self._feed(data, keys):
                     stdin = None
             if self._control.fileno() in ready:
-                packet = self._control.recv(request.MAX_PACKET + 1)
-                self._drain()
-                if packet[:1] == request.EXITED:
-                    return int(json.loads(packet[1:])["exit_code"])
-                raise LaunchError("lost the process", "the one that watched it was killed")
+                return self._hear_end()
+
+    def _hear_end(self) -> int:
+        packet = self._control.recv(request.MAX_PACKET + 1)
+        self._drain()
+        if packet[:1] == request.EXITED:
+            return int(json.loads(packet[1:])["exit_code"])
+        if packet[:1] == request.FAILED:
+            raise request.raise_failure(packet[1:])
+        raise LaunchError("lost the process", "the one that watched it was killed")
 
     def _feed(self, data: bytes, keys: Keys | None) -> bool:
         """Pass on what was typed; False when there is no more, or nobody to take it."""

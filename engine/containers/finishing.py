@@ -10,12 +10,30 @@ import sys
 
 from engine.containers import restarting, state
 from engine.containers.life import Run, exit_record, tell
+from engine.containers.pump import Pump
+from engine.errors import StoreError
 from engine.kernel import cgroup, process
 from engine.launch import request
 from engine.launch.request import Launch
+from engine.model import JSON
 from engine.store import clock
+from engine.store.failures import Enduring
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths
+
+_LOST = b"cowl: error: what it says from now on is lost (see its failures in cowl inspect)\n"
+
+
+def carry(pump: Pump, paths: ContainerPaths) -> None:
+    """Let *pump* run; should that fail, wait for the end of the first process without it."""
+    carrying = Enduring(paths)
+    with carrying:
+        pump.run()
+    if carrying.failed:
+        with Enduring(paths):
+            pump.tell(request.STDERR + _LOST)
+        with Enduring(paths):
+            pump.outlast()
 
 
 def reap(pid: int, checker: int | None) -> int:
@@ -31,44 +49,75 @@ def reap(pid: int, checker: int | None) -> int:
 
 
 def end(launch: Launch, paths: ContainerPaths, run: Run, policy: restarting.Policy, status: int) -> bool:
-    """From the end of the first process to the end of this run; whether a client has removed the container.
+    """From the end of the first process to the end of this run; whether the container can be removed now.
 
+    That it cannot where a client has removed it, or something of it is left that somebody has to take away.
     *status* is the wait status of the process. If *policy* wants a further run, its socket and listener stay.
+    A step that fails is kept, and does not stop the others.
     """
     pump = run.pump
     code = process.exit_code(status)
-    if run.shares_pids:
-        cgroup.kill_all(run.group)
-    pump.drain()
-    pump.close_log()
-    oom = cgroup.oom_kills(run.group) > 0
-    again = policy.wants(code, run.restarts) and not restarting.is_called_off(paths)
+    step, clearing = Enduring(paths), Enduring(paths)
+    with step:
+        _collect(run)
+    oom = again = removed = False
+    with step:
+        oom = cgroup.oom_kills(run.group) > 0
+    with step:
+        again = policy.wants(code, run.restarts) and not restarting.is_called_off(paths)
     record = exit_record(run.started, clock.now(), code, oom=oom, restarts=run.restarts, restarting=again)
     point("end.before-record")
-    with contextlib.suppress(OSError):  # a full disk: the state stays "ended, nobody knows how"
-        state.write_document(paths.exit, record, flush=True)
+    with step:
+        _record(paths, record)
     point("end.after-record")
-    if oom:
-        tell(launch, "oom")
-    tell(launch, "die", exit_code=str(code))
-    told = {"exit_code": code, "oom_killed": oom, "restarting": again}
-    pump.tell(request.EXITED + json.dumps(told).encode())
-    if run.connection is not None:
-        run.connection.leave()
-    cgroup.remove(run.group)
+    with step:
+        if oom:
+            tell(launch, "oom")
+        tell(launch, "die", exit_code=str(code))
+        told = {"exit_code": code, "oom_killed": oom, "restarting": again}
+        pump.tell(request.EXITED + json.dumps(told).encode())
+    with clearing:
+        if run.connection is not None:
+            run.connection.leave()
+    with clearing:
+        cgroup.remove(run.group)
     point("end.after-cgroup")
     for path in (paths.state,) if again else (paths.socket, paths.state):
         with contextlib.suppress(OSError):
             os.unlink(path)
-    pump.tell(request.CLEAN)
-    if run.connection is not None:
-        run.connection.tidy()
-    removed = pump.finish()
-    pump.close()
-    os.close(run.pidfd)
+    with step:
+        pump.tell(request.CLEAN)
+    with clearing:
+        if run.connection is not None:
+            run.connection.tidy()
+    with step:
+        removed = pump.finish()
+    with step:
+        pump.close()
+        os.close(run.pidfd)
     if not again:
         pump.listener = None
-    return removed
+    return not (removed or clearing.failed)
+
+
+def _collect(run: Run) -> None:
+    """What it has said until its end."""
+    if run.shares_pids:
+        cgroup.kill_all(run.group)
+    run.pump.drain()
+    run.pump.close_log()
+
+
+def _record(paths: ContainerPaths, record: JSON) -> None:
+    """Write down how it ended: on a full disk, over what says that it was started."""
+    try:
+        state.write_document(paths.exit, record, flush=True)
+    except OSError:
+        try:
+            state.overwrite_document(paths.exit, record)
+        except OSError as error:
+            what = f"it ended with {record['exit_code']}, which cannot be recorded"
+            raise StoreError(what, error.strerror or str(error)) from error
 
 
 def call_off(launch: Launch, paths: ContainerPaths) -> None:

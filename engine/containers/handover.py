@@ -14,18 +14,23 @@ from typing import Any
 from engine.containers.life import Run, Watched
 from engine.containers.pump import Pump
 from engine.containers.restarting import Delay
+from engine.errors import LaunchError
 from engine.kernel import cgroup
 from engine.kernel.channel import Channel
 from engine.launch import request
 from engine.launch.request import Launch
 from engine.record import Record
+from engine.store import failures
 from engine.store.faults import point
+from engine.store.layout import ContainerPaths
 
 _MOST = 200
 """Open files in one packet; the kernel takes 253 (SCM_MAX_FD, unix(7))."""
 _MORE = b"m"
 _ALL = b"a"
 _TAKEN = b"t"
+_REFUSED = b"r"
+"""Followed by why."""
 
 
 class Handed(Record):
@@ -43,6 +48,13 @@ class Handed(Record):
     """An open file with all that is needed when it ends."""
     ports: list[int]
     """The sockets that hold its ports."""
+    places: tuple[str, str]
+    """Its directory in the store and its run-time directory."""
+
+    @property
+    def paths(self) -> ContainerPaths:
+        """Its files."""
+        return ContainerPaths(*self.places)
 
     def let_go(self) -> None:
         """Close all of it: another process goes on with it."""
@@ -57,7 +69,8 @@ def give(keeper: Channel, watched: Watched) -> bool:
     connection, ports = (None, []) if run.connection is None else run.connection.parts()
     document, streams = run.pump.parts()
     never = watched.launch.auto_remove or watched.launch.restart == "no"
-    words = (run.pid, run.checker, document, len(streams), watched.paths.policy if never else None)
+    policy = watched.paths.policy if never else None
+    words = (run.pid, run.checker, document, len(streams), policy, tuple(watched.paths))
     point("handover.before")
     try:
         rest = _write(watched, connection)
@@ -68,7 +81,11 @@ def give(keeper: Channel, watched: Watched) -> bool:
     except OSError:  # no room for its files just now: it can stay here
         return False
     point("handover.after-sending")
-    return keeper.recv(1) == _TAKEN
+    answer = keeper.recv(request.MAX_PACKET)
+    if answer.startswith(_REFUSED):
+        why = answer.removeprefix(_REFUSED).decode()
+        failures.keep(watched.paths, failures.HANDOVER, LaunchError("its keeper did not take it", why))
+    return answer == _TAKEN
 
 
 def send(keeper: Channel, words: tuple[Any, ...], descriptors: list[int]) -> None:
@@ -80,7 +97,7 @@ def send(keeper: Channel, words: tuple[Any, ...], descriptors: list[int]) -> Non
 
 
 def take(channel: Channel) -> Handed | None:
-    """What `give` gives; None when there is nothing to be kept."""
+    """What `give` gives; None when there is nothing to be kept. What it raises, `refuse` is for."""
     descriptors: list[int] = []
     data = _MORE
     while data[:1] == _MORE:
@@ -91,15 +108,20 @@ def take(channel: Channel) -> Handed | None:
         descriptors += more
     if not data:
         return None
-    pid, checker, document, streams, policy = marshal.loads(memoryview(data)[1:])
+    pid, checker, document, streams, policy, places = marshal.loads(memoryview(data)[1:])
     lock, rest, *others = descriptors
     pump = Pump.resumed(document, others[:streams])
-    return Handed(pid, checker, pump, policy, lock, rest, others[streams:])
+    return Handed(pid, checker, pump, policy, lock, rest, others[streams:], places)
 
 
 def confirm(channel: Channel) -> None:
     """Let whoever gave it go."""
     channel.send(_TAKEN)
+
+
+def refuse(channel: Channel, error: BaseException) -> None:
+    """Leave it to whoever gave it."""
+    channel.send(_REFUSED + failures.describe(error).encode())
 
 
 def restore(handed: Handed) -> Watched:

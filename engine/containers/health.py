@@ -22,6 +22,7 @@ from engine.launch import request
 from engine.model import JSON, Health, HealthStatus
 from engine.record import Record
 from engine.store import clock, events
+from engine.store.failures import HEALTH, Enduring
 from engine.store.layout import ContainerPaths, Layout
 
 MAX_OUTPUT = 4096
@@ -99,23 +100,28 @@ def start(subject: Subject, pidfd: int) -> int:
 def _live(subject: Subject, paths: ContainerPaths, pidfd: int) -> NoReturn:
     """Check until the container has ended."""
     try:
-        # The monitor's lock must not outlive it in here, nor its ends of the container's streams.
-        syscalls.close_all_but([pidfd])
-        process.set_name("cowl-health")
-        findings = Findings()
-        born = time.monotonic()
-        while not _ended(pidfd, pause_s(findings, subject.health, time.monotonic() - born)):
-            age = time.monotonic() - born
-            facts = state.derive(paths)
-            if facts.state != "running":  # nothing is asked of what is paused
-                continue
-            before, findings = findings, after(findings, _check(subject, paths, facts), subject.health, age)
-            with contextlib.suppress(OSError):  # a full disk: the next check says it
-                state.write_document(paths.health, findings.to_json())
-            if findings.status != before.status:
-                _tell(subject, findings.status)
+        with Enduring(paths, HEALTH):
+            # The monitor's lock must not outlive it in here, nor its ends of the container's streams.
+            syscalls.close_all_but([pidfd])
+            process.set_name("cowl-health")
+            _check_on(subject, paths, pidfd)
     finally:
         os._exit(0)
+
+
+def _check_on(subject: Subject, paths: ContainerPaths, pidfd: int) -> None:
+    findings = Findings()
+    born = time.monotonic()
+    while not _ended(pidfd, pause_s(findings, subject.health, time.monotonic() - born)):
+        age = time.monotonic() - born
+        facts = state.derive(paths)
+        if facts.state != "running":  # nothing is asked of what is paused
+            continue
+        before, findings = findings, after(findings, _check(subject, paths, facts), subject.health, age)
+        with contextlib.suppress(OSError):  # a full disk: the next check says it
+            state.write_document(paths.health, findings.to_json())
+        if findings.status != before.status:
+            _tell(subject, findings.status)
 
 
 def _ended(pidfd: int, seconds: float) -> bool:

@@ -19,7 +19,8 @@ from engine.containers.pump import Pump
 from engine.kernel import lean, lifeline, signals
 from engine.kernel.channel import Channel, pair
 from engine.launch import request
-from engine.launch.isolation import CONTROL, IGNORED, forget_caller
+from engine.launch.isolation import CONTROL, IGNORED
+from engine.store.failures import Enduring
 
 _GO = b"g"
 _REHEARSALS = 100
@@ -39,19 +40,34 @@ def keep(begin: Callable[[Channel], NoReturn]) -> NoReturn:
         signals.signal(signals.SIGCHLD, signals.SIG_DFL)
         child, channel = _fork(begin)
         channel = _settle(channel)
-        while (handed := handover.take(channel)) is not None:
-            with lean.adopting():
-                handover.confirm(channel)
-                os.waitpid(child, 0)
-            handed.pump.run()
+        while (handed := _take(child, channel)) is not None:
+            finishing.carry(handed.pump, handed.paths)
             status = finishing.reap(handed.pid, handed.checker)
-            if handed.policy is not None and not os.path.exists(handed.policy):
-                monitor.end(handover.restore(handed), status, os.getpid())
-                break
-            child, channel = _replace(handed, status, channel)
+            with Enduring(handed.paths):
+                if handed.policy is None or os.path.exists(handed.policy):
+                    child, channel = _replace(handed, status, channel)
+                    continue
+            with Enduring(handed.paths):
+                monitor.carry_on(handover.restore(handed), status, None)
         code = 0
     finally:
         os._exit(code)
+
+
+def _take(child: int, channel: Channel) -> Handed | None:
+    """What *child* hands over, which is the parent of nobody then; None if there is nothing to look after."""
+    try:
+        handed = handover.take(channel)
+        if handed is None:
+            return None
+        with lean.adopting():
+            handover.confirm(channel)
+            os.waitpid(child, 0)
+    except Exception as error:  # noqa: BLE001 - goes to the child, whatever it is
+        handover.refuse(channel, error)
+        os.waitpid(child, 0)
+        return None
+    return handed
 
 
 def _fork(begin: Callable[[Channel], NoReturn]) -> tuple[int, Channel]:
@@ -93,7 +109,6 @@ def _carry_on(handed: Handed, status: int, keeper: Channel) -> NoReturn:
     # Until the keeper has closed them, ports are not free and clients do not see that we let them go.
     if keeper.recv(1) != _GO:
         os._exit(1)
-    forget_caller()
     monitor.carry_on(handover.restore(handed), status, keeper)
 
 
@@ -110,7 +125,7 @@ def rehearse() -> None:
     pump = Pump(ended[0], LogFile("", descriptor=log), listener)
     pump.add_output(output[0], b"stdout", request.STDOUT)
     document, streams = pump.parts()
-    handover.send(giver, (0, None, document, len(streams), "/"), [log, log, *streams])
+    handover.send(giver, (0, None, document, len(streams), "/", ("/", "/")), [log, log, *streams])
     handed = handover.take(channel)
     assert handed is not None
     handover.confirm(channel)

@@ -16,7 +16,7 @@ from engine.errors import ConflictError, LaunchError
 from engine.kernel import capabilities, cgroup, process
 from engine.launch.request import ProcessExit
 from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, PublishedPort, Removal
-from engine.store import events, records
+from engine.store import events, failures, records
 from engine.store.layout import ContainerPaths
 from engine.store.store import Store
 
@@ -73,6 +73,7 @@ class Containers:
         found["health"] = None
         if row.options.health is not None:
             found["health"] = state.read_document(paths.health)
+        found["failures"] = [failure._asdict() for failure in failures.read(paths)]
         found["network"] = networking.describe(self._store, row)
         found["ports"] = found["network"].get("ports", [])
         found["options"] = json.loads(records.encode_options(row.options))

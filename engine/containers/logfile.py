@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from engine.store import clock
+from engine.store import clock, failures
+from engine.store.layout import ContainerPaths
 from engine.store.trail import rotate
 
 MAX_PIECE = 16 << 10
@@ -30,12 +31,16 @@ class LogFile:
         max_files: int = 1,
         descriptor: int | None = None,
         partial: Iterable[bytes] = (),
+        run: str = "",
+        torn: bool = False,
     ) -> None:
         """*max_size* is the bytes of one file (None: any number), *max_files* how many there may be.
 
-        If another process goes on with it, it is open at *descriptor*, and lines of *partial* are not ended.
+        If another process goes on with it, it is open at *descriptor*, lines of *partial* are not ended, and
+        *torn* is whether its last line is. *run* is the container's run-time directory, for what goes wrong.
         """
         self._path = path
+        self._run = run
         self._max_size = max_size
         self._max_files = max_files
         if descriptor is None:
@@ -44,12 +49,20 @@ class LogFile:
         """Changes when the file does."""
         self._size = os.fstat(descriptor).st_size
         self._partial = set(partial)
+        self._torn = torn
+        self._told = False
         self.failed: OSError | None = None
         """The last write that did not work: a full disk must not stop the container."""
 
-    def parts(self) -> tuple[str, int | None, int, list[bytes]]:
-        """For another process: path, sizes, and whose lines are not ended."""
-        return self._path, self._max_size, self._max_files, list(self._partial)
+    def parts(self) -> tuple[str, int | None, int, list[bytes], str, bool]:
+        """For another process: what `resumed` takes besides the descriptor."""
+        return self._path, self._max_size, self._max_files, list(self._partial), self._run, self._torn
+
+    @staticmethod
+    def resumed(parts: tuple[str, int | None, int, list[bytes], str, bool], descriptor: int) -> LogFile:
+        """The log whose `parts` these are, which is open at *descriptor*."""
+        path, max_size, max_files, partial, run, torn = parts
+        return LogFile(path, max_size, max_files, descriptor, partial, run, torn)
 
     def write(self, stream: bytes, data: bytes) -> None:
         """Append what came on *stream* (``stdout`` or ``stderr``) just now."""
@@ -77,15 +90,25 @@ class LogFile:
     def _append(self, data: bytes) -> None:
         if self._max_size is not None and self._size and self._size + len(data) > self._max_size:
             self._rotate()
+        if self._torn:
+            data = b"\n" + data
         view = memoryview(data)
         while view:
             try:
                 written = os.write(self.descriptor, view)
             except OSError as error:
-                self.failed = error
+                self._fail(error)
                 return
             self._size += written
             view = view[written:]
+            self._torn = bool(view)
+
+    def _fail(self, error: OSError) -> None:
+        """Keep the first error of those that may come now: something is not in the log."""
+        if not self._told and self._run:
+            failures.keep(ContainerPaths(os.path.dirname(self._path), self._run), failures.LOG, error)
+        self._told = True
+        self.failed = error
 
     def _rotate(self) -> None:
         """Go on in a new file. Where none can be had, as on a full disk, the old one grows on."""

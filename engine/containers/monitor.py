@@ -21,12 +21,13 @@ from typing import NoReturn
 from engine.containers import finishing, handover, restarting, starting
 from engine.containers.clients import Client
 from engine.containers.life import Watched, paths_of, tell
-from engine.errors import CowlError
 from engine.kernel import namespaces, process
 from engine.kernel.channel import Channel
 from engine.launch import rehearsal, request
-from engine.launch.isolation import CONTROL, isolate
+from engine.launch.isolation import CONTROL, forget_caller, isolate
 from engine.launch.request import Launch
+from engine.store import failures
+from engine.store.failures import Enduring
 from engine.store.faults import point
 
 SETTLED_S = 1.0
@@ -66,14 +67,19 @@ def stand_by(channel: Channel, sample: bytes | None = None, keeper: Channel | No
         os._exit(code)
 
 
-def carry_on(watched: Watched, status: int, keeper: Channel) -> NoReturn:
-    """End a run whose first process had *status* and do what follows, in the place of its *keeper*."""
+def carry_on(watched: Watched, status: int, keeper: Channel | None) -> NoReturn:
+    """End a run whose first process had *status* and do what follows, in the place of its *keeper*.
+
+    None: this process is the keeper.
+    """
     code = 1
     try:
-        following = end(watched, status, os.getppid())
-        if following is not None:
-            _go_on(following, keeper)
-        code = 0
+        with Enduring(watched.paths):
+            forget_caller()
+            following = end(watched, status, os.getpid() if keeper is None else os.getppid())
+            if following is not None:
+                _go_on(following, keeper)
+            code = 0
     finally:
         os._exit(code)
 
@@ -100,25 +106,37 @@ def _watch(
     paths = paths_of(launch)
     try:
         lock = starting.take_lock(paths)
+        failures.clear(paths)
         turn = starting.Turn(os.getpid() if keeper is None else os.getppid(), network=network)
         run = starting.start(launch, paths, turn)
-    except (CowlError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - goes to whoever launches, whatever it is
+        if request.is_defect(error):
+            failures.keep(paths, failures.MONITOR, error)
         client.send(request.FAILED + request.failure(error))
         return
+    watched = Watched(launch, lock, run, time.monotonic(), restarting.Delay())
+    with Enduring(paths):
+        _report(watched, client)
+    if launcher is not None:
+        launcher.close()
+    point("start.after-report")
+    with Enduring(paths):
+        _go_on(watched, keeper)
+
+
+def _report(watched: Watched, client: Client) -> None:
+    """Let everybody know that it runs."""
+    launch, run = watched.launch, watched.run
     tell(launch, "start")
     cautions = run.connection.cautions if run.connection is not None else ()
     started = {"pid": run.pid, "started": run.started, "cautions": cautions}
     client.send(request.STARTED + json.dumps(started).encode())
-    if launcher is not None:
-        launcher.close()
     if launch.attached:
         run.pump.clients.append(client)
     else:
         client.close()
     if run.connection is not None:
         run.connection.announce()
-    point("start.after-report")
-    _go_on(Watched(launch, lock, run, time.monotonic(), restarting.Delay()), keeper)
 
 
 def _go_on(watched: Watched, keeper: Channel | None) -> None:
@@ -127,10 +145,11 @@ def _go_on(watched: Watched, keeper: Channel | None) -> None:
     following: Watched | None = watched
     while following is not None:
         watched = following
-        pump = watched.run.pump
-        if keeper is not None and not pump.run(SETTLED_S) and handover.give(keeper, watched):
-            return
-        pump.run()
+        if keeper is not None:
+            with Enduring(watched.paths):
+                if not watched.run.pump.run(SETTLED_S) and handover.give(keeper, watched):
+                    return
+        finishing.carry(watched.run.pump, watched.paths)
         status = finishing.reap(watched.run.pid, watched.run.checker)
         following = end(watched, status, monitor)
     os.close(watched.lock)
@@ -141,15 +160,15 @@ def end(watched: Watched, status: int, monitor: int) -> Watched | None:
     launch, paths, run = watched.launch, watched.paths, watched.run
     ran = time.monotonic() - watched.began
     if launch.auto_remove:
-        if not finishing.end(launch, paths, run, restarting.NEVER, status):
+        if finishing.end(launch, paths, run, restarting.NEVER, status):
             finishing.remove(launch)
         return None
-    finishing.end(launch, paths, run, restarting.current(paths, launch.restart), status)
+    finishing.end(launch, paths, run, _policy(watched), status)
     listener = run.pump.listener
     if listener is None:
         return None
     if restarting.pause(paths, listener, watched.delay.after(ran)):
-        with contextlib.suppress(CowlError, OSError):  # it is in exit.json
+        with Enduring(paths):
             again = starting.start(launch, paths, starting.Turn(monitor, listener, run.restarts + 1))
             tell(launch, "restart", restarts=str(again.restarts))
             if again.connection is not None:
@@ -157,3 +176,10 @@ def end(watched: Watched, status: int, monitor: int) -> Watched | None:
             return watched._replace(run=again, began=time.monotonic())
     finishing.call_off(launch, paths)
     return None
+
+
+def _policy(watched: Watched) -> restarting.Policy:
+    """What holds now; where what was given since cannot be read, what it was started with."""
+    with Enduring(watched.paths):
+        return restarting.current(watched.paths, watched.launch.restart)
+    return restarting.policy(watched.launch.restart)

@@ -6,6 +6,7 @@ process touches next to nothing, so what its forks share with it and each other 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import NoReturn
 
@@ -55,8 +56,9 @@ def _serve(channel: Channel, sample: bytes) -> NoReturn:
             data, descriptors = request.receive_descriptors(control)
             if not data:
                 break
-            if os.fork() == 0:
-                keeper.stand_by(Channel(fileno=descriptors[0]), sample)
+            with contextlib.suppress(OSError):  # no process to be had: the channel closes
+                if os.fork() == 0:
+                    keeper.stand_by(Channel(fileno=descriptors[0]), sample)
             os.close(descriptors[0])
     finally:
         os._exit(0)

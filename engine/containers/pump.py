@@ -23,6 +23,8 @@ MAX_INPUT = 64 << 10
 """Bytes of input that wait for the container before its clients are not read any further."""
 DRAIN_SECONDS = 0.5
 """How long after the end output is waited for from descriptors that have left the container."""
+_LITTLE = 256
+"""Bytes that can be had where there is no memory for READ_SIZE."""
 _END = (errno.EIO, errno.EBADF)
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
@@ -85,6 +87,27 @@ class Pump:
             if self.pidfd in ready:
                 return True
 
+    def outlast(self) -> None:
+        """Until the container's first process has ended, for when `run` has failed: nothing is carried.
+
+        What the container says is read all the same: it must neither wait for that nor be ended by it.
+        """
+        self._pending.clear()
+        while True:
+            poller = select.poll()
+            for descriptor in (self.pidfd, *self._outputs):
+                poller.register(descriptor, select.POLLIN)
+            if self.listener is not None:
+                poller.register(self.listener, select.POLLIN)
+            ready = dict(poller.poll())
+            for descriptor in [each for each in self._outputs if each in ready]:
+                self._take(descriptor, _LITTLE)
+            if self.listener is not None and self.listener.fileno() in ready:
+                with contextlib.suppress(OSError):
+                    self.listener.accept().close()
+            if self.pidfd in ready:
+                return
+
     @property
     def _at_rest(self) -> bool:
         return not self._pending and not any(client.size for client in self.clients)
@@ -116,10 +139,9 @@ class Pump:
     def resumed(document: tuple[Any, ...], descriptors: Sequence[int]) -> Pump:
         """The pump whose `parts` these are."""
         pidfd, log, words, listener, outputs, inputs, input_ends, clients = document
-        path, max_size, max_files, partial = words
         pump = Pump(
             descriptors[pidfd],
-            LogFile(path, max_size, max_files, descriptors[log], partial),
+            LogFile.resumed(words, descriptors[log]),
             None if listener is None else Channel(fileno=descriptors[listener]),
         )
         for place, stream, letter in outputs:
@@ -236,12 +258,12 @@ class Pump:
         if self.listener is not None and self.listener.fileno() in ready:
             self._accept(self.listener)
 
-    def _read(self, descriptor: int) -> None:
-        stream, letter = self._outputs[descriptor]
+    def _take(self, descriptor: int, size: int = READ_SIZE) -> bytes:
+        """What can be read there now; at its end it is closed."""
         try:
-            data = os.read(descriptor, READ_SIZE)
+            data = os.read(descriptor, size)
         except BlockingIOError:
-            return
+            return b""
         except OSError as error:
             if error.errno not in _END:
                 raise
@@ -250,6 +272,12 @@ class Pump:
             del self._outputs[descriptor]
             if descriptor != self._terminal:
                 os.close(descriptor)
+        return data
+
+    def _read(self, descriptor: int) -> None:
+        stream, letter = self._outputs[descriptor]
+        data = self._take(descriptor)
+        if not data:
             return
         self._log.write(stream, data)
         packet = letter + data

@@ -25,6 +25,7 @@ from engine.model import JSON, Health
 from engine.oci.runtime import VERSION
 from engine.record import Record
 from engine.store import clock
+from engine.store.failures import HEALTH, Enduring
 from engine.store.faults import point
 from engine.store.layout import ContainerPaths
 
@@ -58,17 +59,19 @@ def start(launch: Launch, paths: ContainerPaths, turn: Turn) -> Run:
     with open(paths.config, "rb") as file:
         plan = plan_of(json.load(file), paths.filters)
     group = _make_cgroup(plan)
-    if not devices.restrict(group, plan.resources.get("devices", ())):
-        plan = without_devices(plan)
-    point("start.after-cgroup")
     started = clock.now()
     try:
+        if not devices.restrict(group, plan.resources.get("devices", ())):
+            plan = without_devices(plan)
+        point("start.after-cgroup")
         child, pump, connection = _begin(launch, plan, group, paths, started, turn)
-    except (CowlError, OSError) as error:
+    except Exception as error:
         _give_up(paths, group, started, error, turn.restarts)
         raise
     shares_pids = not plan.namespaces & namespaces.CLONE_NEWPID
-    checker = _look_after(launch, child)
+    checker = None
+    with Enduring(paths, HEALTH):
+        checker = _look_after(launch, child)
     return Run(group, child.pid, child.pidfd, pump, started, turn.restarts, connection, checker, shares_pids)
 
 
@@ -112,7 +115,7 @@ def _begin(
         if connection is not None:
             unless_begun.callback(connection.tidy)
             unless_begun.callback(connection.leave)
-        log = LogFile(paths.log, launch.log_max_size, launch.log_max_files)
+        log = LogFile(paths.log, launch.log_max_size, launch.log_max_files, run=paths.run)
         masters: list[int] = []
         told = _state(launch) | {"pid": child.pid}
         born = birth.Born(*child[:3])

@@ -16,9 +16,15 @@ from engine import plainjson
 from engine.kernel import cgroup, mount, process
 from engine.model import JSON, State
 from engine.record import Record
+from engine.store import failures
 from engine.store.layout import ContainerPaths
 
-UNKNOWN_END = "its monitor was killed; its exit code is unknown"
+UNKNOWN_END = "monitor lost: it was killed; its exit code is unknown"
+_TROUBLES = {
+    failures.LOG: "log incomplete",
+    failures.MONITOR: "monitor failed",
+    failures.HEALTH: "health checks ended",
+}
 UNKNOWN_EXIT_CODE = 255
 """What `wait` answers for an end that nobody saw."""
 
@@ -32,6 +38,7 @@ class Facts(Record):
     exit_code: int | None = None
     oom_killed: bool = False
     error: str = ""
+    """Why it did not start, why it has no monitor or its end is unknown, what its log lacks."""
     restarts: int = 0
     """How often its policy has started it again."""
     who: process.Identity | None = None
@@ -67,6 +74,7 @@ def derive(paths: ContainerPaths) -> Facts:
             return Facts(
                 state="paused" if frozen else "running",
                 started=running["started"],
+                error=_trouble(paths, running["started"]) if monitored else _lost(paths),
                 restarts=running.get("restarts", 0),
                 who=who,
                 monitored=monitored,
@@ -88,7 +96,7 @@ def derive(paths: ContainerPaths) -> Facts:
         return Facts(
             state="exited",
             started=ended["started"],
-            error=UNKNOWN_END,
+            error=f"{_lost(paths)}; its exit code is unknown",
             cgroup=running["cgroup"] if running else None,
         )
     return Facts(state="created", monitored=monitored)
@@ -104,6 +112,20 @@ def _ended(document: JSON, paths: ContainerPaths) -> Facts:
         error=document.get("error", ""),
         restarts=document.get("restarts", 0),
     )
+
+
+def _lost(paths: ContainerPaths) -> str:
+    """Why it has no monitor."""
+    causes = [failure.error for failure in failures.read(paths) if failure.process == failures.MONITOR]
+    return f"monitor lost: {causes[-1] if causes else 'it was killed'}"
+
+
+def _trouble(paths: ContainerPaths, started: str) -> str:
+    """What has gone wrong in this run; empty, as a rule."""
+    for failure in failures.read(paths):
+        if failure.time >= started and failure.process in _TROUBLES:
+            return f"{_TROUBLES[failure.process]}: {failure.error}"
+    return ""
 
 
 def is_monitored(paths: ContainerPaths) -> bool:
@@ -132,12 +154,32 @@ def write_document(path: str, document: JSON, *, flush: bool = False) -> None:
     temporary = f"{path}.new"
     descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, plainjson.dumps(document).encode())
-        if flush and mount.file_system(descriptor) not in (mount.TMPFS_MAGIC, mount.RAMFS_MAGIC):
-            os.fsync(descriptor)
+        _write(descriptor, plainjson.dumps(document).encode(), flush)
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
     finally:
         os.close(descriptor)
-    os.rename(temporary, path)
+
+
+def overwrite_document(path: str, document: JSON) -> None:
+    """Put *document* over the one at *path*, in the room that it has: for a full disk. It is flushed."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        # Blanks after a document are none of it: whoever reads meanwhile finds no end of the former one.
+        data = plainjson.dumps(document).encode().ljust(os.fstat(descriptor).st_size)
+        _write(descriptor, data, flush=True)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, data: bytes, flush: bool) -> None:
+    while data:  # a disk that becomes full takes a part
+        data = data[os.write(descriptor, data) :]
+    if flush and mount.file_system(descriptor) not in (mount.TMPFS_MAGIC, mount.RAMFS_MAGIC):
+        os.fsync(descriptor)
 
 
 def touch(path: str) -> None:

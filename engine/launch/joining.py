@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from engine import plainjson
-from engine.errors import CowlError, LaunchError
+from engine.errors import LaunchError
 from engine.kernel import cgroup, namespaces, process, seccomp, syscalls
 from engine.kernel.channel import Channel, pair
 from engine.kernel.terminal import Size
@@ -59,7 +59,7 @@ def stand_by(channel: Channel) -> NoReturn:
 def _serve(join: Join, control: Channel, streams: list[int]) -> None:
     try:
         _join(join, control, streams)
-    except (CowlError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - goes to whoever waits, whatever it is
         init.tell(control, error)
 
 
@@ -137,7 +137,7 @@ def become(
             stdio = init.Stdio(stdin, stdout, stderr)
         user = users.resolve(program.user, root)
         init.execute(program, user, stdio, channel)
-    except (CowlError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - goes to whoever waits, whatever it is
         init.tell(channel, error)
     finally:
         os._exit(125)

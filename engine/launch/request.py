@@ -13,6 +13,7 @@ from engine import plainjson
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
 from engine.kernel.channel import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, Channel, pair
 from engine.record import Record
+from engine.store import failures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,6 +214,11 @@ def receive_descriptors(channel: Channel, size: int = MAX_PACKET, most: int = 8)
     return data, found
 
 
+def is_defect(error: BaseException) -> bool:
+    """Whether *error* is neither told on purpose nor the kernel's."""
+    return not isinstance(error, CowlError | OSError)
+
+
 def failure(error: BaseException) -> bytes:
     """An error as the JSON of a FAILED packet; whatever is not ours counts as 125."""
     if isinstance(error, CowlError):
@@ -222,6 +228,8 @@ def failure(error: BaseException) -> bytes:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         if isinstance(error, OSError) and error.filename is not None and not why.startswith("cannot"):
             why = f"{why}: {error.filename!s}"
+        if is_defect(error):
+            why = f"a defect in cowl: {failures.describe(error)}, in {failures.place_of(error)}"
         fields = {"what": "cannot start the container", "why": why, "hint": "", "exit_code": 125}
     return plainjson.dumps(fields).encode()
 

@@ -101,6 +101,11 @@ class ContainerPaths(Record):
         return f"{self.home}/exit.json"
 
     @property
+    def failures(self) -> str:
+        """What went wrong in processes that nobody hears, see `engine.store.failures`."""
+        return f"{self.home}/failures"
+
+    @property
     def lock(self) -> str:
         """Held (flock) by whoever changes this container's state or commits its read-write layer."""
         return f"{self.home}/lock"

@@ -93,7 +93,7 @@ def test_it_stays_over_further_runs(launching: Engine) -> None:
         assert monitor_of(launching, name) == keeper
         wait_for(lambda pid=pid: parent_of(pid) == keeper)
         wait_for(lambda: len(os.listdir(f"/proc/{keeper}/fd")) == descriptors)
-        assert children(keeper) == [pid]
+        wait_for(lambda pid=pid: children(keeper) == [pid])
         assert private_kib(keeper) < MOST_KIB
     launching.containers.stop(name, timeout=0)
     wait_for(lambda: not os.path.exists(f"/proc/{keeper}"))

@@ -1,7 +1,7 @@
 """``--format``: the part of Go's templates (https://pkg.go.dev/text/template) that people type for docker.
 
-Fields, functions, pipelines, `if`, `range` and `with`; no variables, definitions or methods. A field is found
-whatever its case and without its underscores, so that ``.ExitCode`` is ``exit_code`` too.
+Fields, functions, pipelines, variables, `if`, `range` and `with`; no definitions or methods. A field is
+found whatever its case and without its underscores, so that ``.ExitCode`` is ``exit_code`` too.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from engine.errors import UsageError
 _ACTION = re.compile(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", re.DOTALL)
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`) | (?P<number>-?\d+(?:\.\d+)?(?!\w))
-    | (?P<field>\$?(?:\.\w+)+|\.|\$) | (?P<name>[A-Za-z_]\w*) | (?P<mark>[()|]))""",
+    | (?P<field>\$\w*(?:\.\w+)*|(?:\.\w+)+|\.) | (?P<name>[A-Za-z_]\w*) | (?P<mark>[()|]))""",
     re.VERBOSE,
 )
+_DECLARATION = re.compile(r"(?:(\$\w+)\s*,\s*)?(\$\w+)\s*:=\s*(.*)", re.DOTALL)
+_SETTING = re.compile(r"(\$\w+)\s*=\s*(.*)", re.DOTALL)
+_VERB = re.compile(r"%([-+# 0]*\d*(?:\.\d+)?)([vsqdtfgexX%])")
 _BLOCKS = ("if", "range", "with")
 _ESCAPES = {r"\n": "\n", r"\t": "\t"}
 _NOTHING = "<no value>"
@@ -64,7 +67,7 @@ class Template:
 
     def fill(self, document: Any) -> str:
         """The text for *document*. Raises UsageError for a field that it does not have."""
-        return "".join(_written(self._nodes, document, document))
+        return "".join(_written(self._nodes, _Scope(document, {"$": [document]})))
 
 
 def _pieces(text: str) -> Iterator[Piece]:
@@ -112,55 +115,115 @@ def _opened(piece: Piece, pieces: Iterator[Piece]) -> Block:
     return Block(piece.kind, piece.text, body, otherwise)
 
 
-def _written(nodes: Sequence[Node], here: Any, top: Any) -> Iterator[str]:
-    """The text of *nodes*; *here* is what the dot is, *top* what ``$`` is."""
+class _Scope(NamedTuple):
+    """Where something is evaluated."""
+
+    here: Any
+    """What the dot is."""
+    variables: dict[str, list[Any]]
+    """By name, ``$`` included: each in a list, as an inner block may set an outer one's."""
+
+    def inner(self, here: Any) -> _Scope:
+        """That of a block: what is declared in there ends with it."""
+        return _Scope(here, dict(self.variables))
+
+    def declare(self, name: str, value: Any) -> None:
+        self.variables[name] = [value]
+
+    def cell(self, name: str) -> list[Any]:
+        """Where the variable *name* is. Raises UsageError."""
+        if name not in self.variables:
+            raise _wrong(f"there is no variable {name}")
+        return self.variables[name]
+
+
+def _written(nodes: Sequence[Node], scope: _Scope) -> Iterator[str]:
+    """The text of *nodes*."""
     for node in nodes:
         if isinstance(node, Piece):
-            yield node.text if node.kind == "text" else _shown(_evaluate(node.text, here, top))
+            yield node.text if node.kind == "text" else _of_action(node.text, scope)
             continue
-        about = _evaluate(node.about, here, top)
+        inner = scope.inner(scope.here)
+        names, about = _declaring(node.about, inner)
         if not about:
-            yield from _written(node.otherwise, here, top)
+            yield from _written(node.otherwise, inner)
         elif node.kind == "range":
-            if not isinstance(about, dict | list | tuple):
-                raise _wrong(f"{_shown(about)} has no parts")
-            for item in about.values() if isinstance(about, dict) else about:
-                yield from _written(node.body, item, top)
+            yield from _repeated(node, names, about, inner)
         else:
-            yield from _written(node.body, about if node.kind == "with" else here, top)
+            yield from _written(node.body, inner._replace(here=about) if node.kind == "with" else inner)
 
 
-def _evaluate(text: str, here: Any, top: Any) -> Any:
+def _repeated(node: Block, names: Sequence[str], about: Any, scope: _Scope) -> Iterator[str]:
+    """The body of a ``range``, once for each part of *about*: by number, or by key in the order of these."""
+    if not isinstance(about, dict | list | tuple):
+        raise _wrong(f"{_shown(about)} has no parts")
+    parts = (
+        sorted(about.items(), key=lambda item: str(item[0])) if isinstance(about, dict) else enumerate(about)
+    )
+    for key, item in parts:
+        inner = scope.inner(item)
+        for name, value in zip(names, (key, item)[-len(names) :], strict=False):
+            inner.declare(name, value)
+        yield from _written(node.body, inner)
+
+
+def _of_action(text: str, scope: _Scope) -> str:
+    """What an action prints: nothing, if it sets a variable."""
+    if set_ := _SETTING.fullmatch(text):
+        scope.cell(set_[1])[0] = _evaluate(set_[2], scope)
+        return ""
+    names, value = _declaring(text, scope)
+    if len(names) > 1:
+        raise _wrong("only a range has two variables")
+    return "" if names else _shown(value)
+
+
+def _declaring(text: str, scope: _Scope) -> tuple[list[str], Any]:
+    """The value of *text*, and the names of the variables that it declares in *scope*."""
+    found = _DECLARATION.fullmatch(text)
+    if found is None:
+        return [], _evaluate(text, scope)
+    names = [name for name in (found[1], found[2]) if name]
+    value = _evaluate(found[3], scope)
+    scope.declare(names[-1], value)
+    return names, value
+
+
+def _evaluate(text: str, scope: _Scope) -> Any:
     tokens: list[tuple[str, str]] = []
     position = 0
     while position < len(text.rstrip()):
         found = _TOKEN.match(text, position)
         if found is None:
             raise _wrong(f"it says {text[position:].strip()!r}")
-        tokens.append((str(found.lastgroup), found[found.lastgroup or 0]))
+        kind = str(found.lastgroup)
+        word = found[kind]
+        if kind == "field" and tokens and tokens[-1][1] == ")" and found.start(kind) == position:
+            kind = "of that"
+        tokens.append((kind, word))
         position = found.end()
-    value = _pipeline(tokens, here, top)
+    value = _pipeline(tokens, scope)
     if tokens:
         raise _wrong(f"{tokens[0][1]!r} does not belong there")
     return value
 
 
-def _pipeline(tokens: list[tuple[str, str]], here: Any, top: Any) -> Any:
+def _pipeline(tokens: list[tuple[str, str]], scope: _Scope) -> Any:
     """Commands with bars between them, each getting the value of the one before as its last argument."""
-    value = _command(tokens, here, top, [])
+    value = _command(tokens, scope, [])
     while tokens and tokens[0][1] == "|":
         tokens.pop(0)
-        value = _command(tokens, here, top, [value])
+        value = _command(tokens, scope, [value])
     return value
 
 
-def _command(tokens: list[tuple[str, str]], here: Any, top: Any, piped: list[Any]) -> Any:
+def _command(tokens: list[tuple[str, str]], scope: _Scope, piped: list[Any]) -> Any:
     if not tokens:
         raise _wrong("something is missing")
     name = tokens.pop(0)[1] if tokens[0][0] == "name" and tokens[0][1] not in _CONSTANTS else ""
     arguments = []
     while tokens and tokens[0][1] not in ("|", ")"):
-        arguments.append(_operand(tokens, here, top))
+        arguments.append(_operand(tokens, scope))
     if not name:
         if len(arguments) == 1 and not piped:
             return arguments[0]
@@ -175,7 +238,7 @@ def _command(tokens: list[tuple[str, str]], here: Any, top: Any, piped: list[Any
         raise _wrong(f"{name} cannot be done with these values") from error
 
 
-def _operand(tokens: list[tuple[str, str]], here: Any, top: Any) -> Any:
+def _operand(tokens: list[tuple[str, str]], scope: _Scope) -> Any:
     kind, text = tokens.pop(0)
     if kind == "string":
         try:
@@ -185,15 +248,18 @@ def _operand(tokens: list[tuple[str, str]], here: Any, top: Any) -> Any:
     if kind == "number":
         return float(text) if "." in text else int(text)
     if kind == "field":
-        return _field(top if text[0] == "$" else here, text.removeprefix("$").strip("."))
+        name, _, path = text.partition(".")
+        return _field(scope.cell(name)[0] if name else scope.here, path)
     if text == "(":
-        value = _pipeline(tokens, here, top)
+        value = _pipeline(tokens, scope)
         if not tokens or tokens.pop(0)[1] != ")":
             raise _wrong("a parenthesis is not closed")
+        while tokens and tokens[0][0] == "of that":
+            value = _field(value, tokens.pop(0)[1].strip("."))
         return value
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    return _command([(kind, text)], here, top, [])
+    return _command([(kind, text)], scope, [])
 
 
 def _field(value: Any, path: str) -> Any:
@@ -242,7 +308,24 @@ def _index(value: Any, *keys: Any) -> Any:
 
 
 def _printf(text: str, *values: Any) -> str:
-    return re.sub(r"%[vsd]", "%s", text).replace("%q", '"%s"') % tuple(map(_shown, values))
+    """Go's verbs that say the same in Python. Raises ValueError for too few values or too many."""
+    rest = list(values)
+
+    def verb(found: re.Match[str]) -> str:
+        how, kind = found[1], found[2]
+        if kind == "%":
+            return "%"
+        if not rest:
+            raise ValueError("there are too few values")
+        value = rest.pop(0)
+        if kind in "vst":
+            return f"%{how}s" % _shown(value)
+        return f"%{how}s" % json.dumps(_shown(value)) if kind == "q" else f"%{how}{kind}" % value
+
+    filled = _VERB.sub(verb, text)
+    if rest or "%" in _VERB.sub("", text):
+        raise ValueError("there are too many values, or a verb is not known")
+    return filled
 
 
 _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "nil": None}

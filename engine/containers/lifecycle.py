@@ -12,7 +12,7 @@ from engine.containers import attach, confining, creation, ending, logs, network
 from engine.containers.foreground import Foreground, Streams
 from engine.containers.launching import Launchpad, Ready, erase_failed
 from engine.containers.networking import NetworkSettings
-from engine.errors import ConflictError, LaunchError
+from engine.errors import ConflictError, CowlError
 from engine.kernel import capabilities, cgroup, process
 from engine.launch.request import ProcessExit
 from engine.model import JSON, Container, LaunchOptions, Limits, LogLine, PublishedPort, Removal
@@ -151,7 +151,7 @@ class Containers:
             if attach:
                 return self._pad.run(ready, streams, interactive=options.interactive)
             return _container(ready.row, self._pad.start(ready))
-        except LaunchError:
+        except CowlError:
             erase_failed(self._store, ready.row, self._cgroup_path(ready.row))
             raise
 
@@ -253,13 +253,19 @@ class Containers:
         self._tell(row, "stop")
 
     def kill(self, reference: str, signal_name: str | int = "SIGKILL") -> None:
-        """Send a signal to its first process. Raises ConflictError when it does not run."""
+        """Send a signal to its first process. Raises ConflictError when it does not run.
+
+        Between two runs, one that ends it keeps it from the next, as with docker.
+        """
         row = self._row(reference)
         paths = self._paths(row)
         number = ending.signal_number(signal_name)
         ends = number in (signal.SIGKILL, ending.signal_number(row.options.stop_signal or "SIGTERM"))
-        facts = self._called_off(row, paths) if ends else state.derive(paths)
-        if facts.who is None or not process.send_signal(facts.who, number):
+        facts = before = state.derive(paths)
+        if ends and before.held and row.options.restart != "no":
+            facts = removal.call_off(paths)
+        sent = facts.who is not None and process.send_signal(facts.who, number)
+        if not (sent or facts is not before):
             raise ConflictError(f"the container {row.name} is not running")
         self._tell(row, "kill", signal=str(number))
         if number == signal.SIGKILL:

@@ -106,6 +106,7 @@ def test_an_end_between_two_runs(engine: Engine, ending: str) -> None:
     if ending == "stop":
         engine.containers.stop(name)
     else:
+        engine.containers.kill(name)
         with pytest.raises(ConflictError, match="not running"):
             engine.containers.kill(name)
     found = engine.containers.get(name)

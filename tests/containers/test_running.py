@@ -77,6 +77,16 @@ def test_a_failed_start_is_remembered(engine: Engine) -> None:
     assert "nope" in found.error
 
 
+def test_what_was_to_go_goes_whatever_kept_it_from_starting(engine: Engine) -> None:
+    name = start(engine, "true")
+    engine.containers.wait(name)
+    with pytest.raises(ConflictError, match="not running"):
+        start(engine, "true", network=f"container:{name}", auto_remove=True)
+    with pytest.raises(ConflictError, match="not running"):
+        run(engine, "true", network=f"container:{name}")
+    assert [each.id for each in engine.containers.list()] == [name]
+
+
 def test_life_of_a_container(engine: Engine, root: Root) -> None:
     options = LaunchOptions(
         "starter", ("sh", "-c", "trap 'exit 9' TERM; echo up; while :; do sleep 0.02; done")

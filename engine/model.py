@@ -357,8 +357,11 @@ class LogLine(Record):
     """One line of a container's output, without its newline."""
 
     time: str
+    """When it began."""
     stream: Literal["stdout", "stderr"]
     text: str
+    ended: bool = True
+    """Whether its newline has come. If not, what is still to come of it is another one with the same time."""
 
 
 class RemovalItem(Record):

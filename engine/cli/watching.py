@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Container, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import click
 
 from engine.cli import output
 from engine.cli.containers import one
-from engine.cli.flags import json_option
+from engine.cli.flags import Filters, filter_option, form_of, format_option, json_option
+from engine.cli.moments import moment
 from engine.cli.output import Column
 from engine.cli.ports import place
 from engine.cli.session import Session
+from engine.cli.templates import Known
 from engine.containers.processes import processes
 from engine.errors import ConflictError, CowlError, NotFoundError, UsageError
-from engine.model import Event
+from engine.model import Event, LogLine
 
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|us|µs|ns|[smhd])")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_ATTRIBUTES = {"exit_code": "exitCode"}
+"""docker's words for some of ours."""
+FILTERS = ("type", "event", "container", "image", "volume")
 
 
 @click.command("port")
@@ -72,17 +74,32 @@ def logs_command(
     """Print what a container has said, each stream on its own."""
     with session.open() as engine:
         lines = engine.containers.logs(
-            container, tail=_tail(tail), since=_moment(since), until=_moment(until), follow=follow
+            container, tail=_tail(tail), since=moment(since), until=moment(until), follow=follow
         )
-        for line in lines:
-            if as_json:
+        if as_json:
+            for line in lines:
                 output.emit_line(line)
-                continue
-            stream = sys.stderr if line.stream == "stderr" else sys.stdout
-            text = output.visible(line.text) if stream.isatty() else line.text
-            stream.write(f"{line.time} {text}\n" if timestamps else f"{text}\n")
-            if follow:
-                stream.flush()
+        else:
+            _write_log(lines, timestamps=timestamps, at_once=follow)
+
+
+def _write_log(lines: Iterator[LogLine], *, timestamps: bool, at_once: bool) -> None:
+    """Write them as they were said, each stream to its own: what had no newline gets none."""
+    begun: dict[str, str] = {}
+    last = sys.stdout
+    for line in lines:
+        stream = sys.stderr if line.stream == "stderr" else sys.stdout
+        if stream is not last:  # both may be one file
+            last.flush()
+            last = stream
+        text = output.visible(line.text) if stream.isatty() else line.text
+        stamp = f"{line.time} " if timestamps and begun.pop(line.stream, "") != line.time else ""
+        stream.write(f"{stamp}{text}\n" if line.ended else f"{stamp}{text}")
+        if not line.ended:
+            begun[line.stream] = line.time
+        if at_once:
+            stream.flush()
+    last.flush()
 
 
 def _tail(text: str | None) -> int | None:
@@ -91,37 +108,6 @@ def _tail(text: str | None) -> int | None:
     if not text.isdecimal():
         raise UsageError(f"bad number of lines {text!r}", "it is no whole number", "write -n 100 or -n all")
     return int(text)
-
-
-def _moment(text: str | None) -> str | None:
-    """An RFC 3339 time in UTC for what docker takes: one with an offset, seconds since 1970, a duration."""
-    if text is None:
-        return None
-    moment = _ago(text) or _written(text)
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _ago(text: str) -> datetime | None:
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        return None
-    try:
-        return datetime.now(UTC) - timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in parts))
-    except OverflowError:  # before there were years
-        return datetime.min.replace(tzinfo=UTC)
-
-
-def _written(text: str) -> datetime:
-    try:
-        return datetime.fromtimestamp(float(text), UTC)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"bad time {text!r}", "it is no time", "write 2026-05-01T12:00:00Z, seconds since 1970, or 10m"
-        ) from None
 
 
 @click.command("top", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -180,50 +166,42 @@ def _listed_by_ps(options: Sequence[str], pids: Container[int]) -> Iterator[str]
 @click.command("events")
 @click.option("--since", metavar="TIME", help="From then on: RFC 3339, seconds since 1970, or 10m ago.")
 @click.option("--until", metavar="TIME", help="Until then, and no longer.")
-@click.option(
-    "-f",
-    "--filter",
-    "filters",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Only these: type, event, container or image.",
-)
+@filter_option(FILTERS, "-f")
+@format_option("{{.Time}} {{.Type}} {{.Action}} {{.Actor.ID}}")
 @json_option
 @click.pass_obj
 def events_command(
-    session: Session, since: str | None, until: str | None, filters: tuple[str, ...], as_json: bool
+    session: Session,
+    since: str | None,
+    until: str | None,
+    filters: tuple[str, ...],
+    template: str | None,
+    as_json: bool,
 ) -> None:
-    """Print what is done to containers and images, as it happens."""
-    wanted = _filters(filters)
-    end = _moment(until)
+    """Print what is done to containers, images and volumes, as it happens."""
+    wanted = Filters(filters, FILTERS)
+    form = form_of(template, {})
+    end = moment(until)
     with session.open() as engine:
-        begin = _moment("0s") if since is None and until is None else _moment(since)
+        begin = moment("0s") if since is None and until is None else moment(since)
         for event in engine.events(since=begin, until=end, follow=True):
-            if not all(_matches(event, name, values) for name, values in wanted.items()):
+            if not _is_wanted(event, wanted):
                 continue
             if as_json:
                 output.emit_line(event)
+            elif form is not None:
+                form.write([event_words(event)])
             else:
                 print(_event_text(event))
             sys.stdout.flush()
 
 
-def _filters(texts: Sequence[str]) -> dict[str, set[str]]:
-    """Values by name: any value of a name will do, and every name has to."""
-    found: dict[str, set[str]] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if name not in ("type", "event", "container", "image") or not equals:
-            raise UsageError(
-                f"bad filter {text!r}",
-                "it is none of type, event, container, image",
-                "write it like event=die",
-            )
-        found.setdefault(name, set()).add(value)
-    return found
+def _is_wanted(event: Event, wanted: Filters) -> bool:
+    """Whether any value of each name will do."""
+    return all(not wanted.values(name) or _matches(event, name, wanted.values(name)) for name in FILTERS)
 
 
-def _matches(event: Event, name: str, values: set[str]) -> bool:
+def _matches(event: Event, name: str, values: Sequence[str]) -> bool:
     if name == "type":
         return event.type in values
     if name == "event":
@@ -231,6 +209,33 @@ def _matches(event: Event, name: str, values: set[str]) -> bool:
     if event.type != name:
         return name == "image" and event.attributes.get("image") in values
     return any(value == event.name or (value and event.id.startswith(value)) for value in values)
+
+
+def event_words(event: Event) -> Known:
+    """An event as ``events --format`` knows it, in docker's words."""
+    moment_ns = _nanoseconds(event.time)
+    attributes = {**event.attributes, **({"name": event.name} if event.name else {})}
+    attributes = {_ATTRIBUTES.get(key, key): value for key, value in attributes.items()}
+    return Known(
+        {
+            "status": event.action,
+            "id": event.id,
+            "from": event.attributes.get("image", ""),
+            "Type": event.type,
+            "Action": event.action,
+            "Actor": Known(ID=event.id or event.name, Attributes=attributes),
+            "scope": "local",
+            "time": moment_ns // 1_000_000_000,
+            "timeNano": moment_ns,
+        }
+    )
+
+
+def _nanoseconds(time: str) -> int:
+    """Since 1970, of an RFC 3339 time in UTC."""
+    whole, _, fraction = time.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0")[:9] or 0)
 
 
 def _event_text(event: Event) -> str:

@@ -1,7 +1,9 @@
 """Writing a container's log: CRI format, ``time stream P|F text``, both streams in the order that they came.
 
 Every piece is written as soon as it is read, marked P until its newline comes: what the container has said
-is in the file whatever happens to its monitor. A reader joins pieces (the Kubernetes CRI logging format).
+is in the file whatever happens to its monitor. A reader joins pieces (the Kubernetes CRI logging format). A
+line that never got its newline ends with an empty piece that has a tag of ours besides, F:E.
+
 A file that has grown to its size becomes ``log.1``, that one ``log.2``, and the oldest goes.
 """
 
@@ -83,7 +85,7 @@ class LogFile:
     def close(self) -> None:
         """End the lines that never got their newline, and close."""
         for stream in sorted(self._partial):
-            self._append(clock.now().encode() + b" " + stream + b" F \n")
+            self._append(clock.now().encode() + b" " + stream + b" F:E \n")
         self._partial.clear()
         os.close(self.descriptor)
 

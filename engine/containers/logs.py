@@ -9,6 +9,8 @@ from engine.model import LogLine
 from engine.record import Record
 from engine.store.trail import Trail
 
+_UNENDED = b"F:E"
+"""The tag of a last piece of a line that got no newline."""
 _SLACK = 4
 """Two streams may each have begun a line in pieces: so many lines more are looked at."""
 
@@ -24,7 +26,8 @@ def read(
 ) -> Iterator[LogLine]:
     """The lines of the log *path* with its older files; *since* and *until* are RFC 3339 in UTC, as text.
 
-    With *follow*, goes on until *active* says that the container has ended and everything was read.
+    With *follow*, goes on until *active* says that the container has ended and everything was read; a line
+    that has no newline yet, as a prompt, comes as far as it goes.
     """
     with Trail(path) as trail:
         skip = 0
@@ -106,11 +109,13 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[LogLine]:
     joiner = _Joiner()
     rest = b""
     for data in pieces:
+        if not data:  # there is no more just now
+            yield from joiner.given()
         *whole, rest = (rest + data).split(b"\n")
         for raw in whole:
             if (line := joiner.add(raw)) is not None:
                 yield line
-    yield from joiner.begun()  # their monitor was killed, or they go on
+    yield from joiner.given()  # their monitor was killed, or they go on
 
 
 class _Joiner:
@@ -118,6 +123,8 @@ class _Joiner:
 
     def __init__(self) -> None:
         self._held: dict[bytes, tuple[bytes, list[bytes]]] = {}
+        self._given: set[bytes] = set()
+        """Streams of whose line something has been given away already."""
 
     def add(self, raw: bytes) -> LogLine | None:
         """The line that *raw* completes, if it does."""
@@ -127,23 +134,37 @@ class _Joiner:
         stamp, stream, kind, text = parts
         first, pieces = self._held.pop(stream, (stamp, []))
         pieces.append(text)
-        if kind != b"F":
+        if kind not in (b"F", _UNENDED):
             self._held[stream] = (first, pieces)
             return None
-        return _line(first, stream, b"".join(pieces))
+        line = _line(first, stream, b"".join(pieces), ended=kind == b"F")
+        is_rest = stream in self._given
+        self._given.discard(stream)
+        return None if is_rest and not line.ended and not line.text else line
 
     def begun(self) -> list[LogLine]:
         """The lines that were not completed."""
         return sorted(
-            _line(stamp, stream, b"".join(pieces)) for stream, (stamp, pieces) in self._held.items()
+            _line(stamp, stream, b"".join(pieces), ended=False)
+            for stream, (stamp, pieces) in self._held.items()
+            if pieces
         )
 
+    def given(self) -> list[LogLine]:
+        """`begun`, to whoever takes only the rest of them when it comes."""
+        found = self.begun()
+        for stream, (stamp, pieces) in self._held.items():
+            if pieces:
+                self._given.add(stream)
+                self._held[stream] = (stamp, [])
+        return found
 
-def _line(stamp: bytes, stream: bytes, text: bytes) -> LogLine:
+
+def _line(stamp: bytes, stream: bytes, text: bytes, *, ended: bool) -> LogLine:
     name: Literal["stdout", "stderr"] = "stderr" if stream == b"stderr" else "stdout"
-    return LogLine(stamp.decode("ascii", "replace"), name, text.decode("utf-8", "surrogateescape"))
+    return LogLine(stamp.decode("ascii", "replace"), name, text.decode("utf-8", "surrogateescape"), ended)
 
 
 def _is_whole(raw: bytes) -> bool:
     """Whether this line of a file ends a line of the container."""
-    return b" F " in raw[:45]
+    return b" F " in raw[:45] or b" F:E " in raw[:45]

@@ -76,12 +76,13 @@ class Trail:
             position = 0
 
     def growing(self, active: Callable[[], bool]) -> Iterator[bytes]:
-        """All that is there and all that comes, until *active* is no longer true."""
+        """All that is there and all that comes, until *active* is no longer true; empty when it waits."""
         while True:
             running = active()  # asked before reading: what came until then is read below
             yield from self.fresh()
             if not running:
                 return
+            yield b""
             time.sleep(_POLL_SECONDS)
 
     def fresh(self) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -71,12 +72,13 @@ def test_logs(ready: Run) -> None:
     script = "for n in 1 2 3; do echo out $n; echo err $n >&2; done; printf last"
     ready("run", "--name", "a", "starter", "sh", "-c", script, check=True)
     done = ready("logs", "a", check=True)
-    assert (done.stdout, done.stderr) == ("out 1\nout 2\nout 3\nlast\n", "err 1\nerr 2\nerr 3\n")
+    assert (done.stdout, done.stderr) == ("out 1\nout 2\nout 3\nlast", "err 1\nerr 2\nerr 3\n")
     lines = [
         json.loads(line) for line in ready("logs", "--json", "-n", "2", "a", check=True).stdout.splitlines()
     ]
     assert len(lines) == 2
-    assert set(lines[0]) == {"time", "stream", "text"}
+    assert set(lines[0]) == {"time", "stream", "text", "ended"}
+    assert (lines[-1]["text"], lines[-1]["ended"]) == ("last", False)
     stamped = ready("logs", "-t", "a", check=True).stdout.splitlines()
     assert [line.split(" ", 1)[1] for line in stamped] == ["out 1", "out 2", "out 3", "last"]
     after = stamped[1].split(" ")[0]
@@ -88,6 +90,53 @@ def test_logs(ready: Run) -> None:
 def test_logs_are_followed_to_the_end(ready: Run) -> None:
     ready("run", "-d", "--name", "a", "starter", "sh", "-c", "echo one; sleep 0.4; echo two", check=True)
     assert ready("logs", "-f", "a", check=True).stdout == "one\ntwo\n"
+
+
+def test_what_has_no_newline_is_given_none(ready: Run) -> None:
+    """As docker has it: a line begins when the other stream's has ended, however the pieces came."""
+    script = "printf a; sleep 0.1; echo B >&2; sleep 0.1; echo c; printf D >&2; printf e"
+    ready("run", "--name", "a", "starter", "sh", "-c", script, check=True)
+    for words in (("logs", "a"), ("logs", "-f", "a")):
+        done = ready(*words, check=True)
+        assert (done.stdout, done.stderr) == ("ac\ne", "B\nD")
+    assert ready("logs", "-n", "1", "a", check=True).stdout == "e"
+    lines = [json.loads(line) for line in ready("logs", "--json", "a", check=True).stdout.splitlines()]
+    assert [(each["text"], each["ended"]) for each in lines] == [
+        *(("B", True), ("ac", True)),
+        *(("D", False), ("e", False)),
+    ]
+    stamps = {each["text"]: each["time"] for each in lines}
+    done = ready("logs", "-t", "a", check=True)
+    assert done.stdout == f"{stamps['ac']} ac\n{stamps['e']} e"
+    assert done.stderr == f"{stamps['B']} B\n{stamps['D']} D"
+    ready("start", "-a", "a", check=True)  # and the log goes on, as docker's does
+    assert ready("logs", "a", check=True).stdout == "ac\neac\ne"
+
+
+def test_both_streams_of_a_log_in_one_file_are_in_order(ready: Run, root: Root) -> None:
+    script = "for n in 1 2 3; do echo out $n; sleep 0.05; echo err $n >&2; sleep 0.05; done; printf last"
+    ready("run", "--name", "a", "starter", "sh", "-c", script, check=True)
+    words = [sys.executable, "-m", "engine.cli", "logs", "a"]
+    done = subprocess.run(
+        words, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    )
+    assert done.stdout == "".join(f"out {n}\nerr {n}\n" for n in (1, 2, 3)) + "last"
+
+
+def test_a_prompt_is_followed_before_its_newline(ready: Run, root: Root) -> None:
+    script = "printf 'Name: '; read name; echo $name"
+    ready("run", "-di", "--name", "a", "starter", "sh", "-c", script, check=True)
+    words = [sys.executable, "-m", "engine.cli", "logs", "-ft", "a"]
+    with subprocess.Popen(words, env=environment(root), stdout=subprocess.PIPE) as following:
+        assert following.stdout is not None
+        found = b""
+        while not found.endswith(b"Name: "):
+            data = following.stdout.read1()
+            assert data
+            found += data
+        ready("attach", "a", input="somebody\n", check=True)
+        rest = following.stdout.read()
+    assert re.fullmatch(rb"[0-9-]{10}T[0-9:.]+Z Name: somebody\n", found + rest)
 
 
 def test_top(ready: Run) -> None:

@@ -322,6 +322,14 @@ LIVES: dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {
         ("sh", "-c", "echo a; sleep 0.2; echo b >&2; sleep 0.2; echo c"),
         [("wait", "x"), ("logs", "x"), ("logs", "--tail", "1", "x")],
     ),
+    "its log without a newline": (
+        ("sh", "-c", "echo a; printf half"),
+        [("wait", "x"), ("logs", "x"), ("logs", "-f", "x"), ("start", "-a", "x"), ("logs", "x")],
+    ),
+    "its log in pieces": (
+        ("sh", "-c", "printf a; sleep 0.1; printf B >&2; sleep 0.1; echo c; printf D >&2; printf e"),
+        [("wait", "x"), ("logs", "x"), ("logs", "-f", "x")],
+    ),
     "a name twice": (("sleep", "100"), [("create", "--name", "x", IMAGE, "true")]),
     "started again": (
         ("sh", "-c", "echo run; exit 3"),

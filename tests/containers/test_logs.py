@@ -82,6 +82,29 @@ def test_the_last_line_without_newline(engine: Engine) -> None:
     ]
 
 
+def test_a_line_comes_as_far_as_it_goes_when_there_is_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path))
+    log.write(b"stdout", b"whole\nhalf")
+    answers = iter([True, True, True, False])
+    lines = logs.read(str(path), follow=True, active=lambda: next(answers))
+    found = [next(lines), next(lines)]
+    log.write(b"stderr", b"between\n")
+    log.write(b"stdout", b" and half\nlast")
+    found += [next(lines), next(lines), next(lines)]
+    log.close()
+    found += list(lines)
+    assert [(line.stream, line.text, line.ended) for line in found] == [
+        ("stdout", "whole", True),
+        ("stdout", "half", False),
+        ("stderr", "between", True),
+        ("stdout", " and half", True),
+        ("stdout", "last", False),
+    ]
+    assert found[1].time == found[3].time
+    assert [(line.text, line.ended) for line in logs.read(str(path))][-1] == ("last", False)
+
+
 @pytest.mark.kernel
 def test_a_partial_line_outlives_the_monitor(engine: Engine) -> None:
     name = start(engine, "sh", "-c", "printf 'half a'; sleep 100")

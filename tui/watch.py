@@ -113,7 +113,10 @@ class StoreWatch(Watch):
     def __init__(self, engine: Engine, post: Post) -> None:
         super().__init__(engine, post)
         self._revision: object = None
-        self._running = False
+        self._alive: frozenset[str] = frozenset()
+        """Which containers have processes by the records."""
+        self._missed: frozenset[str] = frozenset()
+        """Which of them the last sample did not find."""
         self._due = 0.0
 
     def again(self) -> None:
@@ -129,7 +132,7 @@ class StoreWatch(Watch):
                 self._read()
         now = time.monotonic()
         if now >= self._due:
-            self._due = now + (TICK if self._running else IDLE_TICK) - 0.01
+            self._due = now + (TICK if self._alive else IDLE_TICK) - 0.01
             with self._telling("sampling"):
                 self._sample()
         return POLL
@@ -137,15 +140,19 @@ class StoreWatch(Watch):
     def _read(self) -> None:
         nodes = self._engine.images.forest()
         containers = self._engine.containers.list()
-        running = any(each.state in ("running", "paused") for each in containers)
-        if running != self._running:
-            self._running = running
+        alive = frozenset(each.id for each in containers if each.state in ("running", "paused"))
+        if bool(alive) != bool(self._alive):
             self._due = 0.0
+        self._alive = alive
         self._post(messages.StoreRead(nodes, containers))
 
     def _sample(self) -> None:
         stats = self._engine.stats
-        samples = stats.sample() if self._running else []
+        samples = stats.sample() if self._alive else []
+        missed = self._alive.difference(sample.container for sample in samples)
+        if missed != self._missed:
+            # The monitor that would have told of its end was killed.
+            self._missed, self._revision = missed, None
         histories = {sample.container: stats.history(sample.container) for sample in samples}
         self._post(messages.Sampled(stats.host(), samples, histories))
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from textual.message import Message
 
 from engine import Engine
 from engine.model import LaunchOptions, LogLine
+from tests.containers.test_crashes import kill_monitor
 from tests.support.captures import start, wait_for
 from tui.forest_rows import container_key
-from tui.messages import ChangesRead, LogsRead
-from tui.watch import LEFT_OUT, LONGEST, TAIL, Subject, SubjectWatch, shown
+from tui.messages import ChangesRead, LogsRead, StoreRead
+from tui.watch import LEFT_OUT, LONGEST, TAIL, StoreWatch, Subject, SubjectWatch, shown
 
 pytestmark = pytest.mark.kernel
 
@@ -102,6 +106,26 @@ def test_whoever_talks_more_than_can_be_read_holds_nothing_up(engine: Engine, lo
     wait_for(lambda: said(engine, quiet))
     (read,) = looking.read()
     assert [line.text for line in read.lines] == ["quiet"]
+
+
+def test_an_end_that_nobody_tells_is_seen(engine: Engine) -> None:
+    told: list[Message] = []
+    watch = StoreWatch(engine, told.append)
+    container = identity(engine, "sleep", "1000")
+
+    def states() -> list[str]:
+        watch._due = 0.0
+        watch._turn()
+        return [each.containers[0].state for each in told if isinstance(each, StoreRead)]
+
+    assert states() == ["running"]
+    assert states() == ["running"], "nothing has changed"
+    pid = engine.containers.get(container).pid
+    assert pid is not None
+    kill_monitor(engine, container)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: states()[-1] == "exited")
+    assert states() == states()
 
 
 def test_of_a_long_line_the_beginning_is_shown() -> None:

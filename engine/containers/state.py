@@ -1,7 +1,7 @@
 """What a container is doing, derived from what cannot lie: locks, process identities, the monitor's records.
 
-exit.json says "finished"                   exited, with its code (or restarting)
 state.json's process is alive               running or paused; monitored if the monitor's lock is held
+exit.json says "finished"                   exited, with its code (or restarting)
 exit.json says "started" and no more        exited, and nobody saw how: the monitor was killed, or the power
 cut neither                                     created
 """
@@ -13,7 +13,7 @@ import fcntl
 import os
 
 from engine import plainjson
-from engine.kernel import cgroup, mount, process
+from engine.kernel import freezer, mount, process
 from engine.model import JSON, State
 from engine.record import Record
 from engine.store import failures
@@ -62,32 +62,22 @@ class Facts(Record):
 
 def derive(paths: ContainerPaths) -> Facts:
     """Look at one container; costs a few dozen microseconds."""
+    running = read_document(paths.state)
+    if running and _first_process(running):
+        return _active(running, paths)
     ended = read_document(paths.exit)
     if ended and ended.get("finished"):
         return _ended(ended, paths)
-    running = read_document(paths.state)
+    if ended and not running:  # it may have been started between the two looks
+        running = read_document(paths.state)
+        if running and _first_process(running):
+            return _active(running, paths)
     monitored = is_monitored(paths)
-    if running:
-        who = process.Identity(running["pid"], running["pid_start"])
-        if process.alive(who):
-            frozen = cgroup.frozen(cgroup.Cgroup.from_json(running["cgroup"]))
-            return Facts(
-                state="paused" if frozen else "running",
-                started=running["started"],
-                error=_trouble(paths, running["started"]) if monitored else _lost(paths),
-                restarts=running.get("restarts", 0),
-                who=who,
-                monitored=monitored,
-                cgroup=running["cgroup"],
-                no_devices=running.get("no_devices", False),
-            )
-        if monitored:  # it ends just now: the monitor is about to write how
-            again = read_document(paths.exit)
-            if again and again.get("finished"):
-                return _ended(again, paths)
-            return Facts(
-                state="running", started=running["started"], monitored=True, cgroup=running["cgroup"]
-            )
+    if running and monitored:  # it ends just now: the monitor is about to write how
+        again = read_document(paths.exit)
+        if again and again.get("finished"):
+            return _ended(again, paths)
+        return Facts(state="running", started=running["started"], monitored=True, cgroup=running["cgroup"])
     if ended and ended.get("started") and not monitored:
         # Read again: between the first look and the lock the monitor may have finished.
         again = read_document(paths.exit)
@@ -100,6 +90,38 @@ def derive(paths: ContainerPaths) -> Facts:
             cgroup=running["cgroup"] if running else None,
         )
     return Facts(state="created", monitored=monitored)
+
+
+def live(paths: ContainerPaths) -> tuple[process.Identity, JSON] | None:
+    """The first process and the cgroup of a container that runs or is paused; None for any other.
+
+    Those for which `derive` says that it is active, for less.
+    """
+    running = read_document(paths.state)
+    who = _first_process(running) if running else None
+    return None if who is None or running is None else (who, running["cgroup"])
+
+
+def _first_process(document: JSON) -> process.Identity | None:
+    """The one that state.json names, if it lives."""
+    who = process.Identity(document["pid"], document["pid_start"])
+    return who if process.alive(who) else None
+
+
+def _active(document: JSON, paths: ContainerPaths) -> Facts:
+    """Those of a container whose first process lives, as state.json has it."""
+    where = document["cgroup"]
+    monitored = is_monitored(paths)
+    return Facts(
+        state="paused" if freezer.is_frozen(where["version"], where["directories"]) else "running",
+        started=document["started"],
+        error=_trouble(paths, document["started"]) if monitored else _lost(paths),
+        restarts=document.get("restarts", 0),
+        who=process.Identity(document["pid"], document["pid_start"]),
+        monitored=monitored,
+        cgroup=where,
+        no_devices=document.get("no_devices", False),
+    )
 
 
 def _ended(document: JSON, paths: ContainerPaths) -> Facts:

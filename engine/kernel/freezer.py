@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +21,12 @@ def is_frozen(version: int, directories: Mapping[str, str]) -> bool:
     if controller not in directories:
         return False
     try:
-        with open(f"{directories[controller]}/{name}", "rb", buffering=0) as file:
-            return file.read(16).strip() in (b"FROZEN", b"FREEZING", b"1")
-    except OSError:  # ENOENT, or ENODEV for one that went after the file was opened
+        descriptor = os.open(f"{directories[controller]}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return False
+    try:
+        return os.read(descriptor, 16).strip() in (b"FROZEN", b"FREEZING", b"1")
+    except OSError:  # ENODEV: it went after the file was opened
+        return False
+    finally:
+        os.close(descriptor)

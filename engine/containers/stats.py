@@ -1,7 +1,7 @@
 """What running containers use, in one batch for all of them, and what they used before.
 
 The CPU percentage needs an earlier sample. A sampler has its own; the first of a new process takes the one
-that another left in the container's run-time directory, so that a single look never has to wait.
+that another left (`lastsamples`), so that a single look never has to wait.
 """
 
 from __future__ import annotations
@@ -9,34 +9,36 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import struct
 import time
 from _thread import RLock
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from engine.containers import state
+from engine.containers.lastsamples import LastSamples, Point
 from engine.errors import NoSpaceError
+from engine.kernel import meter
 from engine.kernel.cgroup import Cgroup
 from engine.kernel.host import HostSampler
-from engine.kernel.meter import Meter, Usage, open_meter
+from engine.kernel.meter import Meter, Parents, Usage, open_meter
 from engine.kernel.traffic import transferred
 from engine.model import HostFigures, Sample
 from engine.store import clock, database, records
 from engine.store.store import Store
 
+MEMORY, PEAK, IO, PIDS_LIMIT, DETAILS = meter.MEMORY, meter.PEAK, meter.IO, meter.PIDS_LIMIT, meter.DETAILS
+NETWORK = "network"
+PARTS = meter.PARTS | {NETWORK}
+"""What samples can have besides CPU and the number of processes; what is not wanted is 0 or None."""
 SPARE_DESCRIPTORS = 256
 """Of the process's limit, left to others."""
-DESCRIPTORS_EACH = 13
+DESCRIPTORS_EACH = 12
 CAPACITY = 600
 """Samples in a history."""
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _SHORTEST_NS = 20_000_000
 """Over less a percentage says nothing: the previous one stands."""
-_KEPT_AGE_NS = 200_000_000
-_KEPT_APART_NS = 500_000_000
-_KEPT = struct.Struct("=4Q")
 
 
 class Entry(NamedTuple):
@@ -48,77 +50,8 @@ class Entry(NamedTuple):
     pid: int
     start: int = 0
     """When *pid* started, in clock ticks since boot; 0 is unknown."""
-    run: str = ""
-    """The container's run-time directory, where the last sample is kept; empty keeps none."""
     networked: bool = False
     """Whether it has a network, and not the host's, whose traffic is not its own."""
-
-
-class Point(NamedTuple):
-    """CPU time used up to a moment."""
-
-    monotonic_ns: int
-    cpu_ns: int
-
-
-class Kept:
-    """The last samples of one container, where the next process looks for them.
-
-    There are two, a good while apart: of two looks at once, the second still has something to compare with.
-    """
-
-    def __init__(self, directory: str) -> None:
-        self._descriptor = -1
-        self.points: list[Point] = []
-        self.error: OSError | None = None
-        """Why the next process will not find them."""
-        if directory:
-            try:
-                self._descriptor = os.open(
-                    f"{directory}/sample", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-                )
-                self.points = unpack(os.pread(self._descriptor, _KEPT.size, 0))
-            except FileNotFoundError:  # its monitor is taking the directory away
-                pass
-            except OSError as error:
-                self.error = error
-
-    def earlier(self, now: Point, birth: Point | None) -> Point | None:
-        """The newest that is long enough ago to compare with, and of this life of the container, if any."""
-        for point in reversed(self.points):
-            if birth is not None and point.monotonic_ns < birth.monotonic_ns:
-                continue
-            if point.monotonic_ns + _KEPT_AGE_NS <= now.monotonic_ns and point.cpu_ns <= now.cpu_ns:
-                return point
-        return None
-
-    def keep(self, now: Point) -> None:
-        """Add *now*: it takes the place of the last one as long as that is close to the one before."""
-        if not self.points or now.monotonic_ns - self.points[0].monotonic_ns < 0:
-            self.points = [now, now]
-        elif self.points[1].monotonic_ns - self.points[0].monotonic_ns < _KEPT_APART_NS:
-            self.points = [self.points[0], now]
-        else:
-            self.points = [self.points[1], now]
-        if self._descriptor >= 0:
-            try:
-                os.pwrite(self._descriptor, _KEPT.pack(*self.points[0], *self.points[1]), 0)
-            except OSError as error:
-                self.error = error
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def unpack(data: bytes) -> list[Point]:
-    """What `Kept` wrote, oldest first; empty for anything else."""
-    if len(data) != _KEPT.size:
-        return []
-    first_ns, first_cpu, last_ns, last_cpu = _KEPT.unpack(data)
-    return [Point(first_ns, first_cpu), Point(last_ns, last_cpu)] if first_ns <= last_ns else []
 
 
 class _Track:
@@ -127,45 +60,59 @@ class _Track:
     def __init__(self, entry: Entry) -> None:
         self.key = (entry.pid, entry.start)
         self.meter: Meter | None = None
-        self.kept = Kept(entry.run)
         self.last: Point | None = None
         self.percent = 0.0
 
     def close(self) -> None:
         if self.meter:
             self.meter.close()
-        self.kept.close()
 
 
 class Sampler:
     """Samples containers; the descriptors of those in the last batch stay open. Use it from one thread."""
 
-    def __init__(self, max_descriptors: int | None = None) -> None:
+    def __init__(
+        self, max_descriptors: int | None = None, parts: frozenset[str] = PARTS, kept: str = ""
+    ) -> None:
         """Keep at most *max_descriptors* open (None: what the process may have, less a reserve).
 
-        Containers beyond that are sampled too: their files are opened and closed each time.
+        Containers beyond that are sampled too: their files are opened and closed each time. *parts* are those
+        of `PARTS` that are wanted. The last samples are those in the file *kept*, and left there.
         """
         if max_descriptors is None:
             import resource
 
             max_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS
         self._room = max(0, max_descriptors) // DESCRIPTORS_EACH
+        self.parts = parts
+        self._parents = Parents()
+        self._last = LastSamples(kept)
         self._tracks: dict[str, _Track] = {}
-        self.unkept: OSError | None = None
-        """Why samples are not kept for the next process, once that is so."""
 
-    def sample(self, entries: Iterable[Entry]) -> list[Sample]:
-        """One sample of each of *entries* that (still) has processes, in their order."""
+    @property
+    def unkept(self) -> OSError | None:
+        """Why samples are not kept for the next process, once that is so."""
+        return self._last.error
+
+    def sample(self, entries: Iterable[Entry], containers: Collection[str] | None = None) -> list[Sample]:
+        """One sample of each of *entries* that (still) has processes, in their order.
+
+        *containers* are all that there are, if there are more than these: their last samples stay.
+        """
         now = clock.now()
         found: list[Sample] = []
         seen: set[str] = set()
-        for entry in entries:
-            seen.add(entry.id)
-            sample = self._one(entry, now)
-            if sample is not None:
-                found.append(sample)
+        try:
+            for entry in entries:
+                seen.add(entry.id)
+                sample = self._one(entry, now)
+                if sample is not None:
+                    found.append(sample)
+        finally:
+            self._parents.close()
         for gone in self._tracks.keys() - seen:
             self._tracks.pop(gone).close()
+        self._last.write(seen if containers is None else containers)
         return found
 
     def close(self) -> None:
@@ -180,7 +127,7 @@ class Sampler:
             if track is not None:
                 track.close()
             track = self._tracks[entry.id] = _Track(entry)
-        meter = track.meter or open_meter(entry.cgroup, entry.pid)
+        meter = track.meter or open_meter(entry.cgroup, entry.pid, self.parts, self._parents)
         try:
             usage = meter.read()
             moment = time.monotonic_ns()
@@ -195,18 +142,19 @@ class Sampler:
             meter.close()
         if not usage.pids:
             return None
-        return _sample(entry, now, usage, self._percent(track, entry, Point(moment, usage.cpu_ns), usage))
+        percent = self._percent(track, entry, Point(moment, usage.cpu_ns), usage)
+        traffic = transferred(entry.pid) if entry.networked and NETWORK in self.parts else (0, 0)
+        return _sample(entry, now, usage, percent, traffic)
 
     def _percent(self, track: _Track, entry: Entry, now: Point, usage: Usage) -> tuple[int, float]:
         before = track.last
         if before is None:
             birth = _birth(entry)
-            before = track.kept.earlier(now, birth) or birth or now
+            before = self._last.earlier(entry.id, now, birth) or birth or now
         if track.last is None or now.monotonic_ns - before.monotonic_ns >= _SHORTEST_NS:
             track.percent = cpu_percent(before, now, usage)
             track.last = now
-            track.kept.keep(now)
-            self.unkept = self.unkept or track.kept.error
+            self._last.keep(entry.id, now)
         return now.monotonic_ns, track.percent
 
 
@@ -233,9 +181,10 @@ def _birth(entry: Entry) -> Point | None:
     return Point(time.monotonic_ns() - age, 0)
 
 
-def _sample(entry: Entry, now: str, usage: Usage, percent: tuple[int, float]) -> Sample:
+def _sample(
+    entry: Entry, now: str, usage: Usage, percent: tuple[int, float], traffic: tuple[int, int]
+) -> Sample:
     limits = usage.limits
-    traffic = transferred(entry.pid) if entry.networked else (0, 0)
     return Sample(
         entry.id,
         entry.name,
@@ -258,6 +207,14 @@ def _sample(entry: Entry, now: str, usage: Usage, percent: tuple[int, float]) ->
         limits.pids,
         limits.cpu,
         usage.pressure,
+    )
+
+
+def _idle(identity: str, name: str, now: str, moment: int) -> Sample:
+    """That of a container that does not run."""
+    counters = (0,) * 4
+    return Sample(
+        identity, name, now, moment, 0.0, *counters, 0, None, 0, 0, 0, *counters, 0, None, None, None
     )
 
 
@@ -319,17 +276,36 @@ class Statistics:
         self._sampler: Sampler | None = None
         self._host: HostSampler | None = None
         self._histories: dict[str, History] = {}
+        self._rows: list[tuple[str, str, str]] = []
+        """ID, name and network of every container."""
         self._entries: list[Entry] = []
+        """Those that run."""
         self._seen: tuple[int, int] | None = None
         self._watch: sqlite3.Connection | None = None
+        self._unkept: OSError | None = None
 
-    def sample(self) -> list[Sample]:
-        """One sample of every container that runs or is paused, oldest first. Adds to the histories."""
+    def sample(
+        self,
+        parts: frozenset[str] = PARTS,
+        only: Collection[str] | None = None,
+        *,
+        everything: bool = False,
+        once: bool = False,
+    ) -> list[Sample]:
+        """One sample of every container that runs or is paused, oldest first. Adds to the histories.
+
+        *parts* are those of `PARTS` that are wanted: each costs files to read. *only* has the IDs of those
+        that are. With *everything*, those that do not run are there too, and use nothing. Whoever looks
+        *once* has nothing kept open.
+        """
         with self._lock:
-            if self._sampler is None:
-                self._sampler = Sampler()
-            samples = self._sampler.sample(self._running())
-            if len(samples) < len(self._entries):
+            sampler = self._sampler_for(parts, once)
+            entries = self._running(once)
+            if only is not None:
+                entries = [entry for entry in entries if entry.id in only]
+            samples = sampler.sample(entries, [row[0] for row in self._rows])
+            self._unkept = self._unkept or sampler.unkept
+            if len(samples) < len(entries):
                 # One has ended without a word: its monitor was killed. The list is made anew next time.
                 self._seen = None
             for sample in samples:
@@ -337,17 +313,21 @@ class Statistics:
                 if history is None:
                     history = self._histories[sample.container] = History()
                 history.add(sample)
-            return samples
+            return self._with_idle(samples, only) if everything else samples
 
     def history(self, container_id: str) -> History:
         """What has been sampled of a container; empty for one that has not run since this was opened."""
         with self._lock:
             return self._histories.get(container_id) or History(1)
 
+    def identify(self, reference: str) -> str:
+        """The ID of the container that *reference* means. Raises NotFoundError, AmbiguousError."""
+        return records.container_row(self._store.connection, reference).id
+
     def caution(self) -> str:
         """What is well to know of the samples so far: a sentence, or nothing."""
         with self._lock:
-            unkept = self._sampler.unkept if self._sampler else None
+            unkept = self._unkept
         if unkept is None:
             return ""
         return f"samples are not kept, so that the next look counts from the start ({unkept.strerror})"
@@ -370,43 +350,57 @@ class Statistics:
                 self._watch.close()
             self._sampler = self._host = self._watch = self._seen = None
 
-    def _running(self) -> list[Entry]:
+    def _sampler_for(self, parts: frozenset[str], once: bool) -> Sampler:
+        """The one of this process for *parts*, or one that keeps nothing open."""
+        kept = self._store.layout.samples
+        if once:
+            return Sampler(0, parts, kept)
+        if self._sampler is None or self._sampler.parts != parts:
+            if self._sampler is not None:
+                self._sampler.close()
+            self._sampler = Sampler(None, parts, kept)
+        return self._sampler
+
+    def _running(self, once: bool) -> list[Entry]:
         """The running containers; looked up anew when a record or a state has changed."""
         layout = self._store.layout
-        if self._watch is None:
-            try:
+        if self._watch is None and not once:
+            with contextlib.suppress(NoSpaceError):
                 # It never writes: data_version counts, for each connection, what the *others* have changed.
                 self._watch = database.connect(layout)
-            except NoSpaceError:
-                self._entries = self._looked_up(self._store.connection)
-                return self._entries
         connection = self._watch
+        if connection is None:
+            return self._looked_up(self._store.connection)
         moved = 0
         with contextlib.suppress(FileNotFoundError):
             moved = os.stat(layout.revision).st_mtime_ns
         seen = (connection.execute("PRAGMA data_version").fetchone()[0], moved)
         if seen != self._seen:
-            self._entries = self._looked_up(connection)
+            self._looked_up(connection)
             self._seen = seen
         return self._entries
 
     def _looked_up(self, connection: sqlite3.Connection) -> list[Entry]:
-        rows = records.containers(connection)
-        kept = {row.id for row in rows}
+        self._rows = records.container_networks(connection)
+        kept = {row[0] for row in self._rows}
         self._histories = {key: value for key, value in self._histories.items() if key in kept}
-        return [entry for row in rows if (entry := self._entry(row)) is not None]
+        self._entries = [entry for row in self._rows if (entry := self._entry(*row)) is not None]
+        return self._entries
 
-    def _entry(self, row: records.ContainerRow) -> Entry | None:
-        paths = self._store.layout.container(row.id)
-        facts = state.derive(paths)
-        if not facts.active or facts.cgroup is None or facts.who is None:
+    def _entry(self, identity: str, name: str, network: str) -> Entry | None:
+        found = state.live(self._store.layout.container(identity))
+        if found is None:
             return None
-        return Entry(
-            row.id,
-            row.name,
-            Cgroup.from_json(facts.cgroup),
-            facts.who.pid,
-            facts.who.start,
-            paths.run,
-            row.options.network not in ("none", "host"),
-        )
+        who, where = found
+        networked = network not in ("none", "host")
+        return Entry(identity, name, Cgroup.from_json(where), who.pid, who.start, networked)
+
+    def _with_idle(self, samples: list[Sample], only: Collection[str] | None) -> list[Sample]:
+        """*samples*, and in their places those that do not run."""
+        running = {sample.container: sample for sample in samples}
+        now, moment = clock.now(), time.monotonic_ns()
+        return [
+            running.get(identity) or _idle(identity, name, now, moment)
+            for identity, name, _ in self._rows
+            if only is None or identity in only
+        ]

@@ -2,11 +2,15 @@
 
 One reading takes a dozen `pread`s at offset 0 and as little parsing as can be: it is done for every
 container, each second. Limits change seldom: they are opened, read and closed again every few readings.
+
+Who looks once pays for every file that is opened. So a meter takes which parts are wanted, and the cgroups of
+one batch are found from the directories that they share (`Parents`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,6 +20,12 @@ from engine.kernel import cgroupfs, psi
 from engine.kernel.cgroupfs import UNIFIED, Cgroup
 from engine.model import Pressure
 
+MEMORY, PEAK, IO, PIDS_LIMIT, DETAILS = "memory", "peak", "io", "pids limit", "details"
+PARTS = frozenset((MEMORY, PEAK, IO, PIDS_LIMIT, DETAILS))
+"""What a reading can have besides CPU time, its limit and the number of processes.
+
+Memory comes with its limit; details are throttling, OOM kills, swap and pressure.
+"""
 FULL_EVERY = 5
 MAX_TASKS = 256
 """Processes asked one by one for their IO, where no controller counts it."""
@@ -23,6 +33,7 @@ _PAGE = 4096
 _LONG = 16384
 _UNLIMITED = 1 << 62
 """Version 1 shows no limit as the largest multiple of a page."""
+_READ = os.O_RDONLY | os.O_CLOEXEC
 
 
 class Limits(NamedTuple):
@@ -37,7 +48,10 @@ class Limits(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """One reading. Bytes and nanoseconds; counters count from the cgroup's making."""
+    """One reading. Bytes and nanoseconds; counters count from the cgroup's making.
+
+    What is not of the parts that are wanted is 0 or None.
+    """
 
     cpu_ns: int
     periods: int
@@ -54,12 +68,39 @@ class Usage(NamedTuple):
     limits: Limits
 
 
+class Parents:
+    """The directories that hold the cgroups of one batch, opened once: the way to each file is short then.
+
+    They are let go of with the batch: one that is removed and made again is another directory.
+    """
+
+    def __init__(self) -> None:
+        self._opened: dict[str, int] = {}
+
+    def open(self, directory: str, name: str) -> int:
+        """A descriptor of the file *name* in *directory*. Raises OSError."""
+        parent, _, last = directory.rpartition("/")
+        place = self._opened.get(parent)
+        if place is None:
+            place = os.open(parent or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._opened[parent] = place
+        return os.open(f"{last}/{name}", _READ, dir_fd=place)
+
+    def close(self) -> None:
+        """Let go of them; more can be opened afterwards."""
+        for descriptor in self._opened.values():
+            os.close(descriptor)
+        self._opened.clear()
+
+
 class Meter(ABC):
     """The open files of one cgroup: `open_meter` makes the right one."""
 
-    def __init__(self, cgroup: Cgroup, pid: int) -> None:
-        self._cgroup = cgroup
+    def __init__(self, cgroup: Cgroup, pid: int, parts: frozenset[str], parents: Parents | None) -> None:
+        self._directories = cgroup.directories
         self._pid = pid
+        self._parts = parts
+        self._parents = parents
         self._opened: list[int] = []
         self._gauge: psi.Gauge | None = None
         self._readings = 0
@@ -71,7 +112,7 @@ class Meter(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Open what there is of its files."""
+        """Open what there is of the files that the parts take."""
 
     def read(self) -> Usage:
         """The figures now. Raises OSError (ENODEV) once the cgroup has gone."""
@@ -89,20 +130,45 @@ class Meter(ABC):
     def _read(self, full: bool, last: Usage | None) -> Usage:
         """A reading, *full* or only of what can have changed since *last*."""
 
-    def _open(self, controller: str, *names: str) -> int:
-        """A descriptor of the first of *names* that the directory of *controller* has; -1 for none."""
-        for name in names if controller in self._cgroup.directories else ():
-            with contextlib.suppress(FileNotFoundError):
-                path = f"{self._cgroup.directories[controller]}/{name}"
-                self._opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-                return self._opened[-1]
+    def _open(self, controller: str, *names: str, part: str = "") -> int:
+        """A descriptor of the first of *names* that the directory of *controller* has; -1 for none.
+
+        Also where *part* is said and not wanted.
+        """
+        if part and part not in self._parts:
+            return -1
+        directory = self._directories.get(controller)
+        if directory is None:
+            return -1
+        for name in names:
+            try:
+                descriptor = self._descriptor(directory, name)
+            except FileNotFoundError:
+                continue
+            self._opened.append(descriptor)
+            return descriptor
         return -1
 
+    def _descriptor(self, directory: str, name: str) -> int:
+        return self._parents.open(directory, name) if self._parents else os.open(f"{directory}/{name}", _READ)
+
     def _text(self, controller: str, name: str) -> bytes:
-        """A file that is not kept open; empty when it is not there."""
-        with contextlib.suppress(FileNotFoundError, KeyError):
-            return cgroupfs.read(f"{self._cgroup.directories[controller]}/{name}")
-        return b""
+        """A short file that is not kept open; empty when it is not there."""
+        directory = self._directories.get(controller)
+        if directory is None:
+            return b""
+        try:
+            descriptor = self._descriptor(directory, name)
+        except FileNotFoundError:
+            return b""
+        try:
+            return os.read(descriptor, _PAGE)
+        except OSError as error:
+            if error.errno != errno.ENODEV:  # it went in between
+                raise
+            return b""
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -125,17 +191,17 @@ class Meter1(Meter):
     def open(self) -> None:
         """Open those of its files that each reading takes."""
         self._cpu = self._open("cpuacct", "cpuacct.usage")
-        self._memory = self._open("memory", "memory.usage_in_bytes")
-        self._memory_stat = self._open("memory", "memory.stat")
+        self._memory = self._open("memory", "memory.usage_in_bytes", part=MEMORY)
+        self._memory_stat = self._open("memory", "memory.stat", part=MEMORY)
         self._pids = self._open("pids", "pids.current")
         self._block = self._open(
-            "blkio", "blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes"
+            "blkio", "blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes", part=IO
         )
-        members = "freezer" if "freezer" in self._cgroup.directories else "pids"
-        self._tasks = TaskIO(self._pid, lambda: self._open(members, "cgroup.procs"))
+        members = "freezer" if "freezer" in self._directories else "pids"
+        self._tasks = TaskIO(self._pid, lambda: self._open(members, "cgroup.procs"), IO in self._parts)
         # Its version 2 half knows the pressure only if the processes were born in it.
-        if b"populated 1" in self._text(UNIFIED, "cgroup.events"):
-            self._gauge = psi.Gauge.of_cgroup(self._cgroup.directories[UNIFIED])
+        if DETAILS in self._parts and b"populated 1" in self._text(UNIFIED, "cgroup.events"):
+            self._gauge = psi.Gauge.of_cgroup(self._directories[UNIFIED])
 
     def _read(self, full: bool, last: Usage | None) -> Usage:
         pread = os.pread
@@ -143,17 +209,18 @@ class Meter1(Meter):
         pids = int(pread(self._pids, 32, 0)) if self._pids >= 0 else self._count()
         if last is not None and last.cpu_ns == cpu > 0 and last.pids == pids and not full:
             return last
-        if full:
-            self._read_seldom()
-        if self._limits.cpu is not None:
-            if self._cpu_stat < 0:
-                self._cpu_stat = self._open("cpu", "cpu.stat")
-            words = pread(self._cpu_stat, _PAGE, 0).split()
-            self._throttled = (int(words[1]), int(words[3]), int(words[5]))
         stat, usage = b"", 0
         if self._memory >= 0:
             stat = pread(self._memory_stat, _LONG, 0)
             usage = int(pread(self._memory, 32, 0))
+        if full:
+            self._read_seldom(stat)
+        if self._limits.cpu is not None and DETAILS in self._parts:
+            if self._cpu_stat < 0:
+                self._cpu_stat = self._open("cpu", "cpu.stat")
+            words = pread(self._cpu_stat, _PAGE, 0).split()
+            self._throttled = (int(words[1]), int(words[3]), int(words[5]))
+        if PEAK in self._parts:
             self._peak = max(self._peak, usage)
         return Usage(
             cpu,
@@ -161,8 +228,8 @@ class Meter1(Meter):
             max(0, usage - number_after(stat, b"total_inactive_file ")),
             self._peak,
             self._oom_kills,
-            number_after(stat, b"total_swap "),
-            *self._read_io(pids),
+            number_after(stat, b"total_swap ") if DETAILS in self._parts else 0,
+            *(self._read_io(pids) if IO in self._parts else self._io),
             pids,
             self._pressure,
             self._limits,
@@ -181,16 +248,22 @@ class Meter1(Meter):
         self._io = (max(self._io[0], now[0]), max(self._io[1], now[1]))
         return self._io
 
-    def _read_seldom(self) -> None:
-        self._peak = int(self._text("memory", "memory.max_usage_in_bytes") or 0)
-        self._oom_kills = number_after(self._text("memory", "memory.oom_control"), b"oom_kill ")
+    def _read_seldom(self, stat: bytes) -> None:
+        """Limits, and what moves slowly; *stat* is what memory.stat says."""
+        if PEAK in self._parts:
+            self._peak = int(self._text("memory", "memory.max_usage_in_bytes") or 0)
+        if DETAILS in self._parts:
+            self._oom_kills = number_after(self._text("memory", "memory.oom_control"), b"oom_kill ")
         self._counts_blocks = self._block >= 0 and any(serviced(os.pread(self._block, _LONG, 0)))
-        limit = int(self._text("memory", "memory.limit_in_bytes") or 0)
+        limit = 0
+        # The least of its own limit and those above it: where that is none, nor is its own one.
+        if number_after(stat, b"hierarchical_memory_limit ") < _UNLIMITED and MEMORY in self._parts:
+            limit = int(self._text("memory", "memory.limit_in_bytes") or 0)
         quota = self._text("cpu", "cpu.cfs_quota_us")
         period = b"" if quota.startswith(b"-") else self._text("cpu", "cpu.cfs_period_us")
         self._limits = cpu_limit(quota, period)._replace(
             memory=limit if 0 < limit < _UNLIMITED else None,
-            pids=number_or_none(self._text("pids", "pids.max")),
+            pids=number_or_none(self._text("pids", "pids.max")) if PIDS_LIMIT in self._parts else None,
         )
 
     def _count(self) -> int:
@@ -213,12 +286,13 @@ class Meter2(Meter):
     def open(self) -> None:
         """Open what there is of its files."""
         self._cpu = self._open(UNIFIED, "cpu.stat")
-        self._memory = self._open(UNIFIED, "memory.current")
-        self._memory_stat = self._open(UNIFIED, "memory.stat")
-        self._swap = self._open(UNIFIED, "memory.swap.current")
-        self._block = self._open(UNIFIED, "io.stat")
+        self._memory = self._open(UNIFIED, "memory.current", part=MEMORY)
+        self._memory_stat = self._open(UNIFIED, "memory.stat", part=MEMORY)
+        self._swap = self._open(UNIFIED, "memory.swap.current", part=DETAILS)
+        self._block = self._open(UNIFIED, "io.stat", part=IO)
         self._pids = self._open(UNIFIED, "pids.current")
-        self._gauge = psi.Gauge.of_cgroup(self._cgroup.directories[UNIFIED])
+        if DETAILS in self._parts:
+            self._gauge = psi.Gauge.of_cgroup(self._directories[UNIFIED])
 
     def _read(self, full: bool, last: Usage | None) -> Usage:
         pread = os.pread
@@ -238,12 +312,11 @@ class Meter2(Meter):
         if self._memory >= 0:
             usage = int(pread(self._memory, 32, 0))
             memory = max(0, usage - number_after(pread(self._memory_stat, _LONG, 0), b"\ninactive_file "))
-            self._peak = max(self._peak, usage)
+            if PEAK in self._parts:
+                self._peak = max(self._peak, usage)
         return Usage(
             cpu,
-            number_after(text, b"nr_periods "),
-            number_after(text, b"nr_throttled "),
-            1000 * number_after(text, b"throttled_usec "),
+            *(self._throttled(text) if DETAILS in self._parts else (0, 0, 0)),
             memory,
             self._peak,
             self._oom_kills,
@@ -254,28 +327,43 @@ class Meter2(Meter):
             self._limits,
         )
 
+    @staticmethod
+    def _throttled(text: bytes) -> tuple[int, int, int]:
+        return (
+            number_after(text, b"nr_periods "),
+            number_after(text, b"nr_throttled "),
+            1000 * number_after(text, b"throttled_usec "),
+        )
+
     def _populated(self) -> int:
         """1 where processes are not counted and at least one is there."""
         return number_after(self._text(UNIFIED, "cgroup.events"), b"populated ")
 
     def _read_seldom(self) -> None:
-        # Before Linux 5.19 nobody but us remembers the peak.
-        self._peak = max(self._peak, int(self._text(UNIFIED, "memory.peak") or 0))
-        self._oom_kills = number_after(self._text(UNIFIED, "memory.events"), b"\noom_kill ")
+        if PEAK in self._parts:
+            # Before Linux 5.19 nobody but us remembers the peak.
+            self._peak = max(self._peak, int(self._text(UNIFIED, "memory.peak") or 0))
+        if DETAILS in self._parts:
+            self._oom_kills = number_after(self._text(UNIFIED, "memory.events"), b"\noom_kill ")
         quota, _, period = self._text(UNIFIED, "cpu.max").partition(b" ")
         self._limits = cpu_limit(quota, period)._replace(
-            memory=number_or_none(self._text(UNIFIED, "memory.max")),
-            pids=number_or_none(self._text(UNIFIED, "pids.max")),
+            memory=number_or_none(self._text(UNIFIED, "memory.max")) if MEMORY in self._parts else None,
+            pids=number_or_none(self._text(UNIFIED, "pids.max")) if PIDS_LIMIT in self._parts else None,
         )
 
 
-def open_meter(cgroup: Cgroup, pid: int) -> Meter:
+def open_meter(
+    cgroup: Cgroup, pid: int, parts: frozenset[str] = PARTS, parents: Parents | None = None
+) -> Meter:
     """A meter for *cgroup*; *pid* is its first process, which takes over the accounts of those it reaps.
 
+    *parts* are those of `PARTS` that are wanted; `PEAK` comes with `MEMORY`. *parents* are of a whole batch.
     A cgroup that has gone has nothing to read: its figures are zero. Raises OSError (EMFILE) for want of
     descriptors.
     """
-    meter = Meter1(cgroup, pid) if cgroup.version == 1 else Meter2(cgroup, pid)
+    if PEAK in parts:  # where the kernel does not remember it, we do
+        parts |= {MEMORY}
+    meter = (Meter1 if cgroup.version == 1 else Meter2)(cgroup, pid, parts, parents)
     try:
         meter.open()
     except OSError:
@@ -291,14 +379,18 @@ class TaskIO:
     is lost.
     """
 
-    def __init__(self, pid: int, open_members: Callable[[], int]) -> None:
-        """*open_members* opens the cgroup's cgroup.procs, once it is needed; it stays its owner's."""
+    def __init__(self, pid: int, open_members: Callable[[], int], wanted: bool = True) -> None:
+        """*open_members* opens the cgroup's cgroup.procs, once it is needed; it stays its owner's.
+
+        If the bytes are not *wanted*, there are but the members.
+        """
         self._pid = pid
         self._open_members = open_members
         self._members = -1
         self._first = -1
-        with contextlib.suppress(OSError):
-            self._first = os.open(f"/proc/{pid}/io", os.O_RDONLY | os.O_CLOEXEC)
+        if wanted:
+            with contextlib.suppress(OSError):
+                self._first = os.open(f"/proc/{pid}/io", _READ)
 
     def members(self) -> list[bytes]:
         """The processes, as cgroup.procs lists them."""

@@ -10,6 +10,8 @@ from engine.model import Pressure
 HOST = "/proc/pressure"
 _AVG10 = b"some avg10="
 _ENOUGH = 256
+_NONE = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
+"""What a kernel without PSI says, and a cgroup that has gone."""
 
 
 def some_avg10(text: bytes) -> float:
@@ -33,7 +35,7 @@ class Gauge:
             self._first = self._now()
         except OSError as error:
             self.close()
-            if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES):
+            if error.errno not in _NONE:
                 raise
 
     @classmethod

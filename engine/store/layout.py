@@ -220,6 +220,11 @@ class Layout(Record):
         return f"{self.run}/revision"
 
     @property
+    def samples(self) -> str:
+        """The last samples of containers, see `engine.containers.lastsamples`."""
+        return f"{self.run}/samples"
+
+    @property
     def origin(self) -> str:
         """A file that holds the root's path; made at the first opening since the machine has started."""
         return f"{self.run}/{ORIGIN}"

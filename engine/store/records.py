@@ -271,6 +271,20 @@ def containers(connection: Connection) -> list[ContainerRow]:
     return [_container(row, known) for row in connection.execute(f"{_CONTAINER} ORDER BY created, id")]
 
 
+def container_networks(connection: Connection) -> list[tuple[str, str, str]]:
+    """ID, name and network of every container, oldest first: for those who look at a crowd, often."""
+    known: dict[str, str] = {}
+    found = []
+    for identity, name, text in connection.execute(
+        "SELECT id, name, options FROM containers ORDER BY created, id"
+    ):
+        network = known.get(text)
+        if network is None:
+            network = known[text] = decode_options(text).network
+        found.append((identity, name, network))
+    return found
+
+
 def container_row(connection: Connection, reference: str) -> ContainerRow:
     """The container that *reference* means: a name, a full ID, or a prefix that only one ID has.
 

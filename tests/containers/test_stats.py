@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from engine import model
 from engine.containers import stats
-from engine.containers.stats import Entry, History, Kept, Point, Sampler
+from engine.containers.lastsamples import Point
+from engine.containers.stats import Entry, History, Sampler
 from engine.engine import Engine
 from engine.kernel import cgroup
 from engine.kernel.meter import Limits, Usage
-from engine.model import Sample
-from tests.support.captures import start
+from engine.model import LaunchOptions, Sample
+from tests.support.captures import start, wait_for
 from tests.support.pen import Pen, Resources
 from tests.support.roots import Run
 from tests.support.traces import Root
@@ -42,14 +41,14 @@ def samplers() -> Iterator[list[Sampler]]:
         each.close()
 
 
-def entry(pen: Pen, resources: Resources, script: str, run: str = "") -> Entry:
+def entry(pen: Pen, resources: Resources, script: str) -> Entry:
     """A cgroup with a shell in it, described as a running container."""
     made = pen.create(resources)
     pid = pen.start(made, "sh", "-c", script)
     deadline = time.monotonic() + 5
     while cgroup.procs(made) != [pid] and time.monotonic() < deadline:
         time.sleep(0.002)
-    return Entry(f"id-{pid}", f"name-{pid}", made, pid, pen.start_time(pid), run)
+    return Entry(f"id-{pid}", f"name-{pid}", made, pid, pen.start_time(pid))
 
 
 @pytest.mark.kernel
@@ -73,14 +72,12 @@ def test_the_first_look_counts_from_the_start(pen: Pen, samplers: list[Sampler])
 
 
 @pytest.mark.kernel
-def test_the_first_look_of_another_process_counts_from_the_last(
-    pen: Pen, samplers: list[Sampler], tmp_path: Path
-) -> None:
-    lazy = entry(pen, {}, f"sleep 1; {BUSY}", str(tmp_path))
+def test_the_first_look_of_another_process_counts_from_the_last(pen: Pen, tmp_path: Path) -> None:
+    lazy = entry(pen, {}, f"sleep 1; {BUSY}")
     time.sleep(0.8)
-    samplers[0].sample([lazy])
+    Sampler(0, kept=f"{tmp_path}/samples").sample([lazy])
     time.sleep(0.9)
-    (sample,) = samplers[1].sample([lazy])
+    (sample,) = Sampler(0, kept=f"{tmp_path}/samples").sample([lazy])
     # From its start it would be under 45.
     assert sample.cpu_percent > 50, sample
 
@@ -130,11 +127,10 @@ def test_those_that_end_drop_out_and_leave_no_descriptor(pen: Pen, samplers: lis
 @pytest.mark.kernel
 def test_a_container_that_was_started_anew_begins_anew(pen: Pen, samplers: list[Sampler]) -> None:
     first = entry(pen, {}, BUSY)
-    time.sleep(0.3)
-    samplers[0].sample([first])
-    second = entry(pen, {}, BUSY)._replace(id=first.id)
+    wait_for(lambda: samplers[0].sample([first])[0].cpu_usage_ns > 300_000_000)
+    second = entry(pen, {}, "exec sleep 60")._replace(id=first.id)
     (sample,) = samplers[0].sample([second])
-    assert sample.cpu_usage_ns < 200_000_000
+    assert sample.cpu_usage_ns < 300_000_000
     assert sample.cpu_percent >= 0
 
 
@@ -154,49 +150,107 @@ def test_no_time_is_no_percentage() -> None:
     assert stats.cpu_percent(Point(0, 9), Point(SECOND, 0), USAGE) == 0.0
 
 
-def test_of_two_looks_at_once_both_have_something_to_compare_with(tmp_path: Path) -> None:
-    first = Kept(str(tmp_path))
-    first.keep(Point(1 * SECOND, 10))
-    first.keep(Point(2 * SECOND, 20))
-    first.close()
-    second = Kept(str(tmp_path))
-    now = Point(2 * SECOND + SECOND // 20, 21)
-    assert second.earlier(now, None) == Point(1 * SECOND, 10)
-    assert second.earlier(Point(3 * SECOND, 30), None) == Point(2 * SECOND, 20)
-    assert second.earlier(Point(3 * SECOND, 30), Point(2 * SECOND + 1, 0)) is None
-    assert second.earlier(Point(3 * SECOND, 5), None) is None
-    second.close()
-
-
-def test_a_directory_that_has_gone_keeps_nothing(tmp_path: Path) -> None:
-    kept = Kept(str(tmp_path / "gone"))
-    kept.keep(Point(1, 1))
-    kept.close()
-    assert not (tmp_path / "gone").exists()
-
-
-def test_what_cannot_be_kept_is_known(tmp_path: Path) -> None:
-    os.symlink("/dev/full", tmp_path / "sample")
-    kept = Kept(str(tmp_path))
-    assert kept.error is None
-    kept.keep(Point(1, 1))
-    assert kept.error is not None and kept.error.errno == errno.ENOSPC
-    kept.close()
-
-
 @pytest.mark.kernel
 def test_what_cannot_be_kept_is_said_once(engine: Engine, cowl: Run, root: Root) -> None:
     for _ in range(2):
-        os.symlink("/dev/full", f"{root.layout.container(start(engine)).run}/sample")
+        start(engine)
+    os.symlink("/dev/full", root.layout.samples)
     done = cowl("stats", "--no-stream", "--json", check=True)
     assert len(done.stdout.splitlines()) == 2
     assert done.stderr.count("No space left on device") == 1
 
 
-@given(st.binary(max_size=80))
-def test_any_bytes_in_the_kept_file_are_survived(data: bytes) -> None:
-    points = stats.unpack(data)
-    assert points == [] or (len(data) == 32 and points[0].monotonic_ns <= points[1].monotonic_ns)
+def figures(sample: Sample) -> dict[str, object]:
+    """What does not change from one moment to the next while nothing happens."""
+    return {
+        name: value
+        for name, value in sample._asdict().items()
+        if name not in ("time", "monotonic_ns", "cpu_percent", "pressure")
+    }
+
+
+OF_PARTS = {
+    stats.MEMORY: ("memory_bytes", "memory_limit_bytes"),
+    stats.PEAK: ("memory_peak_bytes",),
+    stats.IO: ("io_read_bytes", "io_write_bytes"),
+    stats.NETWORK: ("net_rx_bytes", "net_tx_bytes"),
+    stats.PIDS_LIMIT: ("pids_limit",),
+    stats.DETAILS: ("throttled_periods", "throttled_ns", "periods", "oom_kills", "swap_bytes", "pressure"),
+}
+"""The figures of each part of a sample."""
+
+
+@pytest.mark.kernel
+def test_a_part_of_a_sample_is_what_the_whole_says_of_it(engine: Engine) -> None:
+    limits = model.Limits(cpus=0.5, memory=64 << 20, pids=20)
+    start(engine, "sh", "-c", "cat /bin/* > /copy; exec sleep 600", limits=limits)
+    start(engine)
+    wait_for(lambda: all(each.pids == 1 for each in engine.stats.sample()))
+    for parts in (*({part} for part in OF_PARTS), stats.PARTS - {stats.DETAILS}, set()):
+        found, whole = both_ways(engine, frozenset(parts))
+        shown = {name for part in parts for name in OF_PARTS[part]}
+        shown |= set(OF_PARTS[stats.MEMORY]) if stats.PEAK in parts else set()
+        hidden = {name for names in OF_PARTS.values() for name in names} - shown
+        for sample, all_of_it in zip(found, whole, strict=True):
+            said, known = figures(sample), figures(all_of_it)
+            assert {name: said[name] for name in said.keys() - hidden} == {
+                name: known[name] for name in known.keys() - hidden
+            }, parts
+            assert {getattr(sample, name) for name in hidden} <= {0, None}, parts
+        assert (found[0].cpu_limit, found[1].cpu_limit) == (0.5, None)
+    _, (first, second) = both_ways(engine, stats.PARTS)
+    assert (first.memory_limit_bytes, first.pids_limit) == (64 << 20, 20)
+    assert (second.memory_limit_bytes, second.pids_limit) == (None, None)
+    assert first.periods > 0
+
+
+def both_ways(engine: Engine, parts: frozenset[str]) -> tuple[list[Sample], list[Sample]]:
+    """Samples of *parts* and of all, for which nothing has happened in between."""
+    for _ in range(100):
+        before, found, after = [
+            engine.stats.sample(each, once=True) for each in (stats.PARTS, parts, stats.PARTS)
+        ]
+        if list(map(figures, before)) == list(map(figures, after)):
+            return found, before
+    raise AssertionError("the containers are never quiet")
+
+
+@pytest.mark.kernel
+def test_one_look_keeps_nothing_open_and_sees_the_same(engine: Engine) -> None:
+    names = [start(engine) for _ in range(3)]
+    assert [each.container for each in engine.stats.sample()] == names
+    before = os.listdir("/proc/self/fd")
+    engine.stats.close()
+    assert len(os.listdir("/proc/self/fd")) < len(before)
+    before = os.listdir("/proc/self/fd")
+    assert [each.container for each in engine.stats.sample(once=True)] == names
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.kernel
+def test_who_is_looked_at(engine: Engine) -> None:
+    first, second = start(engine), start(engine)
+    idle = engine.containers.create(LaunchOptions("starter:base", ("true",))).id
+    assert engine.stats.identify(engine.containers.get(second).name) == second
+    for once in (True, False):
+        found = engine.stats.sample(only={second}, once=once)
+        assert [each.container for each in found] == [second]
+        found = engine.stats.sample(everything=True, once=once)
+        assert [each.container for each in found] == [first, second, idle]
+        assert [each.pids for each in found] == [1, 1, 0]
+        found = engine.stats.sample(only={idle}, everything=True, once=once)
+        assert [(each.container, each.memory_bytes, each.pids_limit) for each in found] == [(idle, 0, None)]
+        assert engine.stats.sample(only={idle}, once=once) == []
+    engine.containers.stop(first, 0)
+    assert [each.container for each in engine.stats.sample(once=True)] == [second]
+
+
+@pytest.mark.kernel
+def test_a_paused_container_is_sampled(engine: Engine) -> None:
+    name = start(engine)
+    engine.containers.pause(name)
+    assert [each.container for each in engine.stats.sample(once=True)] == [name]
+    engine.containers.unpause(name)
 
 
 def sample_at(seconds: int, *, read: int = 0, written: int = 0, cpu: float = 0.0) -> Sample:

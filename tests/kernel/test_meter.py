@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from engine.kernel import cgroup, meter
 from engine.kernel.cgroup import Cgroup
-from engine.kernel.meter import Limits, Meter
+from engine.kernel.meter import DETAILS, IO, MEMORY, PARTS, PEAK, PIDS_LIMIT, Limits, Meter, Parents, Usage
+from tests.support.captures import wait_for
 from tests.support.pen import Pen, said
 from tests.support.traces import Root
 
@@ -213,3 +214,105 @@ def test_pressure_where_the_kernel_tells_it(pen: Pen, meters: list[Meter]) -> No
     usage = observe(meters, made, pen.start(made, "sh", "-c", "while :; do :; done")).read()
     known = os.path.exists(f"{made.directories.get('unified', '')}/cpu.pressure")
     assert (usage.pressure is not None) == known
+
+
+OF_PARTS = {
+    MEMORY: {"memory"},
+    PEAK: {"memory_peak"},
+    IO: {"io_read", "io_write"},
+    PIDS_LIMIT: set(),
+    DETAILS: {"periods", "throttled_periods", "throttled_ns", "oom_kills", "swap", "pressure"},
+}
+"""The figures of each part of a reading, besides its limits."""
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("parts", [*({part} for part in PARTS), PARTS - {DETAILS}, set()])
+def test_a_part_of_a_reading_is_what_the_whole_says_of_it(
+    pen: Pen, pipe: tuple[int, int], tmp_path: Path, parts: set[str]
+) -> None:
+    made = pen.create({"cpu": {"quota": 50_000, "period": 100_000}, "memory": {"limit": 64 * MEBI}})
+    cgroup.apply(made, {"pids": {"limit": 9}})
+    program = (
+        f"import time; x = b'x' * {8 * MEBI}; open('{tmp_path}/file', 'wb').write(x); print('up', flush=True)"
+    )
+    pid = pen.python(made, f"{program}; time.sleep(60)", stdout=pipe[1])
+    said(pipe[0])
+    for _ in range(200):
+        before, found, after = (at_once(made, pid, each) for each in (PARTS, frozenset(parts), PARTS))
+        if before._replace(pressure=None) == after._replace(pressure=None):
+            break
+    else:
+        raise AssertionError("the process is never quiet")
+    shown = {name for part in parts for name in OF_PARTS[part]} | ({"memory"} if PEAK in parts else set())
+    hidden = {name for names in OF_PARTS.values() for name in names} - shown
+    for name in Usage._fields:
+        if name not in {*hidden, "limits", "pressure"}:
+            assert getattr(found, name) == getattr(before, name), name
+    assert {getattr(found, name) for name in hidden} <= {0, None}
+    assert before.limits == Limits(0.5, 100_000_000, 64 * MEBI, 9)
+    assert found.limits == before.limits._replace(
+        memory=before.limits.memory if parts & {MEMORY, PEAK} else None,
+        pids=before.limits.pids if PIDS_LIMIT in parts else None,
+    )
+
+
+def at_once(where: Cgroup, pid: int, parts: frozenset[str]) -> Usage:
+    """One reading of a meter that is opened and closed for it, among those of a batch."""
+    parents = Parents()
+    watched = meter.open_meter(where, pid, parts, parents)
+    try:
+        return watched.read()
+    finally:
+        watched.close()
+        parents.close()
+
+
+@pytest.mark.kernel
+def test_what_is_not_wanted_is_not_opened(pen: Pen) -> None:
+    made = pen.create()
+    pid = pen.start(made, "sleep", "60")
+    counts = {}
+    for name, parts in {"all": PARTS, "table": PARTS - {DETAILS}, "none": frozenset[str]()}.items():
+        before = len(os.listdir("/proc/self/fd"))
+        watched = meter.open_meter(made, pid, parts)
+        watched.read()
+        counts[name] = len(os.listdir("/proc/self/fd")) - before
+        watched.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert counts["none"] <= 2 < counts["table"] <= counts["all"]
+
+
+@pytest.mark.kernel
+def test_the_parents_of_a_batch_are_opened_once_and_found_anew_in_the_next(pen: Pen) -> None:
+    parents = Parents()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(2):  # the second time the parent is another directory of the same name
+        crowd = [pen.create(name=f"crowd/{number}") for number in range(3)]
+        pids = [pen.start(each, "sleep", "60") for each in crowd]
+        wait_for(lambda: [cgroup.procs(each) for each in crowd] == [[pid] for pid in pids])  # noqa: B023
+        meters = [meter.open_meter(each, pid, parents=parents) for each, pid in zip(crowd, pids, strict=True)]
+        assert [each.read().pids for each in meters] == [1, 1, 1]
+        for each in meters:
+            each.close()
+        places = {os.path.dirname(path) for path in crowd[0].directories.values()}
+        assert before < len(os.listdir("/proc/self/fd")) <= before + len(places)
+        parents.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+        for where, pid in zip(crowd, pids, strict=True):
+            os.kill(pid, 9)
+            pen.wait(pid)
+            cgroup.remove(where)
+        assert not any(os.path.exists(place) for place in places if place.endswith("/crowd"))
+
+
+@pytest.mark.kernel
+def test_a_memory_limit_from_above_is_not_its_own(pen: Pen) -> None:
+    above = pen.create({"memory": {"limit": 48 * MEBI}}, name="above")
+    if above.version == 2:
+        pytest.skip("a cgroup with a process has no cgroups inside it there")
+    inner = pen.create(name="above/inner")
+    pid = pen.start(inner, "sleep", "60")
+    assert at_once(inner, pid, PARTS).limits.memory is None
+    cgroup.apply(inner, {"memory": {"limit": 32 * MEBI}})
+    assert at_once(inner, pid, PARTS).limits.memory == 32 * MEBI

@@ -11,7 +11,6 @@ from engine.model import JSON, Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Mapping, Sequence
     from typing import Final, TypeAlias
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 MAX_COMMAND = 30
 _TABLE = "table"
-_ACTION = r"\{\{[^}]*?\.(\w+)[^}]*\}\}"
 _TITLES = {"ID": "CONTAINER ID", "RunningFor": "CREATED", "CreatedAt": "CREATED AT"}
 _STATES = ("created", "running", "paused", "restarting", "exited", "dead")
 _SHOWN = ("running", "paused", "restarting")
@@ -155,30 +153,16 @@ _TESTS: dict[str, Callable[[Container, str], bool]] = {
 def _write_formatted(
     containers: Sequence[Container], text: str, size: Mapping[str, int], no_trunc: bool
 ) -> None:
-    """A line each, of a template, or of JSON; with ``table`` before it, aligned and under titles."""
-    import re
+    from engine.cli import dockerwords, formatted
 
-    from engine.cli import dockerwords, templates
-
-    rows = [
-        dockerwords.row(each, output.size_text(size[each.id]) if each.id in size else None, whole=no_trunc)
-        for each in containers
-    ]
-    begins, _, rest = text.partition(" ")
-    titled = begins == _TABLE
-    template = templates.Template("{{json .}}" if text == "json" else rest if titled else text)
-    lines = [template.fill(row) for row in rows]
-    if not titled:
-        for line in lines:
-            print(output.visible(line) if output.on_terminal() else line)
-        return
-    titles = [re.sub(_ACTION, _title, column) for column in rest.replace("\\t", "\t").split("\t")]
-    cells = [[*line.split("\t"), *[""] * len(titles)][: len(titles)] for line in lines]
-    output.write_table([Column(title) for title in titles], cells)
-
-
-def _title(action: re.Match[str]) -> str:
-    return _TITLES.get(action[1], action[1].upper())
+    formatted.Form(text, _TITLES).write(
+        [
+            dockerwords.row(
+                each, output.size_text(size[each.id]) if each.id in size else None, whole=no_trunc
+            )
+            for each in containers
+        ]
+    )
 
 
 def _write_containers(containers: Sequence[Container], size: Mapping[str, int], no_trunc: bool) -> None:

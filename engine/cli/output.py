@@ -119,15 +119,22 @@ def write_table(columns: Sequence[Column], rows: Sequence[Sequence[Piece | str]]
 
 
 def _write_plain(columns: Sequence[Column], rows: Sequence[Sequence[Piece | str]]) -> None:
-    """The same as text, without a record for each cell: there may be thousands."""
-    cells = [[visible(cell if isinstance(cell, str) else cell.text) for cell in row] for row in rows]
-    places = [[column.title, *(row[index] for row in cells)] for index, column in enumerate(columns)]
-    for place, column in zip(places, columns, strict=True):
-        widths = [width(text) for text in place]
-        widest = max(widths)
-        for number, taken in enumerate(widths):
-            space = " " * (widest - taken)
-            place[number] = space + place[number] if column.right else place[number] + space
+    """The same as text, column by column and without a record for each cell: there may be thousands."""
+    places = []
+    for index, column in enumerate(columns):
+        cells = [row[index] for row in rows]
+        texts = [column.title, *(cell if isinstance(cell, str) else cell.text for cell in cells)]
+        together = "".join(texts)
+        if not together.isprintable():
+            texts = [visible(text) for text in texts]
+        if together.isascii():
+            widest = max(map(len, texts))
+            places.append([text.rjust(widest) if column.right else text.ljust(widest) for text in texts])
+        else:
+            widths = [width(text) for text in texts]
+            spaces = [" " * (max(widths) - taken) for taken in widths]
+            pairs = zip(spaces, texts, strict=True) if column.right else zip(texts, spaces, strict=True)
+            places.append(["".join(pair) for pair in pairs])
     print("\n".join("   ".join(line).rstrip() for line in zip(*places, strict=True)))
 
 

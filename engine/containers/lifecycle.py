@@ -55,10 +55,10 @@ class Containers:
     # Looking
 
     def list(self) -> list[Container]:
-        """Every container, oldest first, with its state now."""
+        """Every container, oldest first, with its state now. What nobody else is left to remove goes."""
         rows = records.containers(self._store.connection)
         ports = networking.ports(self._store)
-        return [self._container(row, ports) for row in rows]
+        return removal.attended(self._store, [self._container(row, ports) for row in rows])
 
     def get(self, reference: str) -> Container:
         """The container that *reference* means: its name, ID or a unique prefix of that."""
@@ -417,9 +417,7 @@ class Containers:
         return tuple(self._store.layout.tree(node) for node in chain)
 
     def _cgroup_path(self, row: records.ContainerRow) -> str:
-        spec = state.read_document(self._paths(row).config)
-        found: str = spec["linux"]["cgroupsPath"] if spec else f"{self._cgroup_parent}/{row.id}"
-        return found
+        return removal.cgroup_path(self._paths(row)) or f"{self._cgroup_parent}/{row.id}"
 
     def _subject(self, reference: str) -> Subject:
         from engine.containers.copying import Subject
@@ -456,10 +454,11 @@ class Containers:
         return Ready(made.row, made.lowers)
 
     def _clean_unmonitored(self, row: records.ContainerRow, facts: state.Facts) -> None:
-        """The cgroup of a container that had no monitor to remove it."""
+        """What a container that had no monitor leaves; all of it, if it was to go by itself."""
         if not facts.monitored:
             removal.clean_cgroup(self._cgroup_path(row), kill_members=True)
             removal.clean_network(self._store.layout, row.id, half_made=True)
+            removal.attended(self._store, [self._container(row, {})])
 
 
 def _new_launcher() -> Launcher:

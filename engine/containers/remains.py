@@ -1,21 +1,23 @@
-"""What is left of what could not clean up after itself: found by whoever opens a root next.
+"""What is left of what could not clean up after itself: found by whoever opens a root next, or looks.
 
-A container that was to go by itself and whose monitor went down with the machine; the run-time directories of
-roots that somebody has deleted. Each run-time directory says which root it is of.
+A container that was to go by itself and whose monitor was killed, or went down with the machine; the run-time
+directories of roots that somebody has deleted. Each run-time directory says which root it is of.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 
 from engine.containers import removal, state
 from engine.errors import ConflictError, CowlError, NoSpaceError, NotFoundError
 from engine.kernel import process
-from engine.store import records
+from engine.model import Container
+from engine.store import clock, records
 from engine.store.deletion import delete_tree
-from engine.store.layout import ORIGIN, Layout
+from engine.store.layout import ORIGIN, ContainerPaths, Layout
 from engine.store.staging import is_held
 from engine.store.store import Store
 
@@ -23,6 +25,8 @@ MOST = 16
 """How many directories one opening looks at."""
 UNATTENDED = "it ended, and nobody was left to remove it"
 """The reason that is noted with the removal of a container that had to go by itself."""
+GRACE_S = 10.0
+"""Seconds after a recorded end in which whoever saw it may still be removing the container."""
 _GOING = "."
 """Begins the name of a directory that is being deleted."""
 
@@ -49,15 +53,10 @@ def _remove_ended(store: Store) -> bool:
     """Remove the containers that were to go by themselves and have ended; False if one could not be."""
     complete = True
     for row in records.containers(store.connection):
-        if not row.options.auto_remove or not _has_ended(store, row):
+        if not row.options.auto_remove:
             continue
-        paths = store.layout.container(row.id)
         try:
-            if is_held(paths.lock):
-                raise ConflictError(f"the container {row.name} is busy")
-            with removal.locked(paths, row.name):
-                if _has_ended(store, row):
-                    removal.erase(store.layout, store.freeing(), row.id, reason=UNATTENDED)
+            _remove(store, row.id, row.name, 0.0)
         except ConflictError:
             complete = False
         except NotFoundError:  # somebody else has removed it
@@ -65,9 +64,45 @@ def _remove_ended(store: Store) -> bool:
     return complete
 
 
-def _has_ended(store: Store, row: records.ContainerRow) -> bool:
-    facts = state.derive(store.layout.container(row.id))
-    return facts.state == "exited" and not state.is_monitored(store.layout.container(row.id))
+def remove(store: Store, ended: Iterable[Container]) -> set[str]:
+    """Remove those of *ended*, which were to go by themselves, that nobody else can remove; their IDs.
+
+    As when a monitor was killed alone: its container ran on, and nobody saw the end. What cannot be removed
+    now is tried again by whoever looks next.
+    """
+    gone: set[str] = set()
+    for each in ended:
+        with contextlib.suppress(CowlError, OSError):
+            if _remove(store, each.id, each.name, GRACE_S):
+                gone.add(each.id)
+    if gone:
+        state.touch(store.layout.revision)
+    return gone
+
+
+def _remove(store: Store, identity: str, name: str, grace_s: float) -> bool:
+    """Remove a container that has nobody; False if it runs, or somebody will do it."""
+    paths = store.layout.container(identity)
+    if not _is_unattended(paths, grace_s):
+        return False
+    if is_held(paths.lock):
+        raise ConflictError(f"the container {name} is busy")
+    with removal.locked(paths, name):
+        if not _is_unattended(paths, grace_s):
+            return False
+        if group := removal.cgroup_path(paths):
+            removal.clean_cgroup(group, kill_members=True)
+        removal.clean_network(store.layout, identity, half_made=True)
+        removal.erase(store.layout, store.freeing(), identity, reason=UNATTENDED)
+    return True
+
+
+def _is_unattended(paths: ContainerPaths, grace_s: float) -> bool:
+    """Whether it has ended, and nobody sees to what follows."""
+    facts = state.derive(paths)
+    if facts.state != "exited" or state.is_monitored(paths):
+        return False
+    return facts.finished is None or facts.finished < clock.rfc3339(time.time_ns() - int(grace_s * 1e9))
 
 
 def sweep(base: str, names: Sequence[str]) -> list[str]:

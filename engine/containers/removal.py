@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from engine.containers import attach, logs, restarting, state
 from engine.errors import ConflictError, CowlError, InUseError, NoSpaceError, NotFoundError
 from engine.kernel import cgroup, process
-from engine.model import Removal, RemovalItem
+from engine.model import Container, Removal, RemovalItem
 from engine.store import database, events, records
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
@@ -94,6 +94,23 @@ def effect(layout: Layout, row: records.ContainerRow) -> Removal:
         blocked_by=(),
         items=(RemovalItem("container", row.name, taken, f"{facts.state}, with its changes"),),
     )
+
+
+def attended(store: Store, found: list[Container]) -> list[Container]:
+    """*found* without those that were to go by themselves and have no monitor to see to it: they go now."""
+    ended = [each for each in found if each.auto_remove and each.state == "exited"]
+    if not ended:
+        return found
+    from engine.containers import remains
+
+    gone = remains.remove(store, ended)
+    return [each for each in found if each.id not in gone]
+
+
+def cgroup_path(paths: ContainerPaths) -> str:
+    """Where its config.json has its cgroup; empty without one."""
+    spec = state.read_document(paths.config)
+    return str(spec["linux"]["cgroupsPath"]) if spec else ""
 
 
 def size(paths: ContainerPaths) -> int:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ import pytest
 from engine.containers import remains, state
 from engine.engine import Engine
 from engine.model import LaunchOptions, Volume
+from engine.store import clock
 from engine.store.layout import Layout
+from tests.containers.test_crashes import kill_monitor
 from tests.support import traces
+from tests.support.captures import wait_for
 from tests.support.roots import Run
 from tests.support.traces import Root
 
@@ -68,6 +72,76 @@ def test_one_that_runs_stays_whatever_becomes_of_the_note(engine: Engine, cowl: 
     os.unlink(root.layout.origin)
     assert cowl("ps", "-q", check=True).stdout.count("\n") == 1
     assert Path(root.layout.origin).read_text() == root.path
+
+
+def end(engine: Engine, name: str) -> None:
+    """Have the first process end by itself, whose monitor does not live."""
+    pid = engine.containers.get(name).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: engine.containers.get(name).pid is None)
+
+
+@pytest.mark.kernel
+def test_one_whose_monitor_alone_was_killed_goes_when_somebody_looks(
+    engine: Engine, cowl: Run, root: Root
+) -> None:
+    volume = (Volume("", "/data"),)
+    for name, goes in (("goes", True), ("stays", False)):
+        options = LaunchOptions("starter", ("sleep", "1000"), name=name, auto_remove=goes, volumes=volume)
+        kill_monitor(engine, engine.containers.run(options).id)
+    assert "monitor lost" in cowl("ps", check=True).stdout  # it runs on
+    assert sorted(each.name for each in engine.containers.list()) == ["goes", "stays"]
+    for name in ("goes", "stays"):
+        end(engine, name)
+    assert engine.containers.get("goes").state == "exited"
+    assert cowl("ps", "-aq", check=True).stdout.count("\n") == 1
+    assert [each.name for each in engine.containers.list()] == ["stays"]
+    assert (len(os.listdir(root.layout.containers)), len(os.listdir(root.layout.volumes))) == (1, 1)
+    engine.containers.remove("stays", volumes=True)
+    assert not traces.settle(root)
+    gone = [each for each in engine.events() if (each.type, each.action) == ("container", "destroy")]
+    assert [(each.name, each.attributes.get("reason")) for each in gone] == [
+        ("goes", remains.UNATTENDED),
+        ("stays", None),
+    ]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("word", ["stop", "kill"])
+def test_one_without_a_monitor_goes_when_it_is_ended(engine: Engine, root: Root, word: str) -> None:
+    options = LaunchOptions("starter", ("sleep", "1000"), name="goes", auto_remove=True, stop_timeout=0.1)
+    kill_monitor(engine, engine.containers.run(options).id)
+    getattr(engine.containers, word)("goes")
+    assert os.listdir(root.layout.containers) == []
+    assert not traces.settle(root)
+
+
+@pytest.mark.kernel
+def test_one_that_somebody_works_on_goes_when_somebody_looks_after_that(engine: Engine, root: Root) -> None:
+    options = LaunchOptions("starter", ("sleep", "1000"), name="goes", auto_remove=True)
+    kill_monitor(engine, engine.containers.run(options).id)
+    end(engine, "goes")
+    with open(root.layout.container(engine.containers.get("goes").id).lock, "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert [each.state for each in engine.containers.list()] == ["exited"]
+    assert engine.containers.list() == []
+
+
+@pytest.mark.kernel
+def test_one_whose_end_was_seen_is_left_for_a_while_to_whoever_saw_it(
+    engine: Engine, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COWL_FAULT", "end.after-record")
+    options = LaunchOptions("starter", ("true",), name="goes", auto_remove=True)
+    paths = root.layout.container(engine.containers.run(options).id)
+    wait_for(lambda: not state.is_monitored(paths))
+    assert [each.exit_code for each in engine.containers.list()] == [0]
+    ended = state.read_document(paths.exit)
+    assert ended is not None
+    state.write_document(paths.exit, ended | {"finished": clock.rfc3339(time.time_ns() - 11 * 10**9)})
+    assert engine.containers.list() == []
+    assert not traces.settle(root)
 
 
 def runtime(root: str, base: str | None = None) -> str:

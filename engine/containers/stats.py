@@ -300,9 +300,7 @@ class Statistics:
         """
         with self._lock:
             sampler = self._sampler_for(parts, once)
-            entries = self._running(once)
-            if only is not None:
-                entries = [entry for entry in entries if entry.id in only]
+            entries = self._running(once, only)
             samples = sampler.sample(entries, [row[0] for row in self._rows])
             self._unkept = self._unkept or sampler.unkept
             if len(samples) < len(entries):
@@ -361,31 +359,32 @@ class Statistics:
             self._sampler = Sampler(None, parts, kept)
         return self._sampler
 
-    def _running(self, once: bool) -> list[Entry]:
-        """The running containers; looked up anew when a record or a state has changed."""
-        layout = self._store.layout
+    def _running(self, once: bool, only: Collection[str] | None) -> list[Entry]:
+        """The running containers, or those of them that are in *only*."""
         if self._watch is None and not once:
             with contextlib.suppress(NoSpaceError):
                 # It never writes: data_version counts, for each connection, what the *others* have changed.
-                self._watch = database.connect(layout)
-        connection = self._watch
-        if connection is None:
-            return self._looked_up(self._store.connection)
+                self._watch = database.connect(self._store.layout)
+        if self._watch is None or once:
+            return self._looked_up(self._store.connection, only)
         moved = 0
         with contextlib.suppress(FileNotFoundError):
-            moved = os.stat(layout.revision).st_mtime_ns
-        seen = (connection.execute("PRAGMA data_version").fetchone()[0], moved)
-        if seen != self._seen:
-            self._looked_up(connection)
+            moved = os.stat(self._store.layout.revision).st_mtime_ns
+        seen = (self._watch.execute("PRAGMA data_version").fetchone()[0], moved)
+        if seen != self._seen:  # a record or a state has changed
+            self._entries = self._looked_up(self._watch, None)
             self._seen = seen
-        return self._entries
+        return self._entries if only is None else [each for each in self._entries if each.id in only]
 
-    def _looked_up(self, connection: sqlite3.Connection) -> list[Entry]:
+    def _looked_up(self, connection: sqlite3.Connection, only: Collection[str] | None) -> list[Entry]:
         self._rows = records.container_networks(connection)
         kept = {row[0] for row in self._rows}
         self._histories = {key: value for key, value in self._histories.items() if key in kept}
-        self._entries = [entry for row in self._rows if (entry := self._entry(*row)) is not None]
-        return self._entries
+        return [
+            entry
+            for row in self._rows
+            if (only is None or row[0] in only) and (entry := self._entry(*row)) is not None
+        ]
 
     def _entry(self, identity: str, name: str, network: str) -> Entry | None:
         found = state.live(self._store.layout.container(identity))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from textual.actions import ActionParseResult
 from textual.app import App
+from textual.dom import DOMNode
 from textual.message import Message
 from textual.worker import Worker, WorkerState
 
@@ -90,6 +92,17 @@ class Base(App[None]):
         if isinstance(message, Told) and not self.is_running:
             return  # The screens are being taken down: there is nowhere left to show it.
         await super()._on_message(message)
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Let every key mean what the cursor is on now (Textual's own, otherwise)."""
+        for desk in self.screen_stack[0].query(Desk):  # There is none before it is composed.
+            desk.catch_up()
+        return await super().run_action(action, default_namespace, namespaces)
 
     def say(self, sentence: str) -> None:
         """A sentence in the command line, for what is no failure."""

@@ -209,6 +209,7 @@ class Desk(Widget):
     def on_flat_list_highlighted(self, event: FlatList.Highlighted) -> None:
         """The cursor of a list moved. Where it is now counts: the message may be older than a selection."""
         event.stop()
+        event.flat_list.moved = False
         entry = event.flat_list.current
         if isinstance(event.flat_list, Changes):
             if self.pane == "changes":
@@ -224,6 +225,7 @@ class Desk(Widget):
     def on_resources_selected(self, event: Resources.Selected) -> None:
         """The cursor of the resource table moved."""
         event.stop()
+        self.query_one(Resources).moved = False
         self._select_key(container_key(event.container_id))
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
@@ -244,6 +246,18 @@ class Desk(Widget):
                 self._set_item(listed.item)
             self._to_front("changes")
             self.show_facts()
+
+    def catch_up(self) -> None:
+        """Select what the cursor is on: a key that is pressed right after a move overtakes its message."""
+        resources = self.query_one(Resources)
+        if self.pane == "resources" and resources.moved and resources.selected is not None:
+            resources.moved = False
+            self._select_key(container_key(resources.selected))
+        elif self.pane in ("forest", "containers"):
+            moved = self.query_one(f"#{self.pane}", FlatList)
+            if moved.moved:
+                moved.moved = False
+                self._set_item(moved.current.item if moved.current is not None else None)
 
     # How it holds together.
 

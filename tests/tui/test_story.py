@@ -315,6 +315,32 @@ async def test_what_threads_say_while_the_app_closes_is_not_shown(starter_images
     assert not talker.is_alive()
 
 
+@pytest.mark.parametrize("pane", ["1", "2", "4"])
+async def test_a_key_means_what_the_cursor_is_on_however_soon_it_is_pressed(
+    starter_images: Root, pane: str
+) -> None:
+    async with running(starter_images) as (app, pilot):
+        made = [
+            app.engine.containers.run(LaunchOptions("starter", ("sleep", "1000"), name=name))
+            for name in ("one", "two", "three")
+        ]
+        await until(pilot, lambda: len(app.desk.query_one(Resources).rows) == len(made))
+        await pilot.press(pane)
+        await until(pilot, lambda: app.focused is not None and app.desk.pane == app.focused.id)
+        before = app.desk.container
+        await pilot.press("g" if pane != "1" else "G")
+        await until(pilot, lambda: app.desk.container is not None and app.desk.container != before)
+        first = app.desk.container
+        for key in ("k" if pane == "1" else "j", "p"):  # As fast as keys can come.
+            app.simulate_key(key)
+        await until(pilot, lambda: said(app).startswith("$ cowl pause"))
+        paused = [each.name for each in app.engine.containers.list() if each.state == "paused"]
+        assert app.desk.container is not None
+        assert paused == [app.desk.container.name]
+        assert first is not None
+        assert paused != [first.name]
+
+
 async def test_a_filter_is_typed_and_taken_back(starter_images: Root) -> None:
     async with running(starter_images) as (app, pilot):
         await pilot.press("1", "slash", *"base")

@@ -60,6 +60,8 @@ class FlatList(ScrollView, Generic[T], can_focus=True):
         super().__init__(id=id, classes=classes)
         self.outline: Outline[T] = Outline()
         self.cursor = 0
+        self.moved = False
+        """Whether the cursor has moved and nobody has looked where to yet: the message is on its way."""
         self.empty = ""
         """The sentence shown when there is nothing to list."""
         self._drawn: dict[int, Line] = {}
@@ -235,7 +237,7 @@ class FlatList(ScrollView, Generic[T], can_focus=True):
         self._redraw()
         after = self.current
         if (before and before.key) != (after and after.key):
-            self.post_message(self.Highlighted(self, after))
+            self._tell_moved(after)
 
     def _put(self, position: int, *, notify: bool = True) -> None:
         position = max(0, min(position, len(self.outline) - 1))
@@ -247,7 +249,11 @@ class FlatList(ScrollView, Generic[T], can_focus=True):
         self.refresh_line(position)
         self._show_cursor()
         if notify:
-            self.post_message(self.Highlighted(self, self.current))
+            self._tell_moved(self.current)
+
+    def _tell_moved(self, entry: Entry[T] | None) -> None:
+        self.moved = True
+        self.post_message(self.Highlighted(self, entry))
 
     def _redraw(self) -> None:
         self._resize()

@@ -56,6 +56,8 @@ class Resources(Widget, can_focus=True):
         self.rows: list[Row] = []
         self.order = ORDERS[0]
         self.selected: str | None = None
+        self.moved = False
+        """Whether the cursor has moved and nobody has looked where to yet: the message is on its way."""
         self._latest: dict[str, Row] = {}
         self._top = 0
         self._layout = Layout((), 1)
@@ -270,6 +272,7 @@ class Resources(Widget, can_focus=True):
             container = self.rows[max(0, min(line, len(self.rows) - 1))].sample.container
             if container != self.selected:
                 self.select(container)
+                self.moved = True
                 self.post_message(self.Selected(container))
 
     def _reveal(self) -> None:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple, cast
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.await_complete import AwaitComplete
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.message import Message
+from textual.widgets import Input, OptionList
 
 from tui import facts, keys
 from tui.base import Base
@@ -21,6 +24,24 @@ class Command(NamedTuple):
     text: str
     help: str
     run: Callable[[], object]
+
+
+class Palette(CommandPalette):
+    """Textual's palette, for hasty fingers."""
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        """Go, once: as every `Dialog` does."""
+        return super().dismiss(result) if self.is_active else AwaitComplete()
+
+    async def _on_message(self, message: Message) -> None:
+        if isinstance(message, Input.Submitted | OptionList.OptionSelected) and not self.is_active:
+            return  # Enter pressed twice: what was chosen is done once.
+        await super()._on_message(message)
+
+    def _action_command_list(self, action: str) -> None:
+        if action.startswith("page") and not self.query_one(CommandList).size:
+            return  # A page of a list that is not on the screen yet.
+        super()._action_command_list(action)
 
 
 class PaletteCommands(Provider):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -75,6 +77,57 @@ async def test_enter_launches_what_is_proposed() -> None:
         await app.ask(pilot, LaunchScreen("starter:latest", "sh"))
         await pilot.press("enter")
         assert app.answer == LaunchOptions("starter:latest", ("sh",), interactive=True, tty=True)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        partial(LaunchScreen, "starter:latest", "sh"),
+        partial(CommitScreen, "api", "api:1"),
+        partial(LimitsScreen, container("api", "base")),
+        partial(SignalScreen, "api"),
+        partial(PromptScreen, "Tag", "name", "a:1"),
+    ],
+)
+async def test_what_is_pressed_twice_in_a_hurry_answers_once(ask: Callable[[], ModalScreen[Any]]) -> None:
+    app = DialogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        answers: list[Any] = []
+        await app.push_screen(ask(), answers.append)
+        await pilot.pause()
+        for _ in range(3):
+            app.simulate_key("enter")
+        await pilot.pause()
+        assert len(answers) == 1
+        assert len(app.screen_stack) == 1
+
+
+async def test_an_answered_dialog_does_not_take_the_one_below_away() -> None:
+    app = DialogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        below, above = ConfirmScreen("Remove a:1", HARMLESS), SignalScreen("api")
+        await app.ask(pilot, below)
+        await app.push_screen(above)
+        above.dismiss("TERM")
+        above.dismiss("TERM")
+        await pilot.pause()
+        assert app.screen is below
+        assert app.answer is NOTHING
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        partial(LaunchScreen, "starter:latest"),
+        partial(CommitScreen, "api", "api:1"),
+        partial(LimitsScreen, container("api", "base")),
+    ],
+)
+async def test_an_app_that_closes_may_be_about_to_ask(ask: Callable[[], ModalScreen[Any]]) -> None:
+    app = DialogApp()
+    async with app.run_test(size=(80, 24)):
+        app.push_screen(ask())
+        app.exit()
 
 
 async def test_every_field_of_the_launch_form_is_reached_by_tab_and_read() -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import wraps
 
 import pytest
-from rich.console import RenderableType
+from textual.command import CommandList
 from textual.pilot import Pilot
-from textual.screen import Screen
+from textual.widgets import Input, Static
 
 from engine import Engine
-from engine.model import LaunchOptions, Limits
+from engine.model import LaunchOptions, Limits, Progress
 from tests.support.roots import Run
 from tests.support.traces import Root
 from tui import watch
 from tui.app import Workstation
+from tui.commands import Palette
 from tui.dialogs.commit import CommitScreen
 from tui.dialogs.confirm import ConfirmScreen
 from tui.dialogs.help import HelpScreen
@@ -26,7 +30,8 @@ from tui.dialogs.launch import LaunchScreen
 from tui.dialogs.signals import SignalScreen
 from tui.dialogs.welcome import WelcomeScreen
 from tui.forest_rows import container_key, node_key
-from tui.messages import LogsRead
+from tui.messages import Advanced, LogsRead
+from tui.theme import Line
 from tui.widgets.changes import Changes
 from tui.widgets.containers import Containers
 from tui.widgets.flatlist import FlatList
@@ -53,6 +58,8 @@ async def running(
             finally:
                 for watch in app.watches:
                     watch.stop()
+        # As at the end of the app: what is being done ends before the engine does.
+        await asyncio.get_running_loop().shutdown_default_executor()
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool], seconds: float = 15.0) -> None:
@@ -358,15 +365,58 @@ async def test_help_and_palette_open(starter_images: Root) -> None:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
         await pilot.press("escape", "colon")
-        await until(pilot, lambda: type(app.screen).__name__ == "CommandPalette")
+        await until(pilot, lambda: isinstance(app.screen, Palette))
         await pilot.press(*"starter:base")
         await pilot.pause(0.5)
         await pilot.press("enter")
         await pilot.pause(0.3)
-        if type(app.screen).__name__ == "CommandPalette":
+        if isinstance(app.screen, Palette):
             await pilot.press("enter")
         base = next(node for node in app.desk.nodes if "starter:base" in node.tags)
         await until(pilot, lambda: app.desk.subject == node_key(base.chain_id))
+
+
+async def test_the_palette_takes_hasty_keys(starter_images: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(starter_images) as (app, pilot):
+        copied: list[bool] = []
+        monkeypatch.setattr(app, "action_copy", lambda: copied.append(True))
+        for key in ("colon", "pagedown", "pageup"):
+            app.simulate_key(key)
+        await until(pilot, lambda: isinstance(app.screen, Palette))
+        await pilot.press(*"copy")
+        found = app.screen.query_one(CommandList)
+        await until(
+            pilot, lambda: found.option_count > 0 and "copy" in str(found.get_option_at_index(0).prompt)
+        )
+        for _ in range(4):
+            app.simulate_key("enter")
+        await until(pilot, lambda: bool(copied) and not isinstance(app.screen, Palette))
+        await pilot.pause(0.1)
+        assert copied == [True]
+        assert len(app.screen_stack) == 1
+
+
+async def test_answers_may_come_before_a_dialog_is_made(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        form = LaunchScreen("starter:latest")
+        app.push_screen(form)
+        app._propose(form, "sh -c 'sleep 1'")
+        await until(pilot, lambda: form.is_mounted)
+        await until(pilot, lambda: form.query_one("#command", Input).placeholder == "sh -c 'sleep 1'")
+        form.dismiss(None)
+        app._propose(form, "too late")
+
+        welcome = WelcomeScreen(app.engine.root)
+        app.push_screen(welcome)
+        app.on_advanced(Advanced(Progress("gathering", 1, 2)))
+        await until(pilot, lambda: welcome.is_mounted)
+        await until(pilot, lambda: "gathering" in str(welcome.query_one("#state", Static).render()))
+        welcome.dismiss(None)
+        again = WelcomeScreen(app.engine.root)
+        app.push_screen(again)
+        app._refused()
+        await until(pilot, lambda: again.is_mounted)
+        await until(pilot, lambda: "did not work" in str(again.query_one("#state", Static).render()))
 
 
 async def test_selecting_a_layer_shows_what_it_brought(starter_images: Root) -> None:
@@ -379,7 +429,10 @@ async def test_selecting_a_layer_shows_what_it_brought(starter_images: Root) -> 
         assert (counts.modified, counts.deleted) == (0, 0)
 
 
-async def test_fifty_containers_leave_the_keys_quick(starter_images: Root) -> None:
+async def test_fifty_containers_leave_the_loop_to_the_keys(
+    starter_images: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a key takes is what is seen of it: the loop asks the engine nothing, and draws nothing else."""
     with Engine(starter_images.path, cgroup_parent=starter_images.cgroup_parent) as engine:
         for number in range(50):
             options = LaunchOptions("starter", ("sleep", "1000"), name=f"box{number}", limits=Limits(pids=20))
@@ -388,27 +441,46 @@ async def test_fifty_containers_leave_the_keys_quick(starter_images: Root) -> No
         await until(pilot, lambda: len(app.desk.query_one(Resources).rows) == 50)
         await pilot.press("2", "g")
         await pilot.pause(0.5)
-        waits = [await answer(app, "j") for _ in range(40)]
+        asked = asked_by_this_thread(app.engine, monkeypatch)
+        drawn = drawn_lines(monkeypatch)
         containers = app.desk.query_one(Containers)
-        assert containers.cursor == 40
-        assert sorted(waits)[37] < 0.2, sorted(waits)
+        for number in range(40):
+            app.simulate_key("j")
+            await until(pilot, lambda: containers.cursor == number + 1)  # noqa: B023
+        assert asked == []
+        assert drawn[True] > 0
+        assert drawn[False] == 0
 
 
-async def answer(app: Workstation, key: str) -> float:
-    """Seconds from a key to the moment when the changed lines have been written to the terminal."""
-    written = asyncio.Event()
-    display = app._display
+def asked_by_this_thread(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """From now on, the name of every function of the façade that this thread calls."""
+    asked: list[str] = []
+    here = threading.get_ident()
 
-    def watched(screen: Screen[object], renderable: RenderableType | None) -> None:
-        display(screen, renderable)
-        written.set()
+    def noted(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        @wraps(function)
+        def call(*arguments: object, **options: object) -> object:
+            if threading.get_ident() == here:
+                asked.append(name)
+            return function(*arguments, **options)
 
-    app._display = watched  # type: ignore[method-assign]
-    try:
-        start = time.perf_counter()
-        app.simulate_key(key)
-        await asyncio.wait_for(written.wait(), 5)
-        return time.perf_counter() - start
-    finally:
-        app._display = display  # type: ignore[method-assign]
-        await asyncio.sleep(0.1)
+        return call
+
+    for kind in map(type, (engine, engine.images, engine.containers, engine.changes, engine.stats)):
+        for name, function in list(vars(kind).items()):
+            if inspect.isfunction(function) and not name.startswith("_"):
+                monkeypatch.setattr(kind, name, noted(f"{kind.__name__}.{name}", function))
+    return asked
+
+
+def drawn_lines(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
+    """From now on, how many lines of lists are drawn that are seen, and that are not."""
+    drawn: Counter[bool] = Counter()
+    spans = FlatList.spans
+
+    def counted(self: FlatList[object], position: int, width: int) -> Line:
+        drawn[0 <= position - self.scroll_offset.y < self.size.height] += 1
+        return spans(self, position, width)
+
+    monkeypatch.setattr(FlatList, "spans", counted)
+    return drawn

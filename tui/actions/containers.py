@@ -130,8 +130,7 @@ class ContainerActions(Base):
         return command_line([*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())])
 
     def _propose(self, screen: LaunchScreen, command: str) -> None:
-        if screen.is_attached:
-            screen.propose(command, FALLBACK)
+        screen.call_later(screen.propose, command, FALLBACK)  # It may still be made, or gone already.
 
     def _launch(self, options: LaunchOptions | None) -> None:
         if options is None:

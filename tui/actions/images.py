@@ -77,7 +77,7 @@ class ImageActions(Base):
         """Long work got further."""
         screen = self.screen
         if isinstance(screen, WelcomeScreen):
-            screen.progress(message.progress)
+            screen.call_later(screen.progress, message.progress)  # It may still be made.
         else:
             self.desk.command_line.progress(message.progress)
 
@@ -153,5 +153,6 @@ class ImageActions(Base):
         self.say(f"here now: {', '.join(names)}: n launches a container" if names else "nothing was made")
 
     def _refused(self) -> None:
-        if isinstance(self.screen, WelcomeScreen):
-            self.screen.failed("that did not work; the notice says why")
+        screen = self.screen
+        if isinstance(screen, WelcomeScreen):
+            screen.call_later(screen.failed, "that did not work; the notice says why")

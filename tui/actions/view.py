@@ -7,6 +7,7 @@ from functools import partial
 from engine.model import Container, FileDiff
 from tui import keys
 from tui.base import Base
+from tui.commands import Palette
 from tui.desk import Desk
 from tui.dialogs.help import HelpScreen
 from tui.widgets.changes import Changes
@@ -63,6 +64,10 @@ class ViewActions(Base):
             self.say(f"copied {what}")
         else:
             self.say("nothing to copy here")
+
+    def action_command_palette(self) -> None:
+        """Everything by name."""
+        self.push_screen(Palette(id="--command-palette"))
 
     def action_help(self) -> None:
         """Every key."""

@@ -68,10 +68,6 @@ class CommitScreen(Dialog[CommitRequest]):
         yield Static("", classes="gap")
         yield Static("", id="twin", classes="twin")
 
-    def on_mount(self) -> None:
-        """Show the twin of what stands there already."""
-        self.look()
-
     @on(Input.Changed)
     @on(Flag.Changed)
     def look(self) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar, TypeVar
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
@@ -55,8 +56,23 @@ class Dialog(ModalScreen[Result]):
         """What stands in the frame."""
         return ()
 
+    def look(self) -> None:
+        """Show what follows from what stands in the fields."""
+
     def submit(self) -> None:
         """Answer the question, or say why it cannot be answered yet."""
+
+    def on_mount(self) -> None:
+        """Show what follows from what stands there already."""
+        if self.is_attached:  # An app that is to end just now puts nothing into the frame any more.
+            self.look()
+
+    def dismiss(self, result: Result | None = None) -> AwaitComplete:
+        """Give the answer and go.
+
+        Once: what is pressed twice in a hurry comes twice, and the second time would take away what is below.
+        """
+        return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def action_submit(self) -> None:
         """Enter, from any field that has no use for it itself."""

@@ -72,10 +72,6 @@ class LaunchScreen(Dialog[LaunchOptions]):
         yield Static("", classes="gap")
         yield Static("", id="twin", classes="twin")
 
-    def on_mount(self) -> None:
-        """Show the twin of what stands there already."""
-        self.look()
-
     def propose(self, command: str, otherwise: str) -> None:
         """The image's own command, found after the form was opened; *otherwise* where it has none.
 

@@ -70,10 +70,6 @@ class LimitsScreen(Dialog[Update]):
         present = self.container.options.restart
         return (present, *(each for each in POLICIES if each != present))
 
-    def on_mount(self) -> None:
-        """Show the twin of what stands there already."""
-        self.look()
-
     @on(Input.Changed)
     @on(Choice.Changed)
     def look(self) -> None:

@@ -34,7 +34,7 @@ SERVED = frozenset(
     (
         *("create", "run", "exec", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm"),
         *("rename", "update", "ps", "port", "logs", "stats", "top", "inspect", "images", "forest", "tree"),
-        *("history", "tag", "untag", "diff", "version", "--version"),
+        *("history", "tag", "untag", "diff", "version", "info", "--version"),
     )
 )
 """Those that neither take long nor ask anything."""

@@ -19,7 +19,8 @@ from engine.cli.spelling import DockersGroup
 COMPLETION = "_COWL_COMPLETE"
 """What the shell's completion function asks for, in click's protocol."""
 MODULES = {
-    "images": ("starter", "load", "save", "images", "forest", "history", "tag", "untag", "rmi"),
+    "images": ("starter", "load", "save", "forest", "tag", "untag", "rmi"),
+    "imagelist": ("images", "history"),
     "registry": ("pull", "push", "login", "logout"),
     "containers": (
         "start",
@@ -41,10 +42,17 @@ MODULES = {
     "upkeep": ("prune", "df", "check"),
     "transfer": ("import", "export"),
     "waste": ("waste",),
-    "system": ("inspect", "version", "completion"),
+    "machine": ("version", "info"),
+    "system": ("inspect", "completion"),
 }
 SECTIONS = {
-    "Images": (*MODULES["images"], *MODULES["registry"], *MODULES["transfer"], *MODULES["waste"]),
+    "Images": (
+        *MODULES["imagelist"],
+        *MODULES["images"],
+        *MODULES["registry"],
+        *MODULES["transfer"],
+        *MODULES["waste"],
+    ),
     "Containers": (
         *COMMANDS,
         *MODULES["containers"],
@@ -53,7 +61,7 @@ SECTIONS = {
         *MODULES["watching"],
     ),
     "Changes": MODULES["changes"],
-    "Everything": (*MODULES["upkeep"], *MODULES["system"]),
+    "Everything": (*MODULES["upkeep"], *MODULES["system"], *MODULES["machine"]),
 }
 ALIASES = {"tree": "forest"}
 
@@ -194,6 +202,12 @@ def complete_containers(
     with session_of(context).open() as engine:
         containers = engine.containers.list()
     return [CompletionItem(each.name, help=each.state) for each in containers if each.name.startswith(begun)]
+
+
+def complete_volumes(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Volumes whose names begin with what is typed."""
+    with session_of(context).open() as engine:
+        return [CompletionItem(each.name) for each in engine.volumes.list() if each.name.startswith(begun)]
 
 
 def session_of(context: click.Context) -> Session:

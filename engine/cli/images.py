@@ -11,14 +11,11 @@ import click
 from engine.cli import forest, output
 from engine.cli.flags import json_option, print_options, quiet_option
 from engine.cli.group import complete_images
-from engine.cli.output import Column, Piece
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
 from engine.errors import ConflictError, UsageError
-from engine.model import JSON, Image, Node
 
 Format: TypeAlias = Literal["oci-archive", "oci-dir", "docker-archive"]
-MAX_CREATED_BY = 60
 
 
 @click.command("starter")
@@ -95,67 +92,6 @@ def save_command(
         engine.images.save(names, target, format=kind, progress=progress, platform=platform)
 
 
-@click.command("images")
-@print_options
-@click.option("--no-trunc", is_flag=True, help="Whole chain IDs.")
-@click.argument("name", required=False, shell_complete=complete_images)
-@click.pass_obj
-def images_command(session: Session, quiet: bool, as_json: bool, no_trunc: bool, name: str | None) -> None:
-    """List tagged images, or those called NAME."""
-    with session.open() as engine:
-        images = [image for image in engine.images.list() if name is None or _matches(image, name)]
-        sizes = _total_sizes(engine.images.forest())
-    if quiet:
-        for chain_id in dict.fromkeys(image.chain_id for image in images):
-            print(chain_id if no_trunc else output.short(chain_id))
-        return
-    if as_json:
-        output.emit([_document(image, sizes) for image in images])
-        return
-    rows: list[list[Piece | str]] = []
-    for image in images:
-        repository, _, tag = image.name.rpartition(":")
-        chain_id = image.chain_id if no_trunc else output.short(image.chain_id)
-        created = output.age_text(image.config.get("created"))
-        size = output.size_text(sizes[image.chain_id])
-        rows.append(
-            [
-                repository,
-                Piece(tag, "red"),
-                Piece(chain_id, "cyan"),
-                f"{created} ago" if created else "",
-                size,
-            ]
-        )
-    output.write_table(
-        [Column("REPOSITORY"), Column("TAG"), Column("CHAIN ID"), Column("CREATED"), Column("SIZE", True)],
-        rows,
-    )
-
-
-def _matches(image: Image, name: str) -> bool:
-    return name in (image.name, image.name.rpartition(":")[0])
-
-
-def _document(image: Image, sizes: dict[str, int]) -> JSON:
-    return {
-        "name": image.name,
-        "chain_id": image.chain_id,
-        "manifest_digest": image.manifest_digest,
-        "size": sizes[image.chain_id],
-        "created": image.config.get("created"),
-        "config": image.config,
-    }
-
-
-def _total_sizes(nodes: Sequence[Node]) -> dict[str, int]:
-    """Bytes of each node and everything under it; *nodes* has parents first."""
-    sizes: dict[str, int] = {}
-    for node in nodes:
-        sizes[node.chain_id] = node.size + (sizes[node.parent] if node.parent else 0)
-    return sizes
-
-
 @click.command("forest")
 @print_options
 @click.pass_obj
@@ -173,53 +109,6 @@ def forest_command(session: Session, quiet: bool, as_json: bool) -> None:
                 print(node.chain_id)
         else:
             output.write_lines(forest.draw(nodes, engine.containers.list() if nodes else []))
-
-
-@click.command("history")
-@print_options
-@click.option("--no-trunc", is_flag=True, help="Whole chain IDs and commands.")
-@click.argument("name", shell_complete=complete_images)
-@click.pass_obj
-def history_command(session: Session, quiet: bool, as_json: bool, no_trunc: bool, name: str) -> None:
-    """Show how an image came to be, newest layer first."""
-    with session.open() as engine:
-        entries = engine.images.history(name)
-    if as_json:
-        output.emit(entries)
-        return
-    if quiet:
-        for entry in entries:
-            print(entry["chain_id"] or "<missing>")
-        return
-    rows: list[list[Piece | str]] = []
-    for entry in entries:
-        words = entry["created_by"] or ""
-        created = output.age_text(entry["created"])
-        rows.append(
-            [
-                Piece(_id(entry["chain_id"], no_trunc), "cyan"),
-                f"{created} ago" if created else "",
-                words if no_trunc or len(words) <= MAX_CREATED_BY else words[: MAX_CREATED_BY - 1] + "…",
-                output.size_text(entry["size"] or 0),
-                entry["comment"] or "",
-            ]
-        )
-    output.write_table(
-        [
-            Column("CHAIN ID"),
-            Column("CREATED"),
-            Column("CREATED BY"),
-            Column("SIZE", True),
-            Column("COMMENT"),
-        ],
-        rows,
-    )
-
-
-def _id(chain_id: str | None, no_trunc: bool) -> str:
-    if chain_id is None:
-        return "-"
-    return chain_id if no_trunc else output.short(chain_id)
 
 
 @click.command("tag")

@@ -11,9 +11,16 @@ import click
 
 from engine.cli.parser import BOOLEANS
 
+ALIASES = {"list": "ls", "remove": "rm"}
+"""docker's other names of commands within a group."""
+
 
 class DockersGroup(click.Group):
-    """Commands whose words are read as docker's are."""
+    """Commands whose words are read, and that are called, as docker's are."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command *cmd_name*, also by docker's other name for it."""
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, ALIASES.get(cmd_name, ""))
 
     def resolve_command(
         self, context: click.Context, words: list[str]

@@ -1,30 +1,26 @@
-"""Commands on everything at once: `inspect`, and cowl's own `version` and `completion`."""
+"""Commands on everything at once: `inspect`, and cowl's own `completion`."""
 
 from __future__ import annotations
-
-import os
-import sys
 
 import click
 from click.shell_completion import get_completion_class
 
 from engine.cli import output, report
-from engine.cli.flags import json_option
-from engine.cli.group import complete_containers, complete_images
+from engine.cli.flags import form_of, format_option
+from engine.cli.group import complete_containers, complete_images, complete_volumes
 from engine.cli.session import Session
+from engine.cli.templates import Known
 from engine.engine import Engine
 from engine.errors import CowlError, NotFoundError, UsageError
-from engine.model import JSON
-from engine.version import VERSION, version_line
 
-NOT_FOUND = "no container and no image"
+NOT_FOUND = "no container, no image and no volume"
 
 
 @click.command("inspect")
-@click.option("--type", "kind", type=click.Choice(["container", "image"]), help="Look at these only.")
 @click.option(
-    "-f", "--format", "template", metavar="TEMPLATE", help="Like '{{.State.Pid}} {{json .Mounts}}'."
+    "--type", "kind", type=click.Choice(["container", "image", "volume"]), help="Look at these only."
 )
+@format_option("{{.State.Pid}} {{json .Mounts}}", "-f")
 @click.option("-s", "--size", "sizes", is_flag=True, help="Also what a container's changes take.")
 @click.option("--json", "as_json", is_flag=True, hidden=True, help="It prints JSON anyway.")
 @click.argument(
@@ -32,7 +28,11 @@ NOT_FOUND = "no container and no image"
     nargs=-1,
     required=True,
     metavar="NAME...",
-    shell_complete=lambda *each: [*complete_containers(*each), *complete_images(*each)],
+    shell_complete=lambda *each: [
+        *complete_containers(*each),
+        *complete_images(*each),
+        *complete_volumes(*each),
+    ],
 )
 @click.pass_obj
 def inspect_command(
@@ -43,52 +43,66 @@ def inspect_command(
     as_json: bool,
     names: tuple[str, ...],
 ) -> int:
-    """Print all that is known of containers and images."""
-    found, code = [], 0
+    """Print all that is known of containers, images and volumes."""
+    form = None if template == "json" else form_of(template, {})
+    found: list[Known] = []
+    code = 0
     with session.open() as engine:
         for name in names:
             try:
-                found.append(_inspect(engine, name, kind, sizes))
+                found.append(_inspect(engine, name, kind, sizes, words=form is not None))
             except CowlError as error:  # docker prints the others
                 code = report.fail(error)
-    if template and template != "json":
-        from engine.cli import dockerwords, templates
-
-        filled = templates.Template(template)
-        for document in found:
-            print(filled.fill(dockerwords.inspected(output.plain(document))))
+    if form is not None:
+        form.write(found)
     else:
         output.emit_indented(found)
     return code
 
 
-def _inspect(engine: Engine, name: str, kind: str | None, sizes: bool) -> JSON:
-    """A container's document, else an image's: containers come first, as docker has it."""
-    if kind == "image":
-        return engine.images.inspect(name)
-    try:
-        found = engine.containers.inspect(name)
-        return {**found, "size": engine.containers.size(name)} if sizes else found
-    except NotFoundError:
-        if kind == "container":
-            raise
-    try:
-        return engine.images.inspect(name)
-    except (NotFoundError, UsageError) as error:
-        raise NotFoundError(
-            f"{NOT_FOUND} {name}", "no name, ID or tag matches", "look at cowl ps -a and cowl images"
-        ) from error
+def _inspect(engine: Engine, name: str, kind: str | None, sizes: bool, *, words: bool) -> Known:
+    """The first thing that is called so: containers come first, then images, as docker has it.
+
+    In docker's *words*, or in cowl's alone.
+    """
+    kinds = (kind,) if kind else ("container", "image", "volume")
+    for each in kinds:
+        try:
+            return _INSPECTIONS[each](engine, name, sizes, words)
+        except (NotFoundError, UsageError):
+            if kind:
+                raise
+    raise NotFoundError(
+        f"{NOT_FOUND} {name}",
+        "no name, ID or tag matches",
+        "look at cowl ps -a, cowl images and cowl volume ls",
+    )
 
 
-@click.command("version")
-@json_option
-@click.pass_obj
-def version_command(session: Session, as_json: bool) -> None:
-    """Show the versions of cowl, Python and the kernel."""
-    if not as_json:
-        print(version_line())
-        return
-    output.emit({"version": VERSION, "python": sys.version.split()[0], "kernel": os.uname().release})
+def _container(engine: Engine, name: str, sizes: bool, words: bool) -> Known:
+    from engine.cli import dockerwords
+
+    found = engine.containers.inspect(name)
+    if sizes:
+        found["size"] = engine.containers.size(name)
+    return dockerwords.inspected(output.plain(found)) if words else Known(found)
+
+
+def _image(engine: Engine, name: str, sizes: bool, words: bool) -> Known:
+    from engine.cli import imagewords
+
+    found = output.plain(engine.images.inspect(name))
+    return imagewords.inspected(found) if words else Known(found)
+
+
+def _volume(engine: Engine, name: str, sizes: bool, words: bool) -> Known:
+    from engine.cli import volumes
+
+    found = engine.volumes.get(name)
+    return volumes.inspected(found) if words else Known(found._asdict())
+
+
+_INSPECTIONS = {"container": _container, "image": _image, "volume": _volume}
 
 
 @click.command("completion")

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
 
 import click
-from click.shell_completion import CompletionItem
 
 from engine.cli import output, report
-from engine.cli.flags import print_options
-from engine.cli.group import session_of
+from engine.cli.flags import Filters, filter_option, form_of, format_option, print_options
+from engine.cli.group import complete_volumes
+from engine.cli.mounts import driver
 from engine.cli.output import Column
 from engine.cli.session import Session
 from engine.cli.spelling import DockersGroup
+from engine.cli.templates import Known
 from engine.engine import Engine
 from engine.errors import CowlError, UsageError
+from engine.model import VolumeInfo
 
-
-def complete_volumes(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Volumes whose names begin with what is typed."""
-    with session_of(context).open() as engine:
-        return [CompletionItem(each.name) for each in engine.volumes.list() if each.name.startswith(begun)]
-
+FILTERS = ("name", "label", "dangling", "driver")
+DRIVER = "local"
+TITLES = {"Name": "VOLUME NAME", "CreatedAt": "CREATED AT"}
 
 several = click.argument(
     "names", nargs=-1, required=True, metavar="VOLUME...", shell_complete=complete_volumes
@@ -33,18 +34,84 @@ def volume_command() -> None:
     """List, make and remove named volumes."""
 
 
+def _labels(volume: VolumeInfo) -> dict[str, str]:
+    return dict(label.partition("=")[::2] for label in volume.labels)
+
+
+def row(volume: VolumeInfo) -> Known:
+    """A volume as ``volume ls --format`` knows it."""
+    labels = _labels(volume)
+    return Known(
+        Name=volume.name,
+        Driver=DRIVER,
+        Scope="local",
+        Mountpoint=volume.path,
+        Labels=",".join(f"{name}={value}" for name, value in labels.items()),
+        Label=lambda name: labels.get(name, ""),
+        Links=str(len(volume.containers)),
+        Size="N/A",
+        Containers=", ".join(volume.containers),
+        CreatedAt=volume.created,
+    )
+
+
+def inspected(volume: VolumeInfo) -> Known:
+    """The document of ``volume inspect``, with docker's fields before cowl's own."""
+    return Known(
+        {
+            **output.plain(volume),
+            "Name": volume.name,
+            "Driver": DRIVER,
+            "Mountpoint": volume.path,
+            "CreatedAt": volume.created,
+            "Labels": _labels(volume),
+            "Options": None,
+            "Scope": "local",
+        }
+    )
+
+
+def chosen(volumes: Sequence[VolumeInfo], wanted: Filters) -> list[VolumeInfo]:
+    """Those of *volumes* for which all of *wanted* is true. Raises UsageError."""
+    dangling = wanted.truth("dangling")
+    names, drivers = wanted.values("name"), wanted.values("driver")
+    return [
+        volume
+        for volume in volumes
+        if (dangling is None or dangling == (not volume.containers))
+        and (not names or any(_is_called(volume.name, pattern) for pattern in names))
+        and (not drivers or DRIVER in drivers)
+        and wanted.has_labels(_labels(volume))
+    ]
+
+
+def _is_called(name: str, pattern: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error as error:
+        raise UsageError(f"bad filter name={pattern}", str(error), "it is a regular expression") from error
+
+
 @volume_command.command("ls")
+@filter_option(FILTERS, "-f")
+@format_option("table {{.Name}}\\t{{.Mountpoint}}")
 @print_options
 @click.pass_obj
-def list_command(session: Session, quiet: bool, as_json: bool) -> None:
+def list_command(
+    session: Session, filters: tuple[str, ...], template: str | None, quiet: bool, as_json: bool
+) -> None:
     """List volumes and who uses them."""
+    wanted = Filters(filters, FILTERS)
+    form = form_of(template, TITLES)
     with session.open() as engine:
-        volumes = engine.volumes.list()
+        volumes = chosen(engine.volumes.list(), wanted)
     if quiet:
         for volume in volumes:
             print(volume.name)
     elif as_json:
         output.emit([volume._asdict() for volume in volumes])
+    elif form is not None:
+        form.write([row(volume) for volume in volumes])
     else:
         rows = [
             [
@@ -59,21 +126,50 @@ def list_command(session: Session, quiet: bool, as_json: bool) -> None:
 
 @volume_command.command("create")
 @click.option("-l", "--label", "labels", metavar="NAME=VALUE", multiple=True, help="Attach a label.")
+@click.option(
+    "-d", "--driver", "chosen_driver", metavar="NAME", hidden=True, help="local, which is what there is."
+)
+@click.option("-o", "--opt", "options", metavar="NAME=VALUE", multiple=True, hidden=True)
 @click.argument("name", required=False)
 @click.pass_obj
-def create_command(session: Session, labels: tuple[str, ...], name: str | None) -> None:
+def create_command(
+    session: Session,
+    labels: tuple[str, ...],
+    chosen_driver: str | None,
+    options: tuple[str, ...],
+    name: str | None,
+) -> None:
     """Make a volume and print its name."""
+    driver(chosen_driver)
+    if options:
+        raise UsageError(
+            f"cannot make a volume with {options[0]}",
+            "volumes are directories of the store",
+            "mount on this machine what it is to show, and show that by -v",
+        )
     with session.open() as engine:
         print(engine.volumes.create(name, labels))
 
 
 @volume_command.command("inspect")
+@format_option("{{.Mountpoint}}", "-f")
 @several
 @click.pass_obj
-def inspect_command(session: Session, names: tuple[str, ...]) -> None:
+def inspect_command(session: Session, template: str | None, names: tuple[str, ...]) -> int:
     """Print all that is known of volumes."""
+    form = None if template == "json" else form_of(template, TITLES)
+    found, code = [], 0
     with session.open() as engine:
-        output.emit_indented([engine.volumes.get(name)._asdict() for name in names])
+        for name in names:
+            try:
+                found.append(engine.volumes.get(name))
+            except CowlError as error:  # docker prints the others
+                code = report.fail(error)
+    if form is None:
+        output.emit_indented([volume._asdict() for volume in found])
+    else:
+        form.write([inspected(volume) for volume in found])
+    return code
 
 
 @volume_command.command("rm")
@@ -104,11 +200,16 @@ def _remove(engine: Engine, names: list[str]) -> int:
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those that have a name of their own.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@filter_option(("label", "all"))
 @click.pass_obj
-def prune_command(session: Session, everything: bool, force: bool, dry_run: bool) -> int:
+def prune_command(
+    session: Session, everything: bool, force: bool, dry_run: bool, filters: tuple[str, ...]
+) -> int:
     """Remove volumes that no container shows."""
+    wanted = Filters(filters, ("label", "all"))
+    everything = everything or bool(wanted.truth("all"))
     with session.open() as engine:
-        names = [volume.name for volume in engine.volumes.unused(everything)]
+        names = [volume.name for volume in chosen(engine.volumes.unused(everything), wanted)]
         if dry_run or not names:
             for name in names:
                 print(name)

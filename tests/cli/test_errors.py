@@ -86,7 +86,7 @@ def test_what_is_not_there(cowl: Run, words: list[str], code: int, said: str) ->
 def test_inspect_says_what_there_is_besides(cowl: Run) -> None:
     done = cowl("inspect", "nobody")
     assert (done.returncode, done.stdout) == (1, "[]\n")
-    assert "no container and no image nobody" in done.stderr
+    assert "no container, no image and no volume nobody" in done.stderr
 
 
 @KERNEL

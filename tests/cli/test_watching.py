@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from engine.cli.watching import _moment, _tail
+from engine.cli.moments import moment as moment_of
+from engine.cli.watching import _tail
 from engine.errors import UsageError
 
 
@@ -23,7 +24,7 @@ from engine.errors import UsageError
     ],
 )
 def test_how_long_ago(text: str, seconds: float) -> None:
-    moment = _moment(text)
+    moment = moment_of(text)
     assert moment is not None
     ago = datetime.now(UTC) - datetime.fromisoformat(moment)
     assert seconds <= ago.total_seconds() < seconds + 5
@@ -41,13 +42,13 @@ def test_how_long_ago(text: str, seconds: float) -> None:
     ],
 )
 def test_which_moment(text: str | None, moment: str | None) -> None:
-    assert _moment(text) == moment
+    assert moment_of(text) == moment
 
 
 @pytest.mark.parametrize("text", ["", "h", "1.5.5s", "10x", "yesterday", "-5m", "1e400"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(UsageError):
-        _moment(text)
+        moment_of(text)
 
 
 def test_how_many_lines() -> None:

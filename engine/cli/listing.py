@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_COMMAND = 30
 _TABLE = "table"
 _TITLES = {"ID": "CONTAINER ID", "RunningFor": "CREATED", "CreatedAt": "CREATED AT"}
-_STATES = ("created", "running", "paused", "restarting", "exited", "dead")
+_STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _SHOWN = ("running", "paused", "restarting")
 """States that are listed without being asked for."""
 
@@ -33,8 +33,12 @@ def ps(session: Session, given: Values, arguments: Sequence[str]) -> int:
     wanted, last = _filters(given["filters"]), _last(given["last"])
     template, no_trunc = given["template"], given["no_trunc"]
     with session.open() as engine:
-        containers = sorted(engine.containers.list(), key=lambda each: each.created, reverse=True)
-        containers = [each for each in containers if _is_wanted(each, wanted, containers)]
+        every = sorted(engine.containers.list(), key=lambda each: each.created, reverse=True)
+        containers = every
+        if "ancestor" in wanted:
+            below = _below(engine, every, wanted.pop("ancestor"))
+            containers = [each for each in every if each.id in below]
+        containers = [each for each in containers if _is_wanted(each, wanted, every)]
         if given["latest"] or last is not None:
             containers = containers[: 1 if given["latest"] else last]
         elif not given["everything"] and not wanted.keys() & {"status", "exited"}:
@@ -124,13 +128,46 @@ def _matches(container: Container, value: str) -> bool:
 
 
 def _descends(container: Container, value: str) -> bool:
+    """Whether it was made from what is called *value* now; see `_below` for what lies under that."""
     from engine.oci import reference
 
     names = {container.image, reference.normalise(container.image)}
-    digest = container.chain_id.removeprefix("sha256:")
-    return bool({value, f"{value}:latest"} & names) or (
-        len(value) >= 4 and digest.startswith(value.removeprefix("sha256:"))
-    )
+    return bool({value, f"{value}:latest"} & names) or _is_node(container.chain_id, value)
+
+
+def _is_node(chain_id: str, value: str) -> bool:
+    return len(value) >= 4 and chain_id.removeprefix("sha256:").startswith(value.removeprefix("sha256:"))
+
+
+def _below(engine: Engine, containers: Sequence[Container], values: Sequence[str]) -> set[str]:
+    """IDs of those of *containers* whose image is one of *values*, or stands on one (docker's ancestor)."""
+    nodes = {node.chain_id: node for node in engine.images.forest()}
+    found = {each.id for each in containers if any(_descends(each, value) for value in values)}
+    for container in containers:
+        here = nodes.get(container.chain_id)
+        while here is not None and container.id not in found:
+            for value in values:
+                if {value, f"{value}:latest"} & set(here.tags) or _is_node(here.chain_id, value):
+                    found.add(container.id)
+            here = nodes.get(here.parent) if here.parent else None
+    return found
+
+
+def _has_port(container: Container, value: str, *, exposed: bool) -> bool:
+    """Whether a port of ``80``, ``80/udp`` or ``80-90/tcp`` is published, or is at least said to be there."""
+    numbers, _, protocol = value.partition("/")
+    first, dash, last = numbers.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        raise UsageError(f"bad filter for ports {value!r}", "it is no port", "write 80, 80/udp or 80-90/tcp")
+    wanted = range(int(first), int(last or first) + 1)
+    options = container.options
+    found = {(port.container_port, port.protocol) for port in (*options.publish, *container.ports)}
+    if exposed:
+        for text in options.expose:
+            ports, _, kind = text.partition("/")
+            begin, _, end = ports.partition("-")
+            found |= {(number, kind or "tcp") for number in range(int(begin), int(end or begin) + 1)}
+    return any(number in wanted and kind == (protocol or "tcp") for number, kind in found)
 
 
 _TESTS: dict[str, Callable[[Container, str], bool]] = {
@@ -145,6 +182,8 @@ _TESTS: dict[str, Callable[[Container, str], bool]] = {
     "volume": lambda container, value: any(
         value in (each.name, each.source, each.destination) for each in container.options.volumes
     ),
+    "publish": lambda container, value: _has_port(container, value, exposed=False),
+    "expose": lambda container, value: _has_port(container, value, exposed=True),
     "before": _is_called,
     "since": _is_called,
 }

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from engine.engine import Engine
-from engine.model import LaunchOptions, Limits, Volume
+from engine.model import LaunchOptions, Limits, PublishedPort, Volume
 from tests.support.captures import start, wait_for
 from tests.support.roots import Run
 
@@ -28,6 +28,7 @@ def three(engine: Engine) -> Engine:
     )
     wait_for(lambda: engine.containers.get("job").state == "exited")
     options = LaunchOptions("starter:base", ("true",), name="web-2", limits=Limits(memory=64 << 20))
+    options = options._replace(network="bridge", publish=(PublishedPort("", 0, 80),), expose=("443",))
     engine.containers.create(options)
     return engine
 
@@ -47,11 +48,19 @@ LISTED = [
     ("-f label=tier=back", ""),
     ("-f exited=3", "job"),
     ("-f exited=4", ""),
-    ("-a -f ancestor=starter:base", "web-2"),
+    ("-a -f ancestor=starter:base", "web-2 job web-1"),
+    ("-a -f ancestor=starter", "job web-1"),
+    ("-a -f ancestor=nobody", ""),
+    ("-a -f publish=80", "web-2"),
+    ("-a -f publish=443", ""),
+    ("-a -f expose=440-450/tcp", "web-2"),
+    ("-a -f expose=443/udp", ""),
+    ("-f status=removing", ""),
     ("-a -f before=job", "web-1"),
     ("-a -f since=web-1", "web-2 job"),
     ("-a -f volume=data", "job"),
-    ("-a -f network=bridge", ""),
+    ("-a -f network=bridge", "web-2"),
+    ("-f network=bridge", ""),
     ("-a -f health=none -n 1", "web-2"),
 ]
 """What is asked for, and who is listed."""
@@ -71,6 +80,7 @@ def test_what_is_refused(three: Engine, cowl: Run) -> None:
         "-f status=gone",
         "-f name=[",
         "-f since=nobody",
+        "-f publish=http",
         "--format {{.Gone}} -a",
     ):
         done = cowl("ps", *words.split())

@@ -39,12 +39,13 @@ def carry(pump: Pump, paths: ContainerPaths) -> None:
 def reap(pid: int, checker: int | None) -> int:
     """The wait status of the first process, which is about to end; its *checker* ends too.
 
-    Both are children of the process that calls this.
+    Both are children of the process that calls this, or the checker is one of its keeper, who reaps it later.
     """
     _, status = os.waitpid(pid, 0)
     if checker is not None:
         os.kill(checker, signal.SIGKILL)
-        os.waitpid(checker, 0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(checker, 0)
     return status
 
 

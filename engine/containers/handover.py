@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import marshal
 import os
+from collections.abc import Callable
 from typing import Any
 
+from engine.containers.checking import Subject
 from engine.containers.life import Run, Watched
 from engine.containers.pump import Pump
 from engine.containers.restarting import Delay
@@ -19,6 +21,7 @@ from engine.kernel import cgroup
 from engine.kernel.channel import Channel
 from engine.launch import request
 from engine.launch.request import Launch
+from engine.model import Health
 from engine.record import Record
 from engine.store import failures
 from engine.store.faults import point
@@ -29,6 +32,8 @@ _MOST = 200
 _MORE = b"m"
 _ALL = b"a"
 _TAKEN = b"t"
+_CHECKED = b"c"
+"""Have it checked: words, and its first process."""
 _REFUSED = b"r"
 """Followed by why."""
 
@@ -96,22 +101,53 @@ def send(keeper: Channel, words: tuple[Any, ...], descriptors: list[int]) -> Non
     request.send_descriptors(keeper, _ALL + marshal.dumps(words), descriptors)
 
 
-def take(channel: Channel) -> Handed | None:
-    """What `give` gives; None when there is nothing to be kept. What it raises, `refuse` is for."""
+def have_checked(keeper: Channel, subject: Subject, pidfd: int) -> int:
+    """Have *keeper* fork who checks the health of *subject*, with the first process *pidfd*; that one's pid.
+
+    Raises LaunchError.
+    """
+    words: tuple[Any, ...] = (subject[:-1], tuple(subject.health))
+    request.send_descriptors(keeper, _CHECKED + marshal.dumps(words), [pidfd])
+    answer = keeper.recv(request.MAX_PACKET)
+    if not answer.isdigit():
+        raise LaunchError("cannot check its health", answer.removeprefix(_REFUSED).decode())
+    return int(answer)
+
+
+def take(channel: Channel, check: Callable[[Subject, int], int]) -> Handed | None:
+    """What `give` gives; None when there is nothing to be kept. What it raises, `refuse` is for.
+
+    Meanwhile, *check* does what `have_checked` asks for.
+    """
     descriptors: list[int] = []
     data = _MORE
-    while data[:1] == _MORE:
+    while data[:1] in (_MORE, _CHECKED):
         try:
             data, more = request.receive_descriptors(channel, most=_MOST)
         except ConnectionError:
             return None
-        descriptors += more
+        if data[:1] == _CHECKED:
+            _begin_checks(channel, data, more, check)
+        else:
+            descriptors += more
     if not data:
         return None
     pid, checker, document, streams, policy, places = marshal.loads(memoryview(data)[1:])
     lock, rest, *others = descriptors
     pump = Pump.resumed(document, others[:streams])
     return Handed(pid, checker, pump, policy, lock, rest, others[streams:], places)
+
+
+def _begin_checks(
+    channel: Channel, data: bytes, descriptors: list[int], check: Callable[[Subject, int], int]
+) -> None:
+    (identity, name, root, run), fields = marshal.loads(memoryview(data)[1:])
+    try:
+        answer = b"%d" % check(Subject(identity, name, root, run, Health(*fields)), descriptors[0])
+    except OSError as error:  # no process to be had
+        answer = _REFUSED + failures.describe(error).encode()
+    channel.send(answer)
+    os.close(descriptors[0])
 
 
 def confirm(channel: Channel) -> None:

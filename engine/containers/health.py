@@ -1,7 +1,7 @@
 """Health checks: a command run in the container now and then, and what its exit codes come to.
 
-A process of its own does it, beside the monitor: it ends with the container, and no check that hangs keeps
-anything else waiting. What it finds is a file in the run-time directory. The words and numbers are docker's.
+Each is done by a process of its own, see `checking`. What it finds is a file in the run-time directory. The
+words and numbers are docker's.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ import os
 import select
 import signal
 import time
-from typing import NoReturn
 
 from engine.containers import executing, launcher, state
+from engine.containers.checking import Subject
 from engine.errors import CowlError
-from engine.kernel import process, syscalls
 from engine.kernel.channel import Channel
 from engine.launch import request
 from engine.model import JSON, Health, HealthStatus
 from engine.record import Record
 from engine.store import clock, events
-from engine.store.failures import HEALTH, Enduring
-from engine.store.layout import ContainerPaths, Layout
+from engine.store.layout import ContainerPaths
 
 MAX_OUTPUT = 4096
 """Bytes of one check's output that are kept."""
@@ -34,15 +32,6 @@ FAILED = -1
 _READ = 32 << 10
 _REAP_SECONDS = 2.0
 """How long the end of a check that was killed is waited for."""
-
-
-class Subject(Record):
-    """Whose health is looked at."""
-
-    id: str
-    name: str
-    layout: Layout
-    health: Health
 
 
 class Check(Record):
@@ -81,54 +70,38 @@ def after(findings: Findings, check: Check, health: Health, age_s: float) -> Fin
     return Findings("unhealthy" if streak >= health.retries else findings.status, streak, checks)
 
 
-def pause_s(findings: Findings, health: Health, age_s: float) -> float:
-    """Seconds until the next check."""
-    starting = findings.status == "starting" and age_s < health.start_period_s
-    return health.start_interval_s if starting else health.interval_s
-
-
-def start(subject: Subject, pidfd: int) -> int:
-    """Fork the process that looks after *subject*, whose first process is *pidfd*; its pid."""
-    paths = subject.layout.container(subject.id)
+def prepare(paths: ContainerPaths) -> None:
+    """There are no findings yet, and those of a run before go. Raises OSError."""
     state.write_document(paths.health, Findings().to_json())
-    pid = os.fork()
-    if pid == 0:
-        _live(subject, paths, pidfd)
-    return pid
 
 
-def _live(subject: Subject, paths: ContainerPaths, pidfd: int) -> NoReturn:
-    """Check until the container has ended."""
-    try:
-        with Enduring(paths, HEALTH):
-            # The monitor's lock must not outlive it in here, nor its ends of the container's streams.
-            syscalls.close_all_but([pidfd])
-            process.set_name("cowl-health")
-            _check_on(subject, paths, pidfd)
-    finally:
-        os._exit(0)
+def look(subject: Subject, memory: int, age_s: float) -> HealthStatus:
+    """Check *subject* once, *age_s* seconds after it began; what the checks come to.
+
+    That is in the open file *memory* too, which is empty before the first check.
+    """
+    paths = subject.paths
+    before = _remembered(memory)
+    facts = state.derive(paths)
+    if facts.state != "running":  # nothing is asked of what is paused
+        return before.status
+    findings = after(before, _check(subject, paths, facts), subject.health, age_s)
+    os.ftruncate(memory, 0)
+    os.pwrite(memory, json.dumps(findings.to_json()).encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk: the next check says it
+        state.write_document(paths.health, findings.to_json())
+    if findings.status != before.status:
+        _tell(subject, findings.status)
+    return findings.status
 
 
-def _check_on(subject: Subject, paths: ContainerPaths, pidfd: int) -> None:
-    findings = Findings()
-    born = time.monotonic()
-    while not _ended(pidfd, pause_s(findings, subject.health, time.monotonic() - born)):
-        age = time.monotonic() - born
-        facts = state.derive(paths)
-        if facts.state != "running":  # nothing is asked of what is paused
-            continue
-        before, findings = findings, after(findings, _check(subject, paths, facts), subject.health, age)
-        with contextlib.suppress(OSError):  # a full disk: the next check says it
-            state.write_document(paths.health, findings.to_json())
-        if findings.status != before.status:
-            _tell(subject, findings.status)
-
-
-def _ended(pidfd: int, seconds: float) -> bool:
-    """Wait *seconds*; whether the container has ended by then."""
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(seconds * 1000))
+def _remembered(memory: int) -> Findings:
+    data = os.pread(memory, os.fstat(memory).st_size, 0)
+    if not data:
+        return Findings()
+    fields = json.loads(data)
+    checks = tuple(Check(**check) for check in fields["checks"])
+    return Findings(fields["status"], fields["failing_streak"], checks)
 
 
 def _tell(subject: Subject, status: HealthStatus) -> None:

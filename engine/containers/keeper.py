@@ -8,11 +8,13 @@ its child when the one that started it ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import NoReturn
 
-from engine.containers import finishing, handover, monitor
+from engine.containers import checking, finishing, handover, monitor
+from engine.containers.checking import Subject
 from engine.containers.handover import Handed
 from engine.containers.logfile import LogFile
 from engine.containers.pump import Pump
@@ -40,7 +42,8 @@ def keep(begin: Callable[[Channel], NoReturn]) -> NoReturn:
         signals.signal(signals.SIGCHLD, signals.SIG_DFL)
         child, channel = _fork(begin)
         channel = _settle(channel)
-        while (handed := _take(child, channel)) is not None:
+        checkers = _Checkers()
+        while (handed := _take(child, channel, checkers)) is not None:
             finishing.carry(handed.pump, handed.paths)
             status = finishing.reap(handed.pid, handed.checker)
             with Enduring(handed.paths):
@@ -54,10 +57,25 @@ def keep(begin: Callable[[Channel], NoReturn]) -> NoReturn:
         os._exit(code)
 
 
-def _take(child: int, channel: Channel) -> Handed | None:
+class _Checkers:
+    """The processes that check the container's health, one for each run."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def begin(self, subject: Subject, pidfd: int) -> int:
+        """The one for the run that begins; that of a run before has been ended."""
+        if self._last is not None:
+            with contextlib.suppress(ChildProcessError):  # it was handed over with its run
+                os.waitpid(self._last, 0)
+        self._last = checking.start(subject, pidfd)
+        return self._last
+
+
+def _take(child: int, channel: Channel, checkers: _Checkers) -> Handed | None:
     """What *child* hands over, which is the parent of nobody then; None if there is nothing to look after."""
     try:
-        handed = handover.take(channel)
+        handed = handover.take(channel, checkers.begin)
         if handed is None:
             return None
         with lean.adopting():
@@ -65,6 +83,7 @@ def _take(child: int, channel: Channel) -> Handed | None:
             os.waitpid(child, 0)
     except Exception as error:  # noqa: BLE001 - goes to the child, whatever it is
         handover.refuse(channel, error)
+        channel.close()
         os.waitpid(child, 0)
         return None
     return handed
@@ -126,7 +145,7 @@ def rehearse() -> None:
     pump.add_output(output[0], b"stdout", request.STDOUT)
     document, streams = pump.parts()
     handover.send(giver, (0, None, document, len(streams), "/", ("/", "/")), [log, log, *streams])
-    handed = handover.take(channel)
+    handed = handover.take(channel, _Checkers().begin)
     assert handed is not None
     handover.confirm(channel)
     # As if the process had ended: whatever there is gets carried, and no more is waited for.

@@ -160,7 +160,7 @@ def _fork_beside(beside: Beside) -> int:
 
 def _settle() -> None:
     """Belong to nobody, and have loaded what every fork needs."""
-    from engine.containers import removal
+    from engine.containers import health, removal
     from engine.kernel import lean, process, terminal
     from engine.launch import joining
     from engine.network import connection
@@ -178,7 +178,7 @@ def _settle() -> None:
     process.set_name("cowl-launcher")
     lean.hoard_nothing()
     keeper.rehearse()
-    _warm(joining, removal, terminal, connection)
+    _warm(health, joining, removal, terminal, connection)
 
 
 class Beside(Record):

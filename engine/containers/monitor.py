@@ -76,7 +76,7 @@ def carry_on(watched: Watched, status: int, keeper: Channel | None) -> NoReturn:
     try:
         with Enduring(watched.paths):
             forget_caller()
-            following = end(watched, status, os.getpid() if keeper is None else os.getppid())
+            following = end(watched, status, keeper)
             if following is not None:
                 _go_on(following, keeper)
             code = 0
@@ -107,7 +107,8 @@ def _watch(
     try:
         lock = starting.take_lock(paths)
         failures.clear(paths)
-        turn = starting.Turn(os.getpid() if keeper is None else os.getppid(), network=network)
+        monitor = os.getpid() if keeper is None else os.getppid()
+        turn = starting.Turn(monitor, network=network, keeper=keeper)
         run = starting.start(launch, paths, turn)
     except Exception as error:  # noqa: BLE001 - goes to whoever launches, whatever it is
         if request.is_defect(error):
@@ -141,7 +142,6 @@ def _report(watched: Watched, client: Client) -> None:
 
 def _go_on(watched: Watched, keeper: Channel | None) -> None:
     """From the running program to the last of the runs that its policy wants, or until it is handed over."""
-    monitor = os.getpid() if keeper is None else os.getppid()
     following: Watched | None = watched
     while following is not None:
         watched = following
@@ -151,12 +151,12 @@ def _go_on(watched: Watched, keeper: Channel | None) -> None:
                     return
         finishing.carry(watched.run.pump, watched.paths)
         status = finishing.reap(watched.run.pid, watched.run.checker)
-        following = end(watched, status, monitor)
+        following = end(watched, status, keeper)
     os.close(watched.lock)
 
 
-def end(watched: Watched, status: int, monitor: int) -> Watched | None:
-    """Record the end of a run; the next one, which *monitor* watches, if its policy wants one."""
+def end(watched: Watched, status: int, keeper: Channel | None) -> Watched | None:
+    """Record the end of a run; the next one, which is for *keeper*, if its policy wants one."""
     launch, paths, run = watched.launch, watched.paths, watched.run
     ran = time.monotonic() - watched.began
     if launch.auto_remove:
@@ -169,7 +169,9 @@ def end(watched: Watched, status: int, monitor: int) -> Watched | None:
         return None
     if restarting.pause(paths, listener, watched.delay.after(ran)):
         with Enduring(paths):
-            again = starting.start(launch, paths, starting.Turn(monitor, listener, run.restarts + 1))
+            monitor = os.getpid() if keeper is None else os.getppid()
+            turn = starting.Turn(monitor, listener, run.restarts + 1, keeper=keeper)
+            again = starting.start(launch, paths, turn)
             tell(launch, "restart", restarts=str(again.restarts))
             if again.connection is not None:
                 again.connection.announce()

@@ -44,6 +44,8 @@ class Turn(Record):
     """How often its policy has started it."""
     network: namespaces.Network | None = None
     """A namespace made beforehand."""
+    keeper: Channel | None = None
+    """The process to which it will be handed over."""
 
 
 def take_lock(paths: ContainerPaths) -> int:
@@ -71,18 +73,24 @@ def start(launch: Launch, paths: ContainerPaths, turn: Turn) -> Run:
     shares_pids = not plan.namespaces & namespaces.CLONE_NEWPID
     checker = None
     with Enduring(paths, HEALTH):
-        checker = _look_after(launch, child)
+        checker = _look_after(launch, paths, child, turn)
     return Run(group, child.pid, child.pidfd, pump, started, turn.restarts, connection, checker, shares_pids)
 
 
-def _look_after(launch: Launch, child: Child) -> int | None:
-    """The process that checks the container's health, where that is wanted."""
+def _look_after(launch: Launch, paths: ContainerPaths, child: Child, turn: Turn) -> int | None:
+    """The process that checks the container's health, where that is wanted: a child of the keeper, if any."""
     if launch.health is None:
         return None
-    from engine.containers import health
+    from engine.containers import checking, health
 
+    health.prepare(paths)
     wanted = Health(tuple(launch.health[0]), *launch.health[1:])
-    return health.start(health.Subject(launch.id, launch.name, layout_of(launch), wanted), child.pidfd)
+    subject = checking.Subject(launch.id, launch.name, *layout_of(launch), wanted)
+    if turn.keeper is None:
+        return checking.start(subject, child.pidfd)
+    from engine.containers import handover
+
+    return handover.have_checked(turn.keeper, subject, child.pidfd)
 
 
 def _make_cgroup(plan: Plan) -> cgroup.Cgroup:

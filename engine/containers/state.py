@@ -23,7 +23,7 @@ UNKNOWN_END = "monitor lost: it was killed; its exit code is unknown"
 _TROUBLES = {
     failures.LOG: "log incomplete",
     failures.MONITOR: "monitor failed",
-    failures.HEALTH: "health checks ended",
+    failures.HEALTH: "health check failed",
 }
 UNKNOWN_EXIT_CODE = 255
 """What `wait` answers for an end that nobody saw."""

@@ -239,7 +239,7 @@ def test_health_checks_that_end(engine: Engine, root: Root) -> None:
     Path(paths.state).write_bytes(b"{")
     wait_for(lambda: failures.read(paths))
     Path(paths.state).write_bytes(record)
-    assert engine.containers.get(name).error.startswith("health checks ended: JSONDecodeError")
+    assert engine.containers.get(name).error.startswith("health check failed: JSONDecodeError")
     engine.containers.stop(name, 0)
     assert engine.containers.get(name).exit_code == 137
 

@@ -15,7 +15,7 @@ import pytest
 from engine.containers.foreground import Streams
 from engine.engine import Engine
 from engine.kernel import identity
-from engine.model import LaunchOptions
+from engine.model import Health, LaunchOptions
 from tests.containers.test_crashes import monitor_of
 from tests.support.captures import wait_for
 from tests.support.roots import environment
@@ -37,6 +37,10 @@ def private_kib(pid: int) -> int:
     """KiB of the process that nobody else has (proc_pid_smaps(5))."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def command_name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def parent_of(pid: int) -> int:
@@ -65,6 +69,34 @@ def test_it_has_little_for_itself(launching: Engine, root: Root) -> None:
         watching.kill()
     wait_for(lambda: len(os.listdir(f"/proc/{keeper}/fd")) == before)
     assert private_kib(keeper) < MOST_KIB
+
+
+def test_whoever_has_health_checked_has_little_for_itself(launching: Engine) -> None:
+    """What a check touches goes with it."""
+    checks = Health(("true",), interval_s=0.1, timeout_s=30, retries=3)
+    name, keeper = kept(launching, "sleep", "1000", health=checks)
+    paths = launching.store.layout.container(name)
+    (checker,) = [pid for pid in children(keeper) if command_name(pid) == "cowl-health"]
+    for _ in range(5):
+        before = Path(paths.health).read_text()
+        wait_for(lambda before=before: Path(paths.health).read_text() != before)
+    assert launching.containers.get(name).health == "healthy"
+    assert private_kib(checker) < MOST_KIB
+    assert private_kib(keeper) < MOST_KIB
+    launching.containers.stop(name, timeout=0)
+    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in (keeper, checker)))
+
+
+def test_checkers_of_short_runs_are_reaped(launching: Engine) -> None:
+    """They are the keeper's children, but it has not been handed those runs."""
+    checks = Health(("true",), interval_s=0.1, timeout_s=30, retries=3)
+    options = LaunchOptions("starter", ("sh", "-c", "sleep 0.2; exit 1"), health=checks, restart="always")
+    name = launching.containers.run(options).id
+    keeper = monitor_of(launching, name)
+    wait_for(lambda: launching.containers.get(name).restarts == 4)
+    wait_for(lambda: [command_name(pid) for pid in children(keeper)].count("cowl-health") <= 1)
+    launching.containers.stop(name, timeout=0)
+    wait_for(lambda: not os.path.exists(f"/proc/{keeper}"))
 
 
 def test_streams_exit_and_log_go_on(launching: Engine) -> None:

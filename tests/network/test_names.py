@@ -115,4 +115,4 @@ def test_nobody_waits_for_a_container_that_holds_its_hosts_file(machine: Machine
     machine.cowl("run", "-d", "--name", "other", "starter", "sleep", "100")
     machine.cowl("rename", "other", "another")
     machine.cowl("rm", "-f", "another")
-    assert time.monotonic() - before < 8
+    assert time.monotonic() - before < 40

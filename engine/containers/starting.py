@@ -90,7 +90,10 @@ def _look_after(launch: Launch, paths: ContainerPaths, child: Child, turn: Turn)
         return checking.start(subject, child.pidfd)
     from engine.containers import handover
 
-    return handover.have_checked(turn.keeper, subject, child.pidfd)
+    try:
+        return handover.have_checked(turn.keeper, subject, child.pidfd)
+    except OSError:  # it did not take an earlier run, and hears no more
+        return checking.start(subject, child.pidfd)
 
 
 def _make_cgroup(plan: Plan) -> cgroup.Cgroup:

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.containers import attach, state
+from engine.containers import attach, monitor, state
 from engine.engine import Engine
 from engine.errors import LaunchError
 from engine.launch import request
 from engine.model import Health, LaunchOptions
 from engine.store import failures
 from engine.store.layout import ContainerPaths
-from tests.containers.test_crashes import kill_monitor
+from tests.containers.test_crashes import kill_monitor, monitor_of
 from tests.containers.test_keeping import kept
 from tests.support import roots
 from tests.support.captures import start, wait_for
@@ -182,7 +183,36 @@ def test_a_keeper_without_memory_sees_the_end(launching: Engine, root: Root, cow
         channel.send(request.STDIN + b"go on\n")
         wait_for(lambda: causes(launching, name))
         assert causes(launching, name) == ["monitor: MemoryError"]
+        kinds = []
+        while (packet := channel.recv(request.MAX_PACKET)) and packet[:1] != request.EXITED:
+            kinds.append(packet[:1])
+        assert (kinds, json.loads(packet[1:])["exit_code"]) == ([request.STDERR], 7)
     assert launching.containers.wait(name) == 7
+
+
+@pytest.mark.kernel
+def test_a_keeper_that_has_no_room_for_what_it_is_handed_leaves_it(launching: Engine, root: Root) -> None:
+    options = LaunchOptions(
+        "starter", ("sh", "-c", "read line; exit 6"), interactive=True, restart="on-failure:1"
+    )
+    name = launching.containers.run(options).id
+    keeper = monitor_of(launching, name)
+    limit = len(os.listdir(f"/proc/{keeper}/fd")) + 2
+    resource.prlimit(keeper, resource.RLIMIT_NOFILE, (limit, limit))
+    for _ in range(2):
+        time.sleep(monitor.SETTLED_S + 0.3)  # then it would be handed over
+        found = launching.containers.get(name)
+        assert (found.state, found.monitored) == ("running", True)
+        with attach.connect(root.layout.container(name), name) as channel:
+            channel.recv(request.MAX_PACKET)
+            channel.send(request.STDIN + b"end\n")
+            wait_for(lambda pid=found.pid: launching.containers.get(name).pid != pid)
+        wait_for(lambda: launching.containers.get(name).state in ("running", "exited"))
+    found = launching.containers.get(name)
+    assert (found.state, found.exit_code, found.restarts) == ("exited", 6, 1)
+    assert [each.partition(" (")[0] for each in causes(launching, name)] == [
+        "handover: its keeper did not take it"
+    ]
 
 
 @pytest.mark.kernel

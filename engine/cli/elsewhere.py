@@ -1,4 +1,4 @@
-"""Options of docker and podman that cowl has not, and what to know instead."""
+"""Options and commands of docker and podman that cowl has not, and what to know instead."""
 
 from __future__ import annotations
 
@@ -7,6 +7,24 @@ _USERS = "containers have no user namespace; -u runs it as another user"
 _PODS = "there are no pods; --network, --ipc and --pid container:NAME share namespaces"
 _REGISTRIES = "cowl login keeps credentials, registries.toml says how registries are reached"
 _CHECKPOINTS = "a container's memory cannot be saved; cowl commit keeps its files"
+
+_ONE_MACHINE = "cowl is for one machine"
+_BUILDING = "cowl commit makes an image of a container, cowl load reads what buildah and podman build"
+
+COMMANDS = {
+    **dict.fromkeys(("build", "builder", "buildx"), _BUILDING),
+    **dict.fromkeys(("node", "service", "stack", "swarm", "config", "context"), _ONE_MACHINE),
+    **dict.fromkeys(("pod", "kube", "play", "generate"), _PODS),
+    "checkpoint": _CHECKPOINTS,
+    "compose": "cowl run starts containers one by one; those of a bridge find each other by name",
+    "healthcheck": "--health-cmd has a container checked, cowl inspect tells what came of it",
+    "manifest": "cowl push sends an image for several machines with its index",
+    "network": "a root has one bridge; --network none, host, bridge or container:NAME choose",
+    "plugin": "cowl has none",
+    "search": "registries are not searched; cowl pull NAME takes an image",
+    "secret": "-v FILE:/run/secrets/NAME:ro shows one to a container",
+    "trust": "what is pulled is compared with its digest",
+}
 
 ELSEWHERE = {
     "--gpus": "devices are given one by one, by --device",
@@ -47,6 +65,8 @@ ELSEWHERE = {
     "--seccomp-policy": "--security-opt seccomp=PROFILE says it",
     "--secret": "-v FILE:/run/secrets/NAME:ro shows one",
     "--systemd": "mounts for it are made by --tmpfs /run --tmpfs /tmp",
+    "--tree": "cowl forest shows it",
+    "--no-prune": "cowl untag takes the name alone",
     "--timeout": "timeout(1) before cowl run ends it",
     "--tz": "-e TZ=ZONE sets it",
     "--umask": "it is 0022; a program sets its own",

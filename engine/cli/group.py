@@ -10,8 +10,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
-from engine.cli import report
-from engine.cli.elsewhere import ELSEWHERE
+from engine.cli import elsewhere, report
+from engine.cli.completion import completing
 from engine.cli.options import COMMANDS, CREATE, GLOBALS, RUN, Command, Option
 from engine.cli.session import Session
 from engine.cli.spelling import DockersGroup
@@ -43,6 +43,7 @@ MODULES = {
     "transfer": ("import", "export"),
     "waste": ("waste",),
     "machine": ("version", "info"),
+    "management": ("container", "image", "system"),
     "system": ("inspect", "completion"),
 }
 SECTIONS = {
@@ -61,7 +62,7 @@ SECTIONS = {
         *MODULES["watching"],
     ),
     "Changes": MODULES["changes"],
-    "Everything": (*MODULES["upkeep"], *MODULES["system"], *MODULES["machine"]),
+    "Everything": (*MODULES["upkeep"], *MODULES["system"], *MODULES["machine"], *MODULES["management"]),
 }
 ALIASES = {"tree": "forest"}
 
@@ -185,6 +186,7 @@ def _option(option: Option) -> click.Option:
         multiple=option.multiple,
         hidden=option.hidden,
         type=click.UNPROCESSED,
+        shell_complete=completing(option.dest),
     )
 
 
@@ -221,8 +223,10 @@ def _message(error: click.ClickException) -> str:
     text = error.format_message().rstrip(".")
     if text.startswith("Got unexpected extra argument"):
         text = f"too many arguments: {text.partition('(')[2].removesuffix(')') or 'an empty one'}"
-    if isinstance(error, click.NoSuchOption) and (why := ELSEWHERE.get(error.option_name)):
+    if isinstance(error, click.NoSuchOption) and (why := elsewhere.ELSEWHERE.get(error.option_name)):
         return f"there is no such option {error.option_name} ({why}); leave it out"
+    if text.startswith("No such command") and (why := elsewhere.COMMANDS.get(text.split("'")[1])):
+        return f"there is no such command {text.split(chr(39))[1]} ({why}); see cowl --help"
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "cowl"
     return f"{text}; see {path} --help"

@@ -8,12 +8,14 @@ from typing import Literal, TypeAlias
 
 import click
 
-from engine.cli import forest, output
+from engine.cli import forest, output, report
 from engine.cli.flags import json_option, print_options, quiet_option
 from engine.cli.group import complete_images
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
-from engine.errors import ConflictError, UsageError
+from engine.engine import Engine
+from engine.errors import ConflictError, NotFoundError, UsageError
+from engine.oci import reference
 
 Format: TypeAlias = Literal["oci-archive", "oci-dir", "docker-archive"]
 
@@ -132,14 +134,49 @@ def untag_command(session: Session, quiet: bool, as_json: bool, names: tuple[str
     _print_names(done, "Untagged", quiet, as_json)
 
 
+def _removable(engine: Engine, names: Sequence[str], dry_run: bool, *, quiet: bool) -> tuple[str, ...]:
+    """Those of *names* that can be removed; one that a container uses, by its name, has lost that now.
+
+    One that is not there is told and left out; what has no name to lose stays among them, to be refused.
+    """
+    tags = {image.name for image in engine.images.list()}
+    left = []
+    for name in names:
+        try:
+            blocked = engine.images.removal([name]).blocked_by
+        except NotFoundError as error:
+            report.warn(str(error))
+            continue
+        if not blocked or _normal(name) not in tags:
+            left.append(name)
+        else:
+            untagged = [name] if dry_run else engine.images.untag([name])
+            if not quiet:
+                print(f"{'Would untag' if dry_run else 'Untagged'} {untagged[0]}")
+    return tuple(left)
+
+
+def _normal(name: str) -> str:
+    """As tags are recorded; empty for what cannot be one."""
+    try:
+        return reference.normalise(name)
+    except UsageError:
+        return ""
+
+
 @click.command("rmi")
+@click.option("-f", "--force", is_flag=True, help="Fine if there is none; of one in use, only the name goes.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_images)
 @click.pass_obj
-def rmi_command(session: Session, dry_run: bool, as_json: bool, names: tuple[str, ...]) -> None:
+def rmi_command(session: Session, force: bool, dry_run: bool, as_json: bool, names: tuple[str, ...]) -> None:
     """Remove tags, and the nodes that nothing else needs."""
     with session.open() as engine:
+        if force:
+            names = _removable(engine, names, dry_run, quiet=as_json)
+            if not names:
+                return
         removal = engine.images.removal(names) if dry_run else engine.images.remove(names)
     if as_json:
         output.emit(removal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,7 @@ def test_grow_an_image(root: Root, cowl: Run) -> None:
     words = ("run", "-d", "--name", "a", *limits, "starter", "sh", "-c", "while :; do :; done")
     [identity] = cowl(*words, check=True).stdout.split()
     assert len(identity) == 64
+    prefer(root)
     sample = busy_sample(cowl)
     assert sample["container"] == identity
     assert sample["memory_limit_bytes"] == 64 << 20
@@ -77,8 +79,17 @@ def test_grow_an_image(root: Root, cowl: Run) -> None:
     assert os.listdir(root.layout.containers) == []
 
 
+def prefer(root: Root) -> None:
+    """However busy the machine is otherwise, the containers get the CPU time that they are allowed."""
+    for directory in traces.cgroups(root):
+        for name, most in (("cpu.shares", 262_144), ("cpu.weight", 10_000)):
+            path = Path(directory, name)
+            if os.path.basename(directory) == root.cgroup_parent and path.exists():
+                path.write_text(str(most))
+
+
 def busy_sample(cowl: Run) -> JSON:
-    """A sample of the busy loop at its limit: never above, and there once this machine has a CPU free."""
+    """A sample of the busy loop at its limit: never above, and there sooner or later."""
     for _ in range(ATTEMPTS):
         time.sleep(SETTLE_S)
         sample: JSON = json.loads(cowl("stats", "--no-stream", "--json", "a", check=True).stdout)

@@ -224,13 +224,13 @@ class LaunchOptions(Record):
     init: bool = False
     """Whether an init program runs first and reaps."""
     health: Health | None = None
-    """None: as the image says."""
+    """None: as the image says; so is what is empty or 0 in it."""
     no_health: bool = False
     """Whether nothing is checked, whatever the image says."""
     restart: str = "no"
     """docker's policy: no, always, unless-stopped, on-failure[:times]."""
     log_max_size: int | None = 20 << 20
-    """Bytes of one file of its log; None is no end."""
+    """Bytes of one file of its log; None is no end, 0 keeps nothing."""
     log_max_files: int = 5
     """How many files of its log are kept, the one that grows included."""
     limits: Limits = Limits()

@@ -19,7 +19,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
         *("publish=", "expose=", "before=", "since="),
     ),
     "ipc": (*_MODES, "none", "shareable"),
-    "log_driver": ("json-file", "local"),
+    "log_driver": ("json-file", "local", "none"),
     "log_opt": ("max-size=", "max-file="),
     "mount": ("type=bind,src=", "type=volume,src=", "type=tmpfs,dst="),
     "network": ("bridge", "none", "host"),

@@ -174,7 +174,7 @@ def _host_config(found: JSON) -> Known:
         GroupAdd=options["group_add"],
         Init=options["init"],
         IpcMode=options["ipc"],
-        LogConfig=Known(Type="json-file", Config=_log(options)),
+        LogConfig=Known(Type="none" if options["log_max_size"] == 0 else "json-file", Config=_log(options)),
         MaskedPaths=linux.get("maskedPaths") or [],
         NetworkMode=options["network"],
         OomScoreAdj=options["oom_score_adj"] or 0,

@@ -187,7 +187,12 @@ _CONTAINER = (
         "POLICY",
     ),
     Option(("--stop-timeout",), "stop_timeout", "Seconds from that to SIGKILL; otherwise 10.", "SECONDS"),
-    Option(("--log-driver",), "log_driver", "json-file (the default) or local: its log is kept.", "NAME"),
+    Option(
+        ("--log-driver",),
+        "log_driver",
+        "json-file (the default), local: its log is kept; none: it is not.",
+        "NAME",
+    ),
     Option(
         ("--log-opt",),
         "log_opt",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from engine.cli.options import Values
 from engine.errors import UnsupportedError, UsageError
@@ -32,6 +31,8 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
     mounted, tmpfs = mounts.mounted(values["mount"])
     network = network_of(values)
     log_max_size, log_max_files = log_options(values["log_opt"])
+    if values["log_driver"] == "none":
+        log_max_size = 0
     return LaunchOptions(
         image=image,
         command=tuple(command),
@@ -76,7 +77,7 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
         oom_score_adj=integer(values["oom_score_adj"], "--oom-score-adj"),
         ulimits=values["ulimit"],
         sysctls=values["sysctl"],
-        labels=(*labels_of(values["label_file"]), *values["label"]),
+        labels=(*labels_of(values["label_file"]), *map(label, values["label"])),
         annotations=tuple(annotation(text) for text in values["annotation"]),
         cgroup_parent=values["cgroup_parent"] or None,
         stop_signal=values["stop_signal"] or None,
@@ -92,21 +93,22 @@ def launch_options(values: Values, arguments: Sequence[str]) -> LaunchOptions:
 
 
 def health(values: Values) -> Health | None:
-    """What is to be checked, if that is said."""
+    """What is said of checks; where that is nothing, what the image says holds: 0, and no command."""
     command = values["health_cmd"]
     given = {
         name: values[f"health_{name}"] for name in ("interval", "timeout", "start_period", "start_interval")
     }
-    if not command or command == "none":
-        if any(given.values()) or values["health_retries"]:
-            raise UsageError(
-                "nothing to check", "how often is said, but not what", "name a command with --health-cmd"
-            )
+    said = any(given.values()) or bool(values["health_retries"])
+    if values["no_healthcheck"] and (said or command):
+        raise UsageError(
+            "nothing is checked", "--no-healthcheck says so, and --health-… how", "leave one out"
+        )
+    if command == "none" or not (command or said):
         return None
-    times: dict[str, Any] = {f"{name}_s": duration(text) for name, text in given.items() if text}
-    retries = integer(values["health_retries"], "--health-retries")
-    checks = Health(("/bin/sh", "-c", command))._replace(**times)
-    return checks if retries is None or retries < 1 else checks._replace(retries=retries)
+    interval, timeout, start_period, start_interval = (duration(text or "0") for text in given.values())
+    retries = integer(values["health_retries"], "--health-retries") or 0
+    argv = ("/bin/sh", "-c", command) if command else ()
+    return Health(argv, interval, timeout, max(retries, 0), start_period, start_interval)
 
 
 def duration(text: str) -> float:
@@ -216,16 +218,23 @@ def _lines(path: str) -> list[str]:
 
 def labels_of(files: Sequence[str]) -> list[str]:
     """Labels of files, one a line."""
-    return [line for path in files for line in _lines(path)]
+    return [label(line) for path in files for line in _lines(path)]
+
+
+def label(text: str) -> str:
+    """``NAME=VALUE``; the value may be left out."""
+    if not text.partition("=")[0].strip():
+        raise UsageError(f"bad label {text!r}", "it has no name", "write NAME=VALUE")
+    return text
 
 
 def log_driver(name: str | None) -> None:
-    """Raise UnsupportedError for one by which nothing would be kept here."""
-    if name not in (None, "", "json-file", "local", "k8s-file"):
+    """Raise UnsupportedError for one by which nothing would be kept here, unless that is what it says."""
+    if name not in (None, "", "json-file", "local", "k8s-file", "none"):
         raise UnsupportedError(
             f"there is no log driver {name}",
             "a container's log is a file of the store",
-            "leave it out and send on what cowl logs -f prints; --log-opt max-size=4k keeps next to nothing",
+            "leave it out and send on what cowl logs -f prints; none keeps nothing",
         )
 
 

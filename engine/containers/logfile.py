@@ -36,7 +36,8 @@ class LogFile:
         run: str = "",
         torn: bool = False,
     ) -> None:
-        """*max_size* is the bytes of one file (None: any number), *max_files* how many there may be.
+        """*max_size* is the bytes of one file (None: any number; 0: nothing is kept), *max_files* how many
+        there may be.
 
         If another process goes on with it, it is open at *descriptor*, lines of *partial* are not ended, and
         *torn* is whether its last line is. *run* is the container's run-time directory, for what goes wrong.
@@ -90,6 +91,8 @@ class LogFile:
         os.close(self.descriptor)
 
     def _append(self, data: bytes) -> None:
+        if self._max_size == 0:  # nothing is to be kept
+            return
         if self._max_size is not None and self._size and self._size + len(data) > self._max_size:
             self._rotate()
         if self._torn:

@@ -118,21 +118,33 @@ def user_of(options: LaunchOptions, image_config: JSON) -> str:
 
 
 def health_of(options: LaunchOptions, image_config: JSON) -> Health | None:
-    """What is checked: as asked for, else as the image says (docker's image specification, Healthcheck)."""
-    if options.no_health or options.health is not None:
-        return None if options.no_health else options.health
+    """What is checked: as asked for, else as the image says (docker's image specification, Healthcheck).
+
+    Raises UsageError where it is said how, but by nobody what.
+    """
+    if options.no_health:
+        return None
+    wanted = options.health or Health((), 0.0, 0.0, 0, 0.0, 0.0)
     said = (image_config.get("config") or {}).get("Healthcheck") or {}
     kind, *words = said.get("Test") or ("NONE",)
-    if kind not in ("CMD", "CMD-SHELL") or not words:
+    argv = wanted.argv
+    if not argv and kind in ("CMD", "CMD-SHELL") and words:
+        argv = tuple(words) if kind == "CMD" else ("/bin/sh", "-c", words[0])
+    if not argv and options.health is not None:
+        why = "how often is said, but neither the call nor the image says what"
+        raise UsageError("nothing to check", why, "name a command with --health-cmd")
+    if not argv:
         return None
     usual = Health(())
     return Health(
-        argv=tuple(words) if kind == "CMD" else ("/bin/sh", "-c", words[0]),
-        interval_s=said.get("Interval", 0) / 1e9 or usual.interval_s,
-        timeout_s=said.get("Timeout", 0) / 1e9 or usual.timeout_s,
-        retries=said.get("Retries", 0) or usual.retries,
-        start_period_s=said.get("StartPeriod", 0) / 1e9,
-        start_interval_s=said.get("StartInterval", 0) / 1e9 or usual.start_interval_s,
+        argv=argv,
+        interval_s=wanted.interval_s or said.get("Interval", 0) / 1e9 or usual.interval_s,
+        timeout_s=wanted.timeout_s or said.get("Timeout", 0) / 1e9 or usual.timeout_s,
+        retries=wanted.retries or said.get("Retries", 0) or usual.retries,
+        start_period_s=wanted.start_period_s or said.get("StartPeriod", 0) / 1e9,
+        start_interval_s=wanted.start_interval_s
+        or said.get("StartInterval", 0) / 1e9
+        or usual.start_interval_s,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -57,6 +58,16 @@ def test_images_are_removed_by_force(starter_images: Root, engine: Engine, cowl:
     cowl("start", "-a", "x", check=True)  # what it stands on has stayed
     refused = cowl("rmi", "-f", engine.containers.get("x").chain_id)
     assert (refused.returncode, "x" in refused.stderr, "no tag" in refused.stderr) == (1, True, False)
+
+
+@pytest.mark.kernel
+def test_a_log_that_is_not_kept(starter_images: Root, engine: Engine, cowl: Run) -> None:
+    words = ("--log-driver", "none", "--name", "x", "starter", "sh", "-c", "echo said; printf more")
+    assert cowl("run", *words, check=True).stdout == "said\nmore"
+    assert cowl("logs", "x", check=True).stdout == ""
+    assert cowl("inspect", "-f", "{{.HostConfig.LogConfig.Type}}", "x", check=True).stdout == "none\n"
+    found = engine.containers.inspect("x")
+    assert os.stat(found["log"]).st_size == 0
 
 
 @pytest.mark.kernel

@@ -14,7 +14,7 @@ from engine.cli import values
 from engine.cli.options import RUN
 from engine.cli.parser import parse
 from engine.errors import CowlError, UsageError
-from engine.model import LaunchOptions, Limits, PublishedPort, Volume
+from engine.model import Health, LaunchOptions, Limits, PublishedPort, Volume
 
 
 def launch(*words: str) -> LaunchOptions:
@@ -141,10 +141,7 @@ def test_everything_given(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-REFUSES = {
-    *("publish", "add_host", "log_opt", "isolation", "volume_driver"),
-    *("health_interval", "health_timeout", "health_retries", "health_start_period", "health_start_interval"),
-}
+REFUSES = {"publish", "add_host", "log_opt", "isolation", "volume_driver"}
 """Options for which a word is not enough to mean anything."""
 
 
@@ -153,6 +150,7 @@ def test_an_option_of_the_table_is_never_forgotten() -> None:
     default = launch("x")
     samples = {
         "NUMBER": "3",
+        "TIME": "3s",
         "NAME=VALUE": "A=1",
         "SIZE": "8m",
         "SECONDS": "3",
@@ -191,6 +189,20 @@ def test_an_empty_entrypoint_is_none_at_all() -> None:
     assert launch("--entrypoint", '["a", "b c"]', "x").entrypoint == ("a", "b c")
 
 
+def test_what_is_said_of_checks() -> None:
+    assert launch("x").health is None
+    assert launch("--health-interval", "3s", "x").health == Health((), 3.0, 0.0, 0, 0.0, 0.0)
+    words = ("--health-cmd", "a b", "--health-timeout=1m", "--health-retries=5", "--health-start-period=1s")
+    found = launch(*words, "--health-start-interval=500ms", "x").health
+    assert found == Health(("/bin/sh", "-c", "a b"), 0.0, 60.0, 5, 1.0, 0.5)
+    assert launch("--no-healthcheck", "x").no_health
+
+
+def test_no_log() -> None:
+    assert launch("--log-driver", "none", "x").log_max_size == 0
+    assert launch("--log-driver", "local", "x").log_max_size == LaunchOptions("x").log_max_size
+
+
 def test_waiting_for_ever() -> None:
     assert launch("--stop-timeout", "-1", "x").stop_timeout == -1
 
@@ -212,7 +224,12 @@ def test_waiting_for_ever() -> None:
         (["--mount", "type=bind,dst=/b"], UsageError, "write it like"),
         (["--log-opt", "max-size=x"], UsageError, "bad size"),
         (["--log-opt", "colour=red"], UsageError, "bad log option"),
-        (["--health-interval", "3s"], UsageError, "nothing to check"),
+        (["--health-retries", "x"], UsageError, "no whole number"),
+        (["--health-interval", "3s", "--no-healthcheck"], UsageError, "leave one out"),
+        (["--health-cmd", "x", "--no-healthcheck"], UsageError, "leave one out"),
+        (["-l", ""], UsageError, "bad label ''"),
+        (["-l", "=x"], UsageError, "write NAME=VALUE"),
+        (["--label-file", "LABELS"], UsageError, "cannot read LABELS"),
         (["--health-cmd", "x", "--health-interval", "3 weeks"], UsageError, "write it like 30s"),
         (["-p", "80:x"], UsageError, "'x' is no port"),
         (["-p", "80:0"], UsageError, "from 1 to 65535"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from engine.containers import checking, health, state
 from engine.containers.health import FAILED, Check, Findings
 from engine.engine import Engine
+from engine.errors import UsageError
 from engine.model import Container, Health, LaunchOptions
 from engine.oci.runtime import health_of
 from tests.containers.test_crashes import monitor_of
@@ -66,10 +67,20 @@ def test_what_images_say() -> None:
     found = health_of(options, {"config": {"Healthcheck": said}})
     assert found == Health(("/bin/sh", "-c", "curl x"), interval_s=5, retries=7)
     assert health_of(options, {"config": {"Healthcheck": {"Test": ["CMD", "a", "b"]}}}) == Health(("a", "b"))
+    image = {"config": {"Healthcheck": {"Test": ["CMD", "a"], "Interval": 5_000_000_000, "Retries": 7}}}
+    times = options._replace(health=Health((), 0.0, 2.0, 0, 0.0, 0.0))
+    assert health_of(times, image) == Health(("a",), interval_s=5, timeout_s=2, retries=7)
+    other = options._replace(health=Health(("b",), 0.0, 0.0, 2, 0.0, 0.0))
+    assert health_of(other, image) == Health(("b",), interval_s=5, retries=2)
+    with pytest.raises(UsageError, match="neither the call nor the image"):
+        health_of(times, {})
+    with pytest.raises(UsageError, match="neither the call nor the image"):
+        health_of(times, {"config": {"Healthcheck": {"Test": ["NONE"]}}})
     assert health_of(options, {"config": {"Healthcheck": {"Test": ["NONE"]}}}) is None
     assert health_of(options, {}) is None
     assert health_of(options._replace(no_health=True), {"config": {"Healthcheck": said}}) is None
-    assert health_of(options._replace(health=QUICK), {"config": {"Healthcheck": said}}) == QUICK
+    checks = shell("true")
+    assert health_of(options._replace(health=checks), {"config": {"Healthcheck": said}}) == checks
 
 
 def checked(engine: Engine, name: str) -> Container:

@@ -6,11 +6,14 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
 
+from textual import events
 from textual.actions import ActionParseResult
 from textual.app import App
 from textual.dom import DOMNode
 from textual.message import Message
+from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
 from engine.errors import CowlError
@@ -36,6 +39,8 @@ class Base(App[None]):
         self.store_watch = StoreWatch(engine, self.post_message)
         self.subject_watch = SubjectWatch(engine, self.post_message)
         self.size_watch = SizeWatch(engine, self.post_message)
+        self._aims: WeakKeyDictionary[events.Key, Widget] = WeakKeyDictionary()
+        """Where the keys were sent to that are on their way."""
         self.watches: tuple[Watch, ...] = (self.store_watch, self.subject_watch, self.size_watch)
 
     @property
@@ -103,6 +108,26 @@ class Base(App[None]):
         for desk in self.screen_stack[0].query(Desk):  # There is none before it is composed.
             desk.catch_up()
         return await super().run_action(action, default_namespace, namespaces)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Remember where each key goes (Textual's own, otherwise)."""
+        if isinstance(event, events.Key) and not event.is_forwarded:
+            self._aims[event] = self.focused or self.screen
+        await super().on_event(event)
+
+    async def _on_key(self, event: events.Key) -> None:
+        """A key that nobody took on its way up from where it was sent to.
+
+        Where the keys go elsewhere by now, as a question was asked just before, it is for whoever has them
+        now: the first letter of an answer is no command.
+        """
+        aim, heir = self._aims.pop(event, None), self.focused or self.screen
+        if aim is None or aim is heir:
+            return  # Textual goes on with its own.
+        event.prevent_default()
+        again = events.Key(event.key, event.character)
+        self._aims[again] = heir
+        heir._forward_event(again)
 
     def say(self, sentence: str) -> None:
         """A sentence in the command line, for what is no failure."""

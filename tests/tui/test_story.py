@@ -348,6 +348,23 @@ async def test_a_key_means_what_the_cursor_is_on_however_soon_it_is_pressed(
         assert paused != [first.name]
 
 
+async def test_an_answer_that_is_typed_at_once_is_no_command(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        made = app.engine.containers.run(LaunchOptions("starter", ("sleep", "1000"), name="box"))
+        app.desk.select(container_key(made.id))
+        await until(pilot, lambda: app.desk.container is not None)
+        for key in ("R", "p", "s", "d"):  # As fast as keys can come.
+            app.simulate_key(key)
+        await until(pilot, lambda: app.desk.command_line._input.value == "boxpsd")
+        await pilot.press("enter")
+        await until(pilot, lambda: said(app) == "$ cowl rename box boxpsd")
+        assert [each.state for each in app.engine.containers.list()] == ["running"]
+        for key in ("slash", "s", "p"):
+            app.simulate_key(key)
+        await until(pilot, lambda: app.desk.command_line._input.value == "sp")
+        assert [each.state for each in app.engine.containers.list()] == ["running"]
+
+
 async def test_a_filter_is_typed_and_taken_back(starter_images: Root) -> None:
     async with running(starter_images) as (app, pilot):
         await pilot.press("1", "slash", *"base")

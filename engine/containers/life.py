@@ -17,6 +17,7 @@ from engine.store import events
 from engine.store.layout import ContainerPaths, Layout
 
 if TYPE_CHECKING:
+    from engine.kernel.script import Script
     from engine.network.connection import Connection
 
 
@@ -29,6 +30,10 @@ class Child(Record):
     stdin: int | None
     stdout: int | None
     stderr: int | None
+    play: Script | None
+    """What it does, if that is in our memory: to be kept until it is the program."""
+    master: int | None
+    """Of its terminal, if that has been made beforehand."""
 
 
 class Run(Record):

@@ -26,12 +26,14 @@ from engine.kernel.channel import Channel
 from engine.launch import rehearsal, request
 from engine.launch.isolation import CONTROL, forget_caller, isolate
 from engine.launch.request import Launch
+from engine.launch.scripted import Ahead
 from engine.store import failures
 from engine.store.failures import Enduring
 from engine.store.faults import point
 
 SETTLED_S = 1.0
 """Seconds of a run after which it is handed over: most of those that end soon have ended by then."""
+_NOTHING = Ahead()
 
 
 def run(launch: Launch, control: Channel, keeper: Channel | None = None) -> NoReturn:
@@ -54,14 +56,14 @@ def stand_by(channel: Channel, sample: bytes | None = None, keeper: Channel | No
     code = 1
     try:
         keeper = _settle(channel, keeper)
-        rehearsal.rehearse(sample)
+        stock = rehearsal.rehearse(sample)
         network: namespaces.Network | None = None
         with contextlib.suppress(OSError):  # without the privilege, the launch says so
             network = namespaces.network_ahead()
         waiting = Channel(fileno=CONTROL)
         received = request.receive_request(waiting)
         if received is not None and isinstance(received.work, Launch):
-            _watch(received.work, received.control, keeper, waiting, network)
+            _watch(received.work, received.control, keeper, waiting, Ahead(network, stock))
         code = 0
     finally:
         os._exit(code)
@@ -96,11 +98,11 @@ def _watch(
     control: Channel,
     keeper: Channel | None,
     launcher: Channel | None = None,
-    network: namespaces.Network | None = None,
+    ahead: Ahead = _NOTHING,
 ) -> None:
     """From launch to removal. *launcher* is closed once the program runs: the processors are free again.
 
-    *network* is a namespace for its first run, made beforehand.
+    *ahead* is for its first run.
     """
     client = Client(control, foreground=True)
     paths = paths_of(launch)
@@ -108,7 +110,7 @@ def _watch(
         lock = starting.take_lock(paths)
         failures.clear(paths)
         monitor = os.getpid() if keeper is None else os.getppid()
-        turn = starting.Turn(monitor, network=network, keeper=keeper)
+        turn = starting.Turn(monitor, ahead=ahead, keeper=keeper)
         run = starting.start(launch, paths, turn)
     except Exception as error:  # noqa: BLE001 - goes to whoever launches, whatever it is
         if request.is_defect(error):

@@ -17,8 +17,9 @@ from engine.errors import ConflictError, CowlError, LaunchError
 from engine.kernel import cgroup, devices, mount, namespaces, process
 from engine.kernel.channel import AF_UNIX, SOCK_SEQPACKET, Channel
 from engine.kernel.terminal import Size
-from engine.launch import birth, init, request, rootfs
+from engine.launch import birth, init, request, rootfs, scripted
 from engine.launch.cgroupviews import views_of
+from engine.launch.detached import Unsuited
 from engine.launch.plan import Plan, plan_of, without_devices
 from engine.launch.request import Launch
 from engine.model import JSON, Health
@@ -42,8 +43,10 @@ class Turn(Record):
     """Where clients connect, which is there already when it has run before."""
     restarts: int = 0
     """How often its policy has started it."""
-    network: namespaces.Network | None = None
-    """A namespace made beforehand."""
+    ahead: scripted.Ahead = scripted.Ahead()
+    """What has been made beforehand."""
+    scripted: bool = True
+    """Whether its first process may be one without an interpreter."""
     keeper: Channel | None = None
     """The process to which it will be handed over."""
 
@@ -66,7 +69,11 @@ def start(launch: Launch, paths: ContainerPaths, turn: Turn) -> Run:
         if not devices.restrict(group, plan.resources.get("devices", ())):
             plan = without_devices(plan)
         point("start.after-cgroup")
-        child, pump, connection = _begin(launch, plan, group, paths, started, turn)
+        try:
+            child, pump, connection = _begin(launch, plan, group, paths, started, turn)
+        except Unsuited:
+            turn = turn._replace(ahead=scripted.Ahead(), scripted=False)
+            child, pump, connection = _begin(launch, plan, group, paths, started, turn)
     except Exception as error:
         _give_up(paths, group, started, error, turn.restarts)
         raise
@@ -115,32 +122,53 @@ def _begin(
     started: str,
     turn: Turn,
 ) -> tuple[Child, Pump, Connection | None]:
-    """From the fork to the exec of the program. Raises whatever stopped it, with nothing left running."""
-    child = _fork(launch, plan, group, paths, turn.network)
+    """From the fork to the exec of the program. Raises whatever stopped it, with nothing left running.
+
+    Raises Unsuited when a first process without an interpreter does not know what to do.
+    """
+    child = _fork(launch, plan, group, paths, turn)
     with contextlib.ExitStack() as unless_begun:
+        unless_begun.callback(_let_go, child)
         unless_begun.callback(_kill, child)
         point("start.after-fork")
-        _record_start(paths, child.pid, plan, group, started, turn)
+        _record_start(paths, child, plan, group, started, turn)
         point("start.after-record")
         connection = _connect(launch, child)
         if connection is not None:
             unless_begun.callback(connection.tidy)
             unless_begun.callback(connection.leave)
         log = LogFile(paths.log, launch.log_max_size, launch.log_max_files, run=paths.run)
-        masters: list[int] = []
-        told = _state(launch) | {"pid": child.pid}
-        born = birth.Born(*child[:3])
-        sent = birth.send_ahead(born, plan)
-        birth.await_ready(born, plan, lambda: told, masters.append)
-        if not sent:
-            child.channel.send(request.GO)
-        pump = _pump(child, masters[0] if masters else None, log, turn.listener or _listen(paths))
+        master = _see_off(launch, child, plan)
+        pump = _pump(child, master, log, turn.listener or _listen(paths))
         # The channel closes by itself when the exec succeeds.
         if data := child.channel.recv(request.MAX_PACKET):
+            if child.play is not None:
+                raise Unsuited(child.play.why(data))
             raise request.raise_failure(data[1:])
         unless_begun.pop_all()
     child.channel.close()
     return child, pump, connection
+
+
+def _see_off(launch: Launch, child: Child, plan: Plan) -> int | None:
+    """Serve the first process until it has what it needs to become the program; its terminal's master."""
+    born = birth.Born(*child[:3])
+    sent = birth.send_ahead(born, plan)
+    if child.play is not None:
+        return child.master
+    told = _state(launch) | {"pid": child.pid}
+    masters: list[int] = []
+    birth.await_ready(born, plan, lambda: told, masters.append)
+    if not sent:
+        child.channel.send(request.GO)
+    return masters[0] if masters else None
+
+
+def _let_go(child: Child) -> None:
+    """Close what a program would have been connected with."""
+    for descriptor in (child.stdin, child.stdout, child.stderr, child.master):
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _connect(launch: Launch, child: Child) -> Connection | None:
@@ -170,18 +198,30 @@ def _fork(
     plan: Plan,
     group: cgroup.Cgroup,
     paths: ContainerPaths,
-    network: namespaces.Network | None,
+    turn: Turn,
 ) -> Child:
     stack = rootfs.Stack(launch.lowers, paths.upper, paths.work, paths.init, paths.rootfs, paths.init_layers)
     inside, outside = _streams(plan, launch)
     into = cgroup.into_cgroup(group)
     joinable = init.Joinable(cgroup.entrances(group, born_inside=into is not None), views_of(group))
     place = init.Place(stack, joinable, inside, state=_state(launch))
-    born = birth.bear(plan, place, into) if network is None else birth.bear_in(network, plan, place, into)
+    try:
+        born = _bear(plan, place, into, turn)
+    finally:
+        if turn.ahead.stock is not None:
+            turn.ahead.stock.close()
     for descriptor in (*inside[:3], *joinable.entries, into):
         if isinstance(descriptor, int):
             os.close(descriptor)
-    return Child(*born, *outside)
+    return Child(*born[:3], *outside, born.play, born.master)
+
+
+def _bear(plan: Plan, place: init.Place, into: int | None, turn: Turn) -> birth.Born:
+    if turn.scripted:
+        with contextlib.suppress(Unsuited):
+            return scripted.bear(plan, place, into, turn.ahead)
+    network = turn.ahead.network
+    return birth.bear(plan, place, into) if network is None else birth.bear_in(network, plan, place, into)
 
 
 def _state(launch: Launch) -> JSON:
@@ -235,12 +275,12 @@ def _listen(paths: ContainerPaths) -> Channel:
 
 
 def _record_start(
-    paths: ContainerPaths, pid: int, plan: Plan, group: cgroup.Cgroup, started: str, turn: Turn
+    paths: ContainerPaths, child: Child, plan: Plan, group: cgroup.Cgroup, started: str, turn: Turn
 ) -> None:
-    who = process.identify(pid)
+    who = process.identify(child.pid)
     monitor = process.identify(turn.monitor)
     record = {
-        "pid": pid,
+        "pid": child.pid,
         "pid_start": who.start if who else 0,
         "monitor": turn.monitor,
         "monitor_start": monitor.start if monitor else 0,
@@ -248,6 +288,7 @@ def _record_start(
         "no_devices": plan.no_devices,
         "started": started,
         "restarts": turn.restarts,
+        "scripted": child.play is not None,
     }
     state.write_document(paths.state, record)
     state.write_document(paths.exit, exit_record(started))

@@ -92,14 +92,19 @@ def raise_ambient(bits: int) -> None:
 
 def set_sets(effective: int, permitted: int, inheritable: int) -> None:
     """Set three of this process's sets at once (capset(2))."""
+    header, data = packed(effective, permitted, inheritable)
+    syscalls.call("set capabilities", syscalls.number("capset"), header, data)
+
+
+def packed(effective: int, permitted: int, inheritable: int) -> tuple[bytes, bytes]:
+    """The two structures that capset(2) takes."""
     low = 0xFFFFFFFF
-    header = struct.pack("=Ii", _VERSION_3, 0)
-    data = struct.pack(
+    sets = struct.pack(
         "=6I",
         *(effective & low, permitted & low, inheritable & low),
         *(effective >> 32, permitted >> 32, inheritable >> 32),
     )
-    syscalls.call("set capabilities", syscalls.number("capset"), header, data)
+    return struct.pack("=Ii", _VERSION_3, 0), sets
 
 
 def last() -> int:

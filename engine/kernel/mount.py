@@ -129,16 +129,48 @@ def move_mount(tree: int, target: int, name: str = "") -> None:
 
 
 def set_attributes(
-    tree: int, add: int, remove: int = 0, recursive: bool = False, user_namespace: int = 0
+    tree: int,
+    add: int,
+    remove: int = 0,
+    recursive: bool = False,
+    user_namespace: int = 0,
+    propagation: int = 0,
 ) -> None:
     """Set and clear ATTR_… of the mount *tree*, with *recursive* of all below (mount_setattr(2), Linux 5.12).
 
-    ATTR_IDMAP takes the descriptor of a *user_namespace*. Raises OSError: ENOSYS on older kernels, EPERM for
-    what is locked, EINVAL for a file system that cannot have it.
+    *propagation* is one of MS_PRIVATE and its like, 0 to leave it. ATTR_IDMAP takes the descriptor of a
+    *user_namespace*. Raises OSError: ENOSYS on older kernels, EPERM for what is locked, EINVAL for a file
+    system that cannot have it.
     """
-    how = struct.pack("=4Q", add, remove, 0, user_namespace)
+    how = mount_attr(add, remove, propagation, user_namespace)
     at = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     call("change a mount", syscalls.NR_MOUNT_SETATTR, tree, b"", at, how, len(how))
+
+
+def mount_attr(add: int, remove: int = 0, propagation: int = 0, user_namespace: int = 0) -> bytes:
+    """``struct mount_attr`` of mount_setattr(2)."""
+    return struct.pack("=4Q", add, remove, propagation, user_namespace)
+
+
+def new_tree(kind: str, options: str = "", attributes: int = 0) -> int:
+    """A detached mount of a new file system of *kind* (fsopen(2), Linux 5.2).
+
+    *options* are the file system's own, with commas between; *attributes* ATTR_… of the mount.
+    """
+    context = call(f"open a {kind}", syscalls.NR_FSOPEN, os.fsencode(kind), FSOPEN_CLOEXEC)
+    try:
+        _configure(context, "source", kind)
+        for option in filter(None, options.split(",")):
+            key, equals, value = option.partition("=")
+            if equals:
+                _configure(context, key, value)
+            else:
+                flag = os.fsencode(key)
+                call(f"set {key}", syscalls.NR_FSCONFIG, context, FSCONFIG_SET_FLAG, flag, None, 0)
+        call(f"mount a {kind}", syscalls.NR_FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0)
+        return call(f"mount a {kind}", syscalls.NR_FSMOUNT, context, FSMOUNT_CLOEXEC, attributes)
+    finally:
+        os.close(context)
 
 
 def clone_tree(directory: int, path: str = "", recursive: bool = False) -> int:

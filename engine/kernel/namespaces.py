@@ -204,7 +204,12 @@ def bring_up_loopback() -> None:
     with Channel(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC) as channel:
         request = struct.pack("16sh14x", b"lo", 0)
         (flags,) = struct.unpack_from("h", fcntl.ioctl(channel, SIOCGIFFLAGS, request), 16)
-        fcntl.ioctl(channel, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+        fcntl.ioctl(channel, SIOCSIFFLAGS, loopback_up(flags))
+
+
+def loopback_up(flags: int = 0) -> bytes:
+    """``struct ifreq`` for SIOCSIFFLAGS: the loopback interface up, with its other *flags*."""
+    return struct.pack("16sh14x", b"lo", flags | IFF_UP)
 
 
 def set_domain_name(name: str) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "identify",
     "keep_capabilities",
     "leave_keyring",
+    "limit_value",
     "open_pidfd",
     "prctl",
     "reset_signals",
@@ -114,9 +115,13 @@ def set_limit(name: str, soft: int, hard: int, pid: int = 0) -> None:
         resource = RLIMITS.index(name)
     except ValueError:
         raise KeyError(name) from None
-    values = [RLIM_INFINITY if value < 0 else value for value in (soft, hard)]
-    if _prlimit(pid, resource, struct.pack("=2Q", *values), None):
+    if _prlimit(pid, resource, limit_value(soft, hard), None):
         syscalls.failed(f"set the limit {name}")
+
+
+def limit_value(soft: int, hard: int) -> bytes:
+    """``struct rlimit64`` of prlimit(2); -1 is no limit."""
+    return struct.pack("=2Q", *(RLIM_INFINITY if value < 0 else value for value in (soft, hard)))
 
 
 def reset_signals(numbers: Iterable[int]) -> None:

@@ -35,6 +35,7 @@ NR_CLOSE = 3
 NR_RT_SIGACTION = 13
 NR_RT_SIGPROCMASK = 14
 NR_IOCTL = 16
+NR_SOCKET = 41
 NR_SENDTO = 44
 NR_RECVFROM = 45
 NR_EXECVE = 59
@@ -128,6 +129,7 @@ class Script:
         self._labels: list[tuple[int, Label]] = []
         self._vectors: list[tuple[int, Sequence[bytes]]] = []
         self._channel = channel
+        self._kept: list[ctypes.Array[ctypes.c_char]] = []
         self._memory: ctypes.Array[ctypes.c_char] | None = None
 
     def call(
@@ -184,12 +186,16 @@ class Script:
         """End the script here."""
         self.call(what, NR_FCNTL, -1, 0, least=_NEVER)
 
+    def keep(self, memory: ctypes.Array[ctypes.c_char]) -> None:
+        """Hold on to *memory*, whose address is in an argument."""
+        self._kept.append(memory)
+
     def run(self, flags: int, cgroup: int | None = None) -> int:
         """Make the child (clone3(2)) and return its pid. Raises OSError.
 
         *flags* are CLONE_NEW… bits, *cgroup* a descriptor of the cgroup2 directory in which it is born.
         """
-        memory = self._memory = self._build()
+        memory = self._memory = self.build()
         flags |= CLONE_VM | CLONE_CLEAR_SIGHAND | (0 if cgroup is None else CLONE_INTO_CGROUP)
         born = (flags, 0, 0, 0, signals.SIGCHLD, 0, 0, 0, 0, 0, 0 if cgroup is None else cgroup)
         wanted = ctypes.create_string_buffer(struct.pack("=11Q", *born), 88)
@@ -197,6 +203,13 @@ class Script:
         if pid < 0:
             raise OSError(-pid, f"cannot make a process: {os.strerror(-pid)}")
         return pid
+
+    def why(self, packet: bytes) -> str:
+        """What the child that sent *packet* could not do: the script, or the step behind it."""
+        if packet[:1] != FAILED:
+            return os.fsdecode(packet)
+        failure = self.failure(packet)
+        return f"cannot {failure.what}: {os.strerror(failure.number)}"
 
     def failure(self, packet: bytes) -> Failure:
         """Which call the script that sent *packet* has ended with."""
@@ -210,7 +223,7 @@ class Script:
         self._data += content
         self._data += bytes(-len(self._data) % 8 or 8)
 
-    def _build(self) -> ctypes.Array[ctypes.c_char]:
+    def build(self) -> ctypes.Array[ctypes.c_char]:
         """The script as the instructions take it: head, records, results, data."""
         failed = Label()
         self.label(failed)

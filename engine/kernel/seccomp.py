@@ -80,9 +80,7 @@ def install(wanted: Filter) -> None:
     Needs either no_new_privs or CAP_SYS_ADMIN. Raises OSError: EACCES without both, EINVAL for a program
     that the kernel refuses, a flag that it does not know, or a kernel without filters.
     """
-    count = len(wanted.program) // _INSTRUCTION_BYTES
-    code = ctypes.create_string_buffer(wanted.program, len(wanted.program))
-    head = ctypes.create_string_buffer(struct.pack("@HP", count, ctypes.addressof(code)))
+    head, _code = packed(wanted)
     number = _NUMBERS.get(os.uname().machine)
     if number is not None:
         syscalls.call("install the seccomp filter", number, _SET_MODE_FILTER, wanted.flags, head)
@@ -90,6 +88,13 @@ def install(wanted: Filter) -> None:
         raise OSError(errno.EINVAL, "cannot install the seccomp filter: its flags need seccomp(2)")
     elif syscalls.libc().prctl(PR_SET_SECCOMP, ctypes.c_ulong(_MODE_FILTER), head, 0, 0):
         syscalls.failed("install the seccomp filter")
+
+
+def packed(wanted: Filter) -> tuple[bytes, ctypes.Array[ctypes.c_char]]:
+    """``struct sock_fprog``, and the instructions that it points at, which have to stay."""
+    count = len(wanted.program) // _INSTRUCTION_BYTES
+    code = ctypes.create_string_buffer(wanted.program, len(wanted.program))
+    return struct.pack("@HP", count, ctypes.addressof(code)), code
 
 
 def modes(pid: int | str = "self") -> tuple[int, int]:

@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from engine.kernel.script import Script
+
 _KILLED = "its first process was killed while being set up"
 
 
@@ -32,6 +34,10 @@ class Born(Record):
     pid: int
     pidfd: int
     channel: Channel
+    play: Script | None = None
+    """What it does, if that is in our memory: to be kept until it is the program."""
+    master: int | None = None
+    """Of its terminal, if that has been made beforehand."""
 
 
 def bear(plan: Plan, place: init.Place, into: int | None, kept: Iterable[int] = ()) -> Born:

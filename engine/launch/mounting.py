@@ -262,16 +262,21 @@ def _show_views(directory: int, step: Step, views: Sequence[CgroupView]) -> None
         for view in views:
             trees.append(mount.clone_tree(-100, view.path))
             stack.callback(os.close, trees[-1])
-            os.mkdir(view.name, 0o755, dir_fd=directory)
+            make_view(directory, view)
             mount.move_mount(trees[-1], directory, view.name)
-            if "," in view.name:
-                for alias in view.name.split(","):
-                    os.symlink(view.name, alias, dir_fd=directory)
         if step.own != Attributes() and not _set(directory, step.own, recursive=True):
             for tree in (*trees, directory):
                 _remount(tree, step.own)
         if step.below != Attributes():
             mount.set_attributes(directory, step.below.add, step.below.remove, recursive=True)
+
+
+def make_view(directory: int, view: CgroupView) -> None:
+    """Make the place for *view* in *directory*, and the names of those that are mounted together."""
+    os.mkdir(view.name, 0o755, dir_fd=directory)
+    if "," in view.name:
+        for alias in view.name.split(","):
+            os.symlink(view.name, alias, dir_fd=directory)
 
 
 def _bind_view(ground: Ground, step: Step, path: str) -> None:

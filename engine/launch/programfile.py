@@ -20,12 +20,8 @@ def find(name: str, environment: Mapping[str, str]) -> str:
 
     Raises LaunchError with docker's codes: 126 for what cannot be executed, 127 for what is not there.
     """
-    places = [name]
-    if "/" not in name:
-        path = environment.get("PATH") or _PATH
-        places = [f"{directory or '.'}/{name}" for directory in path.split(":")]
     denied = 0
-    for place in places:
+    for place in places(name, environment):
         try:
             status = os.stat(place)
         except (FileNotFoundError, NotADirectoryError):
@@ -40,6 +36,14 @@ def find(name: str, environment: Mapping[str, str]) -> str:
         raise request.not_executed(name, denied)
     hint = "look at PATH and at what the image has" if "/" not in name else "look at what the image has"
     raise CommandNotFoundError(f"command not found: {name}", "the container has no such file", hint)
+
+
+def places(name: str, environment: Mapping[str, str]) -> list[str]:
+    """Where the program *name* may be, best first."""
+    if "/" in name:
+        return [name]
+    path = environment.get("PATH") or _PATH
+    return [f"{directory or '.'}/{name}" for directory in path.split(":")]
 
 
 def prepare(path: str, channel: int) -> int | None:

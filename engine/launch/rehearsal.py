@@ -6,13 +6,15 @@ import contextlib
 import json
 import os
 
-from engine.errors import NotFoundError
-from engine.kernel import cgroup, devices, process
+from engine.errors import CowlError, NotFoundError
+from engine.kernel import cgroup, devices, process, script
+from engine.kernel.cgroupfs import Hierarchies
 from engine.kernel.channel import pair
-from engine.launch import initlayer, kept, mountpoints
+from engine.launch import detached, initlayer, kept, mountpoints, scripted
 from engine.launch.cgroupviews import views_of
 from engine.launch.filters import path_of
-from engine.launch.plan import plan_of
+from engine.launch.mounting import CgroupView
+from engine.launch.plan import Plan, plan_of
 from engine.model import LaunchOptions
 from engine.oci.runtime import CAPABILITIES, build_spec
 from engine.store import clock
@@ -28,12 +30,15 @@ def sample() -> bytes:
     return json.dumps(spec).encode()
 
 
-def rehearse(document: bytes | None) -> None:
-    """Read and plan *document*, if there is one, and look at this machine as a launch does; make nothing."""
+def rehearse(document: bytes | None) -> detached.Stock | None:
+    """Read and plan *document*, if there is one, and look at this machine as a launch does.
+
+    What containers like it have in common comes back: it is nowhere yet.
+    """
     hierarchies = cgroup.detect()
     process.identify(os.getpid())
     if document is None:
-        return
+        return None
     spec = json.loads(document)
     path_of(spec["linux"].pop("seccomp"), "")  # found, not compiled
     plan = plan_of(spec)
@@ -46,3 +51,17 @@ def rehearse(document: bytes | None) -> None:
     clock.now()
     for channel in pair():
         channel.close()
+    return _stock_up(plan, hierarchies)
+
+
+def _stock_up(plan: Plan, hierarchies: Hierarchies) -> detached.Stock | None:
+    if not script.available():
+        return None
+    try:
+        stock = detached.stock_up(plan)
+    except (OSError, KeyError):  # no privilege, an older kernel: a launch finds its own way
+        return None
+    with contextlib.suppress(OSError, CowlError, detached.Unsuited):
+        views = [CgroupView(name, directory) for name, directory in hierarchies.bases.items()]
+        scripted.rehearse(plan, views, stock)
+    return stock

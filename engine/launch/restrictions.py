@@ -15,6 +15,8 @@ from engine.kernel import mount, syscalls
 from engine.launch import mounting, mountpoints, nodes
 from engine.launch.plan import Plan
 
+EMPTY = mount.ATTR_RDONLY | mount.ATTR_NOSUID | mount.ATTR_NODEV | mount.ATTR_NOEXEC
+"""What the tmpfs is mounted with that covers directories."""
 _KERNEL = {"proc": mount.PROC_SUPER_MAGIC, "sys": mount.SYSFS_MAGIC}
 
 
@@ -123,16 +125,7 @@ def _mask_file(target: int, null: int) -> None:
 def _mask_directory(target: int, empty: int | None) -> int:
     """Cover *target*; all covers are one empty tmpfs, which is returned."""
     if empty is None:
-        context = syscalls.call("open a tmpfs", syscalls.NR_FSOPEN, b"tmpfs", mount.FSOPEN_CLOEXEC)
-        try:
-            syscalls.call(
-                "mount a tmpfs", syscalls.NR_FSCONFIG, context, mount.FSCONFIG_CMD_CREATE, None, None, 0
-            )
-            empty = syscalls.call(
-                "mount a tmpfs", syscalls.NR_FSMOUNT, context, mount.FSMOUNT_CLOEXEC, 1 | 2 | 4 | 8
-            )
-        finally:
-            os.close(context)
+        empty = mount.new_tree("tmpfs", attributes=EMPTY)
         mount.move_mount(empty, target)
         return empty
     tree = mount.clone_tree(empty)

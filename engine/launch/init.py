@@ -1,6 +1,7 @@
 """What a container's first process does before it becomes the program: config.json, executed as written.
 
-It runs in a fork of the monitor and ends in exec or, after it has said why over its channel, in `_exit`.
+It runs in a fork of the monitor and ends in exec or, after it has said why over its channel, in `_exit`. Most
+containers do not come here: `scripted` does the same for them, by a list of calls.
 Nothing may be imported here once the process has left the host's root.
 """
 

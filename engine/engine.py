@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 CGROUP_PARENT = "cowl"
 FILE_SYSTEMS = "/proc/filesystems"
+_LONGEST = 1 << 16
 
 
 class Engine:
@@ -228,8 +229,11 @@ def _check_machine() -> None:
 
 
 def _has_overlay() -> bool:
-    with open(FILE_SYSTEMS, encoding="ascii", errors="replace") as file:
-        return "\toverlay\n" in file.read()
+    descriptor = os.open(FILE_SYSTEMS, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b"\toverlay\n" in os.read(descriptor, _LONGEST)
+    finally:
+        os.close(descriptor)
 
 
 def _load_overlay() -> bool:

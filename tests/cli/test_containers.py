@@ -34,7 +34,7 @@ def ps(cowl: Run, *words: str) -> list[JSON]:
 
 
 def test_a_life(ready: Run) -> None:
-    [identity] = ready("create", "--name", "a", "starter", "sleep", "60", check=True).stdout.split()
+    [identity] = ready("create", "--name", "a", "starter", "sleep", "600", check=True).stdout.split()
     assert len(identity) == 64
     assert [each["state"] for each in ps(ready, "-a")] == ["created"]
     assert ps(ready) == []
@@ -140,18 +140,18 @@ def test_a_prompt_is_followed_before_its_newline(ready: Run, root: Root) -> None
 
 
 def test_top(ready: Run) -> None:
-    ready("run", "-d", "--name", "a", "starter", "sh", "-c", "sleep 60; true", check=True)
-    deadline = time.monotonic() + 10
+    ready("run", "-d", "--name", "a", "starter", "sh", "-c", "sleep 600; true", check=True)
+    deadline = time.monotonic() + 60
     while len(found := json.loads(ready("top", "--json", "a", check=True).stdout)) < 2:
         assert time.monotonic() < deadline
-    assert {each["command"] for each in found} == {"sh -c sleep 60; true", "sleep 60"}
+    assert {each["command"] for each in found} == {"sh -c sleep 600; true", "sleep 600"}
     assert {each["uid"] for each in found} == {0}
     assert found[1]["parent"] == found[0]["pid"]
-    assert "sleep 60" in ready("top", "a", check=True).stdout
+    assert "sleep 600" in ready("top", "a", check=True).stdout
 
 
 def test_inspect(ready: Run) -> None:
-    ready("run", "-d", "--name", "a", "-m", "64m", "-l", "k=v", "starter", "sleep", "60", check=True)
+    ready("run", "-d", "--name", "a", "-m", "64m", "-l", "k=v", "starter", "sleep", "600", check=True)
     container, image = json.loads(ready("inspect", "a", "starter", check=True).stdout)
     assert (container["name"], container["labels"], container["limits"]["memory"]) == (
         "a",
@@ -160,7 +160,7 @@ def test_inspect(ready: Run) -> None:
     )
     assert os.path.isdir(container["upper"])
     assert Path(f"/proc/{container['pid']}/comm").read_text(encoding="ascii") == "sleep\n"
-    assert container["config"]["process"]["args"] == ["sleep", "60"]
+    assert container["config"]["process"]["args"] == ["sleep", "600"]
     assert container["chain_id"] == image["chain_id"]
     [only] = json.loads(ready("inspect", "--type", "image", "starter:base", check=True).stdout)
     assert only["chain_id"] != image["chain_id"]
@@ -273,7 +273,7 @@ def test_the_workstation_is_opened_in_a_terminal_alone(root: Root, tmp_path: Pat
 
 def test_a_stream_of_statistics_ends_with_an_interrupt(ready: Run, root: Root) -> None:
     """Two samples, a second apart, as JSON Lines; SIGINT ends it with 130 and no word."""
-    ready("run", "-d", "--name", "a", "starter", "sleep", "60", check=True)
+    ready("run", "-d", "--name", "a", "starter", "sleep", "600", check=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "engine.cli", "stats", "--json"],
         env=environment(root),
@@ -286,7 +286,7 @@ def test_a_stream_of_statistics_ends_with_an_interrupt(ready: Run, root: Root) -
         first, second = (json.loads(process.stdout.readline()) for _ in range(2))
         assert 0.8e9 < second["monotonic_ns"] - first["monotonic_ns"] < 5e9
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -294,7 +294,7 @@ def test_a_stream_of_statistics_ends_with_an_interrupt(ready: Run, root: Root) -
 
 
 def test_a_sample_has_the_keys_that_scripts_read(ready: Run) -> None:
-    ready("run", "-d", "--name", "a", "starter", "sleep", "60", check=True)
+    ready("run", "-d", "--name", "a", "starter", "sleep", "600", check=True)
     sample = json.loads(ready("stats", "--no-stream", "--json", check=True).stdout)
     assert set(sample) >= {
         *("container", "name", "time", "cpu_percent", "cpu_usage_ns", "throttled_periods", "throttled_ns"),
@@ -313,7 +313,7 @@ def test_a_sample_has_the_keys_that_scripts_read(ready: Run) -> None:
 
 
 def test_exec_has_what_it_is_given(ready: Run) -> None:
-    ready("run", "-d", "--name", "a", "starter", "sleep", "60", check=True)
+    ready("run", "-d", "--name", "a", "starter", "sleep", "600", check=True)
     done = ready(
         "exec", "-i", "-e", "A=1", "-w", "/etc", "a", "sh", "-c", 'echo "$A $PWD"; cat', input="in\n"
     )
@@ -321,7 +321,7 @@ def test_exec_has_what_it_is_given(ready: Run) -> None:
     assert ready("exec", "-u", "65534", "a", "id", "-u").stdout == "65534\n"
     assert ready("exec", "a", "sh", "-c", "echo err >&2; exit 3").returncode == 3
     assert ready("exec", "-d", "a", "sh", "-c", "echo done > /mark", check=True).stdout == ""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while ready("exec", "a", "cat", "/mark").stdout != "done\n":
         assert time.monotonic() < deadline
 

@@ -94,7 +94,7 @@ def test_commands_that_cannot_run(starter_images: Root, cowl: Run) -> None:
     assert "nothing-like-it" in complaint(cowl("run", "--rm", "starter", "nothing-like-it"), 127)
     assert "/etc/passwd" in complaint(cowl("run", "--rm", "starter", "/etc/passwd"), 126)
     assert "/etc" in complaint(cowl("run", "--rm", "starter", "/etc"), 126)
-    cowl("run", "-d", "--name", "a", "starter", "sleep", "60", check=True)
+    cowl("run", "-d", "--name", "a", "starter", "sleep", "600", check=True)
     assert "nothing-like-it" in complaint(cowl("exec", "a", "nothing-like-it"), 127)
     assert "/etc/passwd" in complaint(cowl("exec", "a", "/etc/passwd"), 126)
     cowl("rm", "-f", "a", check=True)
@@ -118,7 +118,7 @@ def test_a_name_in_use(starter_images: Root, cowl: Run) -> None:
 
 @KERNEL
 def test_what_runs_is_not_removed(starter_images: Root, cowl: Run) -> None:
-    cowl("run", "-d", "--name", "a", "starter", "sleep", "60", check=True)
+    cowl("run", "-d", "--name", "a", "starter", "sleep", "600", check=True)
     assert "rm -f" in complaint(cowl("rm", "a"), 1)
     assert "a" in complaint(cowl("rmi", "starter"), 1)
     assert cowl("rm", "-f", "a").stdout == "a\n"
@@ -248,7 +248,7 @@ def test_an_interrupt_ends_with_130(root: Root) -> None:
         while "pipe" not in wchan(process.pid):
             assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     finally:
         os.close(writer)
         process.kill()

@@ -74,7 +74,7 @@ def test_run(starter_images: Root, tmp_path: object) -> None:
 
 @pytest.mark.kernel
 def test_run_detached_and_exec(starter_images: Root, cowl: Run, tmp_path: object) -> None:
-    words = ("run", "-d", "--name", "a", "starter", "sleep", "60")
+    words = ("run", "-d", "--name", "a", "starter", "sleep", "600")
     assert strangers(imported(starter_images, f"{tmp_path}/modules", *words)) == set()
     assert strangers(imported(starter_images, f"{tmp_path}/modules", "exec", "a", "true")) == set()
     cowl("rm", "-f", "a", check=True)
@@ -83,7 +83,7 @@ def test_run_detached_and_exec(starter_images: Root, cowl: Run, tmp_path: object
 @pytest.mark.kernel
 @pytest.mark.parametrize("words", [("ps",), ("ps", "-aq"), ("stats", "--no-stream")])
 def test_looking(starter_images: Root, cowl: Run, tmp_path: object, words: tuple[str, ...]) -> None:
-    cowl("run", "-d", "--name", "a", "starter", "sleep", "60", check=True)
+    cowl("run", "-d", "--name", "a", "starter", "sleep", "600", check=True)
     found = imported(starter_images, f"{tmp_path}/modules", *words)
     assert strangers(found) <= {"datetime", "resource", "sqlite3.dbapi2", "sqlite3"}
     assert not {name for name in found if name.startswith(("engine.images", "engine.cli.group"))}

@@ -165,7 +165,7 @@ def test_a_signal_ends_both(served: Served, sleeper: str, number: int, code: int
         worker,
     ):
         process.send_signal(number)
-        assert process.wait(10) == code
+        assert process.wait(60) == code
         wait_for(lambda: not comm(worker))
 
 
@@ -188,7 +188,7 @@ def test_a_signal_reaches_the_container(served: Served) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.terminate()
-        assert process.wait(10) == 9
+        assert process.wait(60) == 9
 
 
 def test_one_that_is_killed_takes_its_worker_along(served: Served, sleeper: str) -> None:
@@ -201,7 +201,7 @@ def test_one_that_is_killed_takes_its_worker_along(served: Served, sleeper: str)
 def test_a_worker_that_is_killed_takes_its_process_along(served: Served, sleeper: str) -> None:
     with served.waiting("wait", "sleeper") as (process, worker):
         os.kill(worker, signal.SIGKILL)
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
 
 def test_both_stop_and_go_on(served: Served, sleeper: str) -> None:
@@ -212,7 +212,7 @@ def test_both_stop_and_go_on(served: Served, sleeper: str) -> None:
             process.send_signal(signal.SIGCONT)
             wait_for(lambda: (state_of(process.pid), state_of(worker)) == ("S", "S"))
         served("rm", "-f", "sleeper", check=True)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_server_that_hangs_is_gone_around_and_does_nothing_later(served: Served, engine: Engine) -> None:

@@ -109,7 +109,7 @@ def test_a_damaged_layer_of_a_running_container_is_left_until_it_stops(
     cowl("save", "-q", "-o", f"{tmp_path}/flat.tar", "flat", check=True)
     cowl("rmi", "flat", check=True)
     cowl("load", "-q", "-i", f"{tmp_path}/flat.tar", check=True)  # now there is a blob to restore it from
-    cowl("run", "-d", "--name", "web", "flat", "sleep", "60", check=True)
+    cowl("run", "-d", "--name", "web", "flat", "sleep", "600", check=True)
     [node] = [node for node in shown(cowl, "forest")["nodes"] if node["containers"]]
     path = Path(starter_images.layout.tree(node["chain_id"]), "etc/os-release")
     before = path.read_bytes()
@@ -162,7 +162,7 @@ def test_untagged_images_stay_until_a_prune(small: Run) -> None:
 
 def test_prune_of_containers_takes_those_at_rest(ready: Run) -> None:
     ready("run", "--name", "ended", "starter", "sh", "-c", "echo hello > /x", check=True)
-    ready("run", "-d", "--name", "runs", "starter:base", "sleep", "60", check=True)
+    ready("run", "-d", "--name", "runs", "starter:base", "sleep", "600", check=True)
     items = shown(ready, "prune", "--dry-run", "--all", "--containers")["items"]
     assert [item["name"] for item in items if item["kind"] == "container"] == ["ended"]
     assert {item["name"] for item in items if item["kind"] == "tag"} == {"starter:latest"}

@@ -178,7 +178,7 @@ class Bundle:
                 mount.unmount(self.rootfs, mount.MNT_DETACH)
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
+def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until *holds*, or fail."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -88,7 +88,7 @@ def test_run_passes_signals_on(bundle: Bundle) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == b"ready\n"
     child.send_signal(signal.SIGTERM)
-    assert child.wait(10) == 33
+    assert child.wait(60) == 33
     child.stdout.close()
     bundle.nothing_left()
 

@@ -69,7 +69,7 @@ def test_a_foreground_container_that_lost_its_monitor_can_be_removed(engine: Eng
         assert command.stdout is not None
         assert command.stdout.readline() == b"up\n"
         kill_monitor(engine, "x")
-        assert command.wait(10) == 125
+        assert command.wait(60) == 125
     assert engine.containers.get("x").state == "running"
     engine.containers.remove("x", force=True)
     assert not settle(root)

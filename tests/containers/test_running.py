@@ -165,7 +165,7 @@ def test_wait_tells_every_waiter(engine: Engine) -> None:
     for waiter in waiters:
         waiter.start()
     for waiter in waiters:
-        waiter.join(10)
+        waiter.join(60)
     assert codes == [4, 4, 4]
     wait_for(lambda: not engine.containers.list())
 

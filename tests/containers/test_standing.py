@@ -190,7 +190,7 @@ def test_it_holds_nothing_of_the_one_that_began_it(standing_engine: Engine) -> N
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=60,
     )
     assert done.stdout == "hi\n"
     wait_for(lambda: launchers(standing_engine))

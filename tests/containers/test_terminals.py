@@ -46,7 +46,7 @@ class Screen:
     def type(self, text: bytes) -> None:
         os.write(self.master, text)
 
-    def expect(self, text: bytes, seconds: float = 15) -> None:
+    def expect(self, text: bytes, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while text not in self.text:
             left = deadline - time.monotonic()
@@ -109,7 +109,7 @@ def test_detach_and_attach(engine: Engine, root: Root) -> None:
     watcher.start()
     os.write(sink, b"echo a$((1+1))b; exit 4\n")
     assert engine.containers.wait("t") == 4
-    watcher.join(10)
+    watcher.join(60)
     assert b"a2b" in os.read(shown, 65536)
     for descriptor in (source, sink, shown, out):
         os.close(descriptor)

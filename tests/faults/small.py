@@ -21,7 +21,7 @@ from engine.launch import request
 from engine.model import LaunchOptions
 
 SIZE_MB = 8
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 SAYS = "echo begun; read line; seq 1 20000; echo said; read line; exit 3"
 
 

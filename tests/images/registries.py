@@ -28,7 +28,7 @@ HTPASSWD = f"{USER}:$2y$05$abcdefghijklmnopqrstuuVWu8RjbNovPZWAMRdd7iqaaG0mI53Uu
 TOKEN = "a-token-of-theirs"
 PLAIN = ("--src-tls-verify=false", "--dest-tls-verify=false")
 """What skopeo needs to hear."""
-_START_S = 20
+_START_S = 60
 
 
 @contextlib.contextmanager

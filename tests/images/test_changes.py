@@ -114,7 +114,7 @@ def test_a_paused_commit_catches_one_moment(engine: Engine) -> None:
     loop = "i=0; while :; do i=$((i+1)); echo $i > /a; echo $i > /b; done"
     container = engine.containers.run(LaunchOptions("starter", ("sh", "-c", loop), name="web"))
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not engine.changes.of("web") and time.monotonic() < deadline:
             time.sleep(0.05)
         for number in range(5):

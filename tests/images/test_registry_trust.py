@@ -186,7 +186,7 @@ def test_tls_that_leads_to_plain_http_is_not_followed(store: Store, trusted: Tru
     believe(store, address, trusted.authority)
     with pytest.raises(RegistryError, match="away from TLS"):
         Images(store).pull(f"{address}/five:1")
-    thread.join(10)
+    thread.join(60)
 
 
 # Tokens

@@ -53,7 +53,7 @@ def cpu_ns(where: Cgroup) -> int:
 
 def settled(where: Cgroup, count: int) -> list[int]:
     """Its processes once there are *count*."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while len(found := cgroup.procs(where)) != count and time.monotonic() < deadline:
         time.sleep(0.005)
     return found

@@ -70,7 +70,7 @@ def overlay() -> Iterator[Overlay]:
         yield Overlay(ours)
     finally:
         ours.close()
-        child.join(10)
+        child.join(60)
 
 
 def _serve(connection: Connection, other: Connection) -> None:

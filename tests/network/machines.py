@@ -112,7 +112,7 @@ class Machine(NamedTuple):
         tables = self.run("nft", "list", "tables").stdout.splitlines()
         return [*(link for link in links if link not in ("lo", "up0")), *tables]
 
-    def settled(self, seconds: float = 8) -> list[str]:
+    def settled(self, seconds: float = 30) -> list[str]:
         """`left`, once it is empty or *seconds* have passed."""
         deadline = time.monotonic() + seconds
         while (found := self.left()) and time.monotonic() < deadline:

@@ -51,7 +51,7 @@ def steady(machine: Machine, host: str, port: int, at: int) -> Iterator[subproce
         client.communicate()
 
 
-def await_answer(client: subprocess.Popen[str], who: str, seconds: float = 4) -> None:
+def await_answer(client: subprocess.Popen[str], who: str, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     assert client.stdout
     said = ""

@@ -233,6 +233,6 @@ def test_after_a_reboot_addresses_and_ports_are_free(machine: Machine) -> None:
     os.kill(machine.inspect("web")["pid"], signal.SIGKILL)
     subprocess.run(["rm", "-rf", machine.root.layout.run], check=True)
     machine.cowl("start", "web")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not machine.ask(HOST, 8080).split()[-1].isalnum():
         assert time.monotonic() < deadline

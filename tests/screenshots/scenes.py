@@ -12,7 +12,7 @@ from tests.screenshots import picture
 from tui.widgets.flatlist import FlatList
 
 APP = Pilot[Any]
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 class Scene(NamedTuple):

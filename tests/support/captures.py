@@ -75,7 +75,7 @@ def start(engine: Engine, *command: str, image: str = "starter", **options: Any)
     return engine.containers.run(wanted).id
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Until *condition* holds; AssertionError when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():

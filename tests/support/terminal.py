@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 PACE_SECONDS = 0.25
 """Between keys, as of a quick hand: a key that moves the focus must have done so before the next one."""
 
@@ -23,7 +23,7 @@ class Terminal:
     def tmux(self, *arguments: str) -> str:
         """Run one tmux command on this terminal's server; its output. Raises CalledProcessError."""
         command = ["tmux", "-S", self._socket, "-f", "/dev/null", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
     def press(self, *keys: str) -> None:
         """Press keys one after the other, by tmux's names: "n", "Enter", "C-p", "Escape"."""

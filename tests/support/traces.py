@@ -20,7 +20,7 @@ from engine.kernel.netlink import Netlink
 from engine.network import bridges, rules, sweeping
 from engine.store.layout import ORIGIN, Layout, runtime_base
 
-SETTLE_SECONDS = 3.0
+SETTLE_SECONDS = 20.0
 """How long something that is on its way out may take: a monitor after the last byte of its log."""
 
 

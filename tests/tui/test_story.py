@@ -62,7 +62,7 @@ async def running(
         await asyncio.get_running_loop().shutdown_default_executor()
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], bool], seconds: float = 15.0) -> None:
+async def until(pilot: Pilot[None], condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something to be seen."""
     end = time.monotonic() + seconds
     while not condition():
@@ -318,7 +318,7 @@ async def test_what_threads_say_while_the_app_closes_is_not_shown(starter_images
         talker = threading.Thread(target=talk)
         talker.start()
         await asyncio.sleep(0.1)
-    talker.join(10)
+    talker.join(60)
     assert not talker.is_alive()
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
 }
 
 ELSEWHERE = {
+    "--disable-content-trust": "what is pulled is compared with its digest",
     "--gpus": "devices are given one by one, by --device",
     "--link": "containers of a bridge find each other by their names",
     "--link-local-ip": "the kernel gives it one",

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 import click
 
 from engine.cli import output, report
-from engine.cli.flags import json_option, print_options
+from engine.cli.flags import form_of, format_option, json_option, print_options
 from engine.cli.output import Column, Piece
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
+from engine.cli.templates import Known
 from engine.engine import Engine
 from engine.errors import ConflictError, CowlError
 from engine.images.damage import CheckReport, Damage, Mended
@@ -116,10 +117,12 @@ def _remove_containers(engine: Engine, going: Sequence[Container]) -> int:
 
 @click.command("df")
 @click.option("-v", "--verbose", is_flag=True, help="Each image and container.")
+@format_option("table {{.Type}}\\t{{.Size}}")
 @json_option
 @click.pass_obj
-def df_command(session: Session, verbose: bool, as_json: bool) -> None:
+def df_command(session: Session, verbose: bool, template: str | None, as_json: bool) -> None:
     """Show who takes how many bytes, and how many could come free."""
+    form = form_of(template, {"TotalCount": "TOTAL"})
     with session.open() as engine:
         usage = engine.images.usage()
         containers = [
@@ -128,7 +131,11 @@ def df_command(session: Session, verbose: bool, as_json: bool) -> None:
     if as_json:
         output.emit(_usage_document(usage, containers))
         return
-    _write_totals(usage, containers)
+    totals = _totals(usage, containers)
+    if form is not None:
+        form.write([_words(total) for total in totals if not total[0].startswith(" ")])
+        return
+    _write_totals(totals)
     if verbose:
         _write_images(usage)
         _write_containers(containers)
@@ -155,7 +162,8 @@ def _usage_document(usage: Usage, containers: Sequence[tuple[Container, int]]) -
     }
 
 
-def _write_totals(usage: Usage, containers: Sequence[tuple[Container, int]]) -> None:
+def _totals(usage: Usage, containers: Sequence[tuple[Container, int]]) -> list[list[str]]:
+    """What, how many, how many of them in use, bytes, and bytes that could come free: as people read them."""
     in_use = sum(bool(image.containers) for image in usage.images)
     running = [size for each, size in containers if each.state not in AT_REST]
     size = sum(size for _, size in containers)
@@ -169,19 +177,21 @@ def _write_totals(usage: Usage, containers: Sequence[tuple[Container, int]]) -> 
         rows.append(_total("Downloads", usage.downloads, "0", parts, _share(parts, parts)))
     idle = size - sum(running)
     rows.append(_total("Containers", len(containers), str(len(running)), size, _share(idle, size)))
-    output.write_table(
-        [
-            Column("TYPE"),
-            Column("TOTAL", True),
-            Column("ACTIVE", True),
-            Column("SIZE", True),
-            Column("RECLAIMABLE", True),
-        ],
-        rows,
-    )
+    return rows
 
 
-def _total(what: str, count: int, active: str, size: int, reclaimable: str) -> list[Piece | str]:
+def _write_totals(totals: Sequence[list[str]]) -> None:
+    titles = ("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE")
+    output.write_table([Column(title, title != "TYPE") for title in titles], totals)
+
+
+def _words(total: list[str]) -> Known:
+    """A total as ``df --format`` knows it."""
+    what, count, active, size, reclaimable = total
+    return Known(Type=what, TotalCount=count, Active=active, Size=size, Reclaimable=reclaimable.strip())
+
+
+def _total(what: str, count: int, active: str, size: int, reclaimable: str) -> list[str]:
     return [what, str(count), active, output.size_text(size), reclaimable]
 
 

@@ -203,6 +203,15 @@ def test_events(starter_images: Root, cowl: Run) -> None:
 
 
 @pytest.mark.kernel
+def test_what_takes_room(starter_images: Root, cowl: Run) -> None:
+    cowl("create", "starter", "true", check=True)
+    asked = ("df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}")
+    assert cowl(*asked, check=True).stdout == "Images 2 1\nContainers 1 0\n"
+    table = cowl("system", "df", "--format", r"table {{.Type}}\t{{.Reclaimable}}", check=True).stdout
+    assert table.splitlines()[0].split() == ["TYPE", "RECLAIMABLE"]
+
+
+@pytest.mark.kernel
 def test_this_cowl_and_this_machine(starter_images: Root, cowl: Run) -> None:
     asked = "{{.Server.Version}} {{.Client.Os}} {{.Server.KernelVersion}}"
     for flag in ("-f", "--format"):

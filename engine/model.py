@@ -214,6 +214,7 @@ class LaunchOptions(Record):
     ulimits: tuple[str, ...] = ()
     sysctls: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    """``NAME=VALUE``, besides those of the image."""
     annotations: tuple[str, ...] = ()
     """``NAME=VALUE``: for its config.json."""
     cgroup_parent: str | None = None

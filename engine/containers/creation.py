@@ -83,7 +83,9 @@ def create(
 
         inits.put_first(spec, inits.find())
     settled = options._replace(
-        stop_signal=runtime.stop_signal_of(options, image), health=runtime.health_of(options, image)
+        stop_signal=runtime.stop_signal_of(options, image),
+        health=runtime.health_of(options, image),
+        labels=runtime.labels_of(options, image),
     )
     row = records.ContainerRow(
         id=container_id,

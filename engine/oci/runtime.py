@@ -148,6 +148,13 @@ def health_of(options: LaunchOptions, image_config: JSON) -> Health | None:
     )
 
 
+def labels_of(options: LaunchOptions, image_config: JSON) -> tuple[str, ...]:
+    """``NAME=VALUE``: what the image is labelled with, and what is asked for, which outweighs it."""
+    said = (image_config.get("config") or {}).get("Labels") or {}
+    own = {text.partition("=")[0] for text in options.labels}
+    return (*(f"{name}={value}" for name, value in said.items() if name not in own), *options.labels)
+
+
 def stop_signal_of(options: LaunchOptions, image_config: JSON) -> str:
     """The signal that asks the container to end."""
     return options.stop_signal or (image_config.get("config") or {}).get("StopSignal") or "SIGTERM"

@@ -59,7 +59,13 @@ def test_labels_come_from_files_and_then_from_words(starter_images: Root, cowl: 
     words = ("--label-file", str(tmp_path / "labels"), "-l", "a=3", "--name", "labelled", "starter", "true")
     cowl("create", *words, check=True)
     with Engine(starter_images.path) as engine:
-        assert engine.containers.get("labelled").labels == {"a": "3", "b": "two words", "c": ""}
+        labels = engine.containers.get("labelled").labels
+        of_image = engine.images.get("starter").config["config"]["Labels"]
+    assert of_image and labels == {**of_image, "a": "3", "b": "two words", "c": ""}
+    name = next(iter(of_image))
+    cowl("create", "--name", "other", "-l", f"{name}=mine", "starter", "true", check=True)
+    listed = cowl("ps", "-aq", "-f", f"label={name}=mine", "--format", "{{.Names}}", check=True).stdout
+    assert len(listed.split()) == 1
 
 
 @pytest.mark.kernel

@@ -379,6 +379,63 @@ LIVES: dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {
         ("sleep", "100"),
         [("restart", "-t", "0", "x"), ("stop", "-t", "0", "x"), ("restart", "-t", "0", "x"), ("port", "x")],
     ),
+    "memory that another joins": (
+        ("--ipc", "shareable", "sleep", "100"),
+        [
+            ("exec", "x", "sh", "-c", "echo hers > /dev/shm/a"),
+            ("run", "--rm", "--ipc", "container:x", IMAGE, "cat", "/dev/shm/a"),
+            ("inspect", "-f", "{{.HostConfig.IpcMode}}", "x"),
+        ],
+    ),
+    "memory that nobody joins": (
+        ("--ipc", "private", "sleep", "100"),
+        [("run", "--rm", "--ipc", "container:x", IMAGE, "true")],
+    ),
+    "seen by longer templates": (
+        ("--label", "a=1", "--label", "b=2", "--annotation", "c=3", "sh", "-c", "exit 3"),
+        [
+            ("wait", "x"),
+            ("inspect", "-f", "{{range $k, $v := .Config.Labels}}{{$k}}={{$v}};{{end}}", "x"),
+            ("inspect", "-f", "{{$s := .State}}{{$s.ExitCode}} {{if $s.Running}}up{{else}}down{{end}}", "x"),
+            ("inspect", "-f", '{{printf "%5d|%-6s|" .State.ExitCode .State.Status}}', "x"),
+            ("inspect", "-f", "{{(index .Config.Cmd 1)}} {{slice .Name 0 1 | len}}", "x"),
+            ("inspect", "-f", "{{$nobody}}", "x"),
+            ("container", "inspect", "-f", "{{.State.ExitCode}}", "x"),
+            ("container", "ls", "-a", "--filter", "name=^x$", "--format", "{{.Names}}"),
+            ("ps", "-a", "--filter", "label=a=1", "--filter", "label=b", "--format", "{{.Names}}"),
+            ("ps", "-a", "--filter", "label=a=2", "--format", "{{.Names}}"),
+            ("ps", "-a", "--filter", "volume=nothing", "--format", "{{.Names}}"),
+        ],
+    ),
+    "volumes": (
+        ("sleep", "100"),
+        [
+            ("volume", "create", "--label", "a=1", "v1"),
+            ("volume", "create", "v2"),
+            ("volume", "ls", "--format", "{{.Name}} {{.Driver}}"),
+            ("volume", "ls", "-q", "--filter", "name=1"),
+            ("volume", "ls", "-q", "--filter", "label=a=1"),
+            ("volume", "ls", "-q", "--filter", "dangling=true"),
+            ("volume", "inspect", "-f", "{{.Name}} {{.Driver}} {{.Scope}} {{json .Labels}}", "v1"),
+            ("volume", "inspect", "nobody"),
+            ("volume", "create", "a/b"),
+            ("volume", "rm", "v1", "v2"),
+            ("volume", "rm", "v1"),
+        ],
+    ),
+    "images": (
+        ("sleep", "100"),
+        [
+            ("images", "--format", "{{.Tag}}"),
+            ("image", "ls", "--filter", "reference=*:base", "--format", "{{.Tag}}"),
+            ("images", "--filter", "dangling=true", "--format", "{{.Tag}}"),
+            ("images", "--filter", "label=nothing", "--format", "{{.Tag}}"),
+            ("images", "--filter", "colour=red"),
+            ("image", "inspect", "-f", "{{.Os}} {{.Config.Cmd}} {{len .RootFS.Layers}}", IMAGE),
+            ("history", "--format", "{{.CreatedBy}}", IMAGE),
+            ("rmi", "no-such-image-here"),
+        ],
+    ),
     "renamed": (("sleep", "100"), [("rename", "x", "y"), ("exec", "y", "true"), ("rename", "y", "x")]),
     "restarted on failure": (
         ("--restart", "on-failure:1", "sh", "-c", "echo run; exit 3"),
@@ -391,16 +448,22 @@ LIVES: dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {
 @pytest.mark.parametrize("case", LIVES)
 def test_a_life(cowl_side: Side, podman: Side, case: str) -> None:
     command, steps = LIVES[case]
-    options = command[: command.index("sh")] if command[0].startswith("-") else ()
+    begins = next(number for number, word in enumerate(command) if word in ("sh", "sleep", "true"))
+    options = command[:begins]
     program = command[len(options) :]
     try:
         for side in (cowl_side, podman):
             assert side.run("-d", "--name", "x", *options, IMAGE, *program).code == 0
         for words in steps:
-            assert _settled(cowl_side(*_ours(words))) == _settled(podman(*words)), words
+            ours, theirs = _step(cowl_side, _ours(words)), _step(podman, words)
+            assert _settled(ours) == _settled(theirs), words
     finally:
         cowl_side("rm", "-f", "x", "y")
         podman("rm", "-f", "-t", "0", "--ignore", "x", "y")
+
+
+def _step(side: Side, words: tuple[str, ...]) -> Did:
+    return side.run(*words[1:]) if words[0] == "run" else side(*words)
 
 
 def _ours(words: tuple[str, ...]) -> tuple[str, ...]:

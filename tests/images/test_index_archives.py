@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from tests.images.archives import docker_archive, simple_layer
 from tests.images.registries import PLAIN, raw
 from tests.images.stores import Archives, NewStore
 from tests.support import roots
+from tests.support.steps import steps
 
 pytestmark = [pytest.mark.kernel, pytest.mark.peers("skopeo", "umoci", "docker-registry")]
 COPY = ("skopeo", "copy", "-q")
@@ -285,18 +285,17 @@ def test_what_buildah_pushed_to_an_archive(store: Store, simple: str, tmp_path: 
 
 
 @pytest.mark.parametrize(("levels", "times"), [(0, 3_000), (3, 20)], ids=["flat", "nested"])
-def test_an_index_that_repeats_itself_ends_soon(
+def test_an_index_that_repeats_itself_is_read_once(
     store: Store, layout: str, tmp_path: Path, levels: int, times: int
 ) -> None:
     top = json.loads(Path(f"{layout}/index.json").read_text())["manifests"][0]
     entries = json.loads(Path(f"{layout}/blobs/sha256/{top['digest'][7:]}").read_text())["manifests"]
+    listed = (levels + 1) * len(entries) * times
     for _ in range(levels):
         body = documents.encode(documents.index_document(entries * times))
         entries = [documents.descriptor(documents.OCI_INDEX, _put(layout, body), len(body))]
     _name(layout, documents.encode(documents.index_document(entries * times)))
     images = Images(store)
-    began = time.monotonic()
-    assert images.load(layout) == ["five:all"]
-    images.save(["five:all"], f"{tmp_path}/saved.tar")
-    assert time.monotonic() - began < 10
+    assert steps(lambda: images.load(layout)) < 200_000 + 400 * listed
+    assert steps(lambda: images.save(["five:all"], f"{tmp_path}/saved.tar")) < 200_000 + 400 * listed
     assert architectures(store) == {"arm64", HOST, "s390x"}

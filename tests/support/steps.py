@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 
-def steps(work: Callable[[], object]) -> int:
-    """Lines of Python that *work* runs in this thread. What one call of C does counts as nothing."""
-    count = 0
+@contextlib.contextmanager
+def counting() -> Iterator[list[int]]:
+    """Within it, how many lines of Python are run by what is called in this thread, as the one item.
+
+    What one call of C does counts as nothing.
+    """
+    count = [0]
 
     def trace(_frame: FrameType, event: str, _value: object) -> Any:
-        nonlocal count
-        count += event == "line"
+        count[0] += event == "line"
         return trace
 
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        work()
+        yield count
     finally:
         sys.settrace(before)
-    return count
+
+
+def steps(work: Callable[[], object]) -> int:
+    """How many lines of Python *work* runs (see `counting`)."""
+    with counting() as count:
+        work()
+    return count[0]

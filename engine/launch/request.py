@@ -13,7 +13,6 @@ from engine import plainjson
 from engine.errors import CommandNotFoundError, CowlError, LaunchError, NotExecutableError
 from engine.kernel.channel import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, Channel, pair
 from engine.record import Record
-from engine.store import failures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,6 +218,16 @@ def is_defect(error: BaseException) -> bool:
     return not isinstance(error, CowlError | OSError)
 
 
+def place_of(error: BaseException) -> str:
+    """Where in the code it was raised: ``plan.py:12``; empty if that is not known."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None:
+        return ""
+    return f"{os.path.basename(step.tb_frame.f_code.co_filename)}:{step.tb_lineno}"
+
+
 def failure(error: BaseException) -> bytes:
     """An error as the JSON of a FAILED packet; whatever is not ours counts as 125."""
     if isinstance(error, CowlError):
@@ -229,7 +238,7 @@ def failure(error: BaseException) -> bytes:
         if isinstance(error, OSError) and error.filename is not None and not why.startswith("cannot"):
             why = f"{why}: {error.filename!s}"
         if is_defect(error):
-            why = f"a defect in cowl: {failures.describe(error)}, in {failures.place_of(error)}"
+            why = f"a defect in cowl: {type(error).__name__}: {error}, in {place_of(error)}"
         fields = {"what": "cannot start the container", "why": why, "hint": "", "exit_code": 125}
     return plainjson.dumps(fields).encode()
 

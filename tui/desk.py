@@ -293,9 +293,10 @@ class Desk(Widget):
         self._turning = None
         self._show_usage()
         self._show_keys()
-        if self.pane not in ("changes", "preview"):
+        back = self.subject == self._detailed
+        if not back or self.pane not in ("changes", "preview"):
             self.show_facts()
-        if self.subject == self._detailed:
+        if back:
             return  # There and back: all of it is there, and nobody would read it again.
         self._detailed = self.subject
         self.post_message(self.Selected(self.item))

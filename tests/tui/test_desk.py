@@ -13,6 +13,7 @@ from tui.widgets.changes import Changes
 from tui.widgets.containers import Containers
 from tui.widgets.forest import Forest
 from tui.widgets.logs import Logs
+from tui.widgets.preview import Preview
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 NARROW, NORMAL, WIDE = SIZES
@@ -240,3 +241,21 @@ async def test_there_and_back_at_once_keeps_the_detail(monkeypatch: pytest.Monke
         await settle(pilot)
         assert app.desk.query_one(Logs).text == ""
         assert len(app.selections) == read + 1
+
+
+@pytest.mark.parametrize("pane", ["changes", "preview", "logs"])
+async def test_what_is_gone_leaves_nothing_in_the_preview(pane: str) -> None:
+    app = DeskApp()
+    async with app.run_test(size=NORMAL) as pilot:
+        await app.feed_figure()
+        await settle(pilot)
+        gone = app.desk.container
+        assert gone is not None
+        app.desk.show_pane(pane)
+        await settle(pilot)
+        assert gone.name in app.desk.query_one(Preview).text
+        app.feed(app.desk.nodes, [each for each in app.desk.containers if each != gone])
+        await settle(pilot)
+        assert app.desk.container != gone
+        assert gone.id[:12] not in app.desk.query_one(Preview).text
+        assert app.desk.pane == pane

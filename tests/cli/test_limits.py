@@ -13,6 +13,7 @@ from engine.cli.parser import parse
 from engine.engine import Engine
 from engine.errors import UsageError
 from engine.kernel import cgroup
+from engine.kernel.cgroupfs import UNIFIED
 from engine.model import Limits
 from tests.support.captures import start
 from tests.support.roots import Run
@@ -66,8 +67,8 @@ def test_what_is_left_out_is_said() -> None:
     assert limits.cautions(values("-m", "64m")) == []
     assert limits.cautions(values("--kernel-memory", "64m")) == [limits.KERNEL_MEMORY]
     of_version_2 = cgroup.detect().version == 2
-    said = limits.cautions(values("--oom-kill-disable", "--memory-swappiness", "3", "-m", "64m"))
-    assert [each.partition(" ")[0] for each in said] == (
+    told = limits.cautions(values("--oom-kill-disable", "--memory-swappiness", "3", "-m", "64m"))
+    assert [each.partition(" ")[0] for each in told] == (
         ["--memory-swappiness", "--oom-kill-disable"] if of_version_2 else []
     )
 
@@ -80,32 +81,48 @@ def block_device() -> str:
     pytest.skip("this machine has no block device")
 
 
+def said(engine: Engine, controller: str, file: str) -> str:
+    """What a file of the cgroup of the container x says."""
+    places = engine.containers.inspect("x")["cgroup"]["directories"]
+    with open(f"{places.get(controller) or places[UNIFIED]}/{file}", encoding="ascii") as found:
+        return found.read()
+
+
 @pytest.mark.kernel
 def test_a_cgroup_has_them(starter_images: Root, engine: Engine, cowl: Run) -> None:
+    words = ("--cpu-period", "50000", "--cpu-quota", "25000", "--cpuset-mems", "0", "-m", "64m")
+    more = ("--memory-swappiness", "10", "--name", "x", "starter", "sleep", "100")
+    cowl("run", "-d", *words, *more, check=True)
+    if cgroup.detect().version == 2:
+        assert said(engine, "cpu", "cpu.max").split() == ["25000", "50000"]
+        cowl("update", "--cpu-quota", "50000", "x", check=True)
+        assert said(engine, "cpu", "cpu.max").split() == ["50000", "50000"]
+        return
+    assert said(engine, "cpu", "cpu.cfs_period_us") + said(engine, "cpu", "cpu.cfs_quota_us") == (
+        "50000\n25000\n"
+    )
+    assert said(engine, "cpuset", "cpuset.mems") == "0\n"
+    assert said(engine, "memory", "memory.swappiness") == "10\n"
+    cowl("update", "--cpu-quota", "50000", "x", check=True)  # of the period that it has
+    assert said(engine, "cpu", "cpu.cfs_period_us") + said(engine, "cpu", "cpu.cfs_quota_us") == (
+        "50000\n50000\n"
+    )
+    assert engine.containers.get("x").limits.cpus == 1.0
+
+
+@pytest.mark.kernel
+def test_a_cgroup_has_those_of_devices(starter_images: Root, engine: Engine, cowl: Run) -> None:
     device = block_device()
     number = os.stat(device).st_rdev
     words = ("--device-read-bps", f"{device}:1mb", "--device-write-iops", f"{device}:100", "--name", "x")
-    more = ("--cpu-period", "50000", "--cpu-quota", "25000", "--cpuset-mems", "0", "-m", "64m")
-    cowl("run", "-d", *words, *more, "--memory-swappiness", "10", "starter", "sleep", "100", check=True)
-    places = engine.containers.inspect("x")["cgroup"]["directories"]
-
-    def read(controller: str, file: str) -> str:
-        with open(f"{places.get(controller) or places['']}/{file}", encoding="ascii") as found:
-            return found.read()
-
+    cowl("run", "-d", *words, "starter", "sleep", "100", check=True)
     node = f"{os.major(number)}:{os.minor(number)}"
     if cgroup.detect().version == 2:
-        assert read("", "io.max").split() == [node, "rbps=1048576", "wbps=max", "riops=max", "wiops=100"]
-        assert read("", "cpu.max").split() == ["25000", "50000"]
+        limited = [node, "rbps=1048576", "wbps=max", "riops=max", "wiops=100"]
+        assert said(engine, "io", "io.max").split() == limited
         return
-    assert read("blkio", "blkio.throttle.read_bps_device").split() == [node, "1048576"]
-    assert read("blkio", "blkio.throttle.write_iops_device").split() == [node, "100"]
-    assert read("cpu", "cpu.cfs_period_us") + read("cpu", "cpu.cfs_quota_us") == "50000\n25000\n"
-    assert read("cpuset", "cpuset.mems") == "0\n"
-    assert read("memory", "memory.swappiness") == "10\n"
-    cowl("update", "--cpu-quota", "50000", "x", check=True)  # of the period that it has
-    assert read("cpu", "cpu.cfs_period_us") + read("cpu", "cpu.cfs_quota_us") == "50000\n50000\n"
-    assert engine.containers.get("x").limits.cpus == 1.0
+    assert said(engine, "blkio", "blkio.throttle.read_bps_device").split() == [node, "1048576"]
+    assert said(engine, "blkio", "blkio.throttle.write_iops_device").split() == [node, "100"]
 
 
 @pytest.mark.kernel
@@ -124,7 +141,7 @@ def test_its_document_keeps_what_an_update_does_not_name(
 
 @pytest.mark.kernel
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "why"),
     [
         (("--blkio-weight", "5"), "choose one from 10 to 1000"),
         (("--memory-swappiness", "101"), "it goes from 0 to 100"),
@@ -132,9 +149,9 @@ def test_its_document_keeps_what_an_update_does_not_name(
         (("--device-read-bps", "/dev/nothing-of-that-name:1mb"), "no device /dev/nothing-of-that-name"),
     ],
 )
-def test_what_no_kernel_takes(starter_images: Root, cowl: Run, words: tuple[str, ...], said: str) -> None:
+def test_what_no_kernel_takes(starter_images: Root, cowl: Run, words: tuple[str, ...], why: str) -> None:
     done = cowl("create", *words, "starter", "true")
-    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, why in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.kernel

@@ -281,16 +281,18 @@ _mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 def available() -> bool:
-    """Whether scripts can be run here: the instructions are known, and such memory can be had."""
+    """Whether scripts can be run here: the instructions are known, such memory can be had, and clone3(2).
+
+    Filters that cannot look into its structure have it answer ENOSYS; a structure of no bytes is EINVAL.
+    """
     try:
-        _instructions()
+        return _instructions()(None, 0, None) == -errno.EINVAL
     except OSError:
         return False
-    return True
 
 
 @functools.cache
-def _instructions() -> Callable[[int, int, int], int]:
+def _instructions() -> Callable[[int | None, int, int | None], int]:
     """`_CODE` in memory that can be executed and not written to. Raises OSError."""
     code = _CODE.get(os.uname().machine)
     if code is None:

@@ -152,7 +152,7 @@ def test_a_policy_that_nobody_can_read(engine: Engine, root: Root) -> None:
     assert engine.containers.wait(name) == 5
     wait_for(lambda: causes(engine, name))
     assert causes(engine, name)[0].startswith("monitor: UnicodeDecodeError")
-    assert not state.is_monitored(root.layout.container(name))
+    wait_for(lambda: not state.is_monitored(root.layout.container(name)))
     engine.containers.start(name)
     assert causes(engine, name) == []
     engine.containers.kill(name)
@@ -175,12 +175,12 @@ def test_a_further_run_that_cannot_be_planned(launching: Engine, root: Root) -> 
 @pytest.mark.kernel
 def test_a_keeper_without_memory_sees_the_end(launching: Engine, root: Root, cowl: Run) -> None:
     """It can carry no more what the container says, and neither blocks nor ends it by that."""
-    script = "read line; seq 1 100000; exit 7"
-    name, keeper = kept(launching, "sh", "-c", script, interactive=True)
+    script = "until test -e /go; do sleep 0.05; done; seq 1 100000; exit 7"
+    name, keeper = kept(launching, "sh", "-c", script)
     with attach.connect(root.layout.container(name), name) as channel:
         channel.recv(request.MAX_PACKET)
         resource.prlimit(keeper, resource.RLIMIT_AS, (1, resource.RLIM_INFINITY))
-        channel.send(request.STDIN + b"go on\n")
+        assert launching.containers.exec(name, ["touch", "/go"]) == 0
         wait_for(lambda: causes(launching, name))
         assert causes(launching, name) == ["monitor: MemoryError"]
         kinds = []

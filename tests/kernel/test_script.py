@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.kernel import script, trampoline
+from engine.kernel import process, script, seccomp, trampoline
 from engine.kernel.script import Label, Script
+from engine.oci.seccomp import compile_filter
 
 pytestmark = pytest.mark.skipif(not script.available(), reason="not for this machine")
 
@@ -164,3 +165,17 @@ def test_nothing_is_left_of_many() -> None:
         stage.leave(number % 100)
         assert stage.play().code == number % 100
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_there_are_none_under_a_filter_that_knows_no_clone3() -> None:
+    rule = {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
+    wanted = compile_filter({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+    pid = os.fork()
+    if pid == 0:
+        try:
+            process.forbid_new_privileges()
+            seccomp.install(wanted)
+            os._exit(7 if not script.available() else 8)
+        finally:
+            os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7

@@ -152,7 +152,7 @@ def rehearse() -> None:
     os.write(ended[1], b"x")
     for _ in range(_REHEARSALS):
         os.write(output[1], b"a line\nand another\n")
-        handed.pump.run()
+        finishing.carry(handed.pump, handed.paths)
     handed.let_go()
     pump.let_go()
     for descriptor in (ended[1], output[1]):

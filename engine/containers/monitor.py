@@ -118,12 +118,13 @@ def _watch(
         client.send(request.FAILED + request.failure(error))
         return
     watched = Watched(launch, lock, run, time.monotonic(), restarting.Delay())
-    with Enduring(paths):
+    enduring = Enduring(paths)
+    with enduring:
         _report(watched, client)
     if launcher is not None:
         launcher.close()
     point("start.after-report")
-    with Enduring(paths):
+    with enduring:
         _go_on(watched, keeper)
 
 

@@ -101,7 +101,10 @@ class Pump:
                 poller.register(self.listener, select.POLLIN)
             ready = dict(poller.poll())
             for descriptor in [each for each in self._outputs if each in ready]:
-                self._take(descriptor, _LITTLE)
+                try:
+                    self._take(descriptor, _LITTLE)
+                except OSError:  # this may be what has failed
+                    del self._outputs[descriptor]
             if self.listener is not None and self.listener.fileno() in ready:
                 with contextlib.suppress(OSError):
                     self.listener.accept().close()

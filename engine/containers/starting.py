@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.containers import state
 from engine.containers.life import Child, Run, exit_record, layout_of
@@ -79,19 +79,20 @@ def start(launch: Launch, paths: ContainerPaths, turn: Turn) -> Run:
         raise
     shares_pids = not plan.namespaces & namespaces.CLONE_NEWPID
     checker = None
-    with Enduring(paths, HEALTH):
-        checker = _look_after(launch, paths, child, turn)
+    if launch.health is not None:
+        with Enduring(paths, HEALTH):
+            checker = _look_after(launch, launch.health, paths, child, turn)
     return Run(group, child.pid, child.pidfd, pump, started, turn.restarts, connection, checker, shares_pids)
 
 
-def _look_after(launch: Launch, paths: ContainerPaths, child: Child, turn: Turn) -> int | None:
-    """The process that checks the container's health, where that is wanted: a child of the keeper, if any."""
-    if launch.health is None:
-        return None
+def _look_after(
+    launch: Launch, fields: tuple[Any, ...], paths: ContainerPaths, child: Child, turn: Turn
+) -> int:
+    """The process that has its Health, *fields*, checked: a child of the keeper, if there is one."""
     from engine.containers import checking, health
 
     health.prepare(paths)
-    wanted = Health(tuple(launch.health[0]), *launch.health[1:])
+    wanted = Health(tuple(fields[0]), *fields[1:])
     subject = checking.Subject(launch.id, launch.name, *layout_of(launch), wanted)
     if turn.keeper is None:
         return checking.start(subject, child.pidfd)

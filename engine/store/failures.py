@@ -45,17 +45,18 @@ class Failure(Record):
 
 def keep(paths: ContainerPaths, process: str, error: BaseException) -> None:
     """Note *error* of a *process* of the container; where it can be noted nowhere, it stays unsaid."""
-    failure = Failure(clock.now(), process, os.getpid(), describe(error), _traceback(error))
-    line = plainjson.dumps(failure._asdict()).encode() + b"\n"
-    for place in _places(paths):
-        with contextlib.suppress(OSError):
-            if _append(place, line):
-                return
+    with contextlib.suppress(MemoryError):  # which may be what *error* tells of
+        failure = Failure(clock.now(), process, os.getpid(), describe(error), _traceback(error))
+        line = plainjson.dumps(failure._asdict()).encode() + b"\n"
+        for place in _places(paths):
+            with contextlib.suppress(OSError):
+                if _append(place, line):
+                    return
 
 
 def read(paths: ContainerPaths) -> list[Failure]:
     """What has been kept, oldest first."""
-    places = [place for place in _places(paths) if os.path.exists(place)]
+    places = [place for place in _places(paths) if os.access(place, os.F_OK)]
     if not places:  # as a rule
         return []
     found: list[Failure] = []
@@ -70,8 +71,9 @@ def read(paths: ContainerPaths) -> list[Failure]:
 def clear(paths: ContainerPaths) -> None:
     """Forget them: another run begins."""
     for place in _places(paths):
-        with contextlib.suppress(OSError):
-            os.unlink(place)
+        if os.access(place, os.F_OK):  # unlike an exception, it touches next to nothing
+            with contextlib.suppress(OSError):
+                os.unlink(place)
 
 
 class Enduring:

@@ -100,17 +100,19 @@ def cautions(values: Values) -> list[str]:
     if values["kernel_memory"]:
         size(values["kernel_memory"], "--kernel-memory")
         found.append(KERNEL_MEMORY)
+    weighed = values["blkio_weight"] not in (None, "0")
     flags = [
         f"--{dest.replace('_', '-')}" for dest in _OF_VERSION_1 if values[dest] not in (None, False, "-1")
     ]
-    if flags:
-        from engine.kernel import cgroup
+    if not (weighed or flags):
+        return found
+    from engine.kernel import cgroup, cgroup_limits
 
-        if cgroup.detect().version == 2:
-            return [
-                *found,
-                *(f"{flag} is left out: cgroups of version 2 have no such thing" for flag in flags),
-            ]
-    if values["oom_kill_disable"] and not size(values["memory"], "--memory"):
+    here = cgroup.detect()
+    if here.version == 2:
+        found += [f"{flag} is left out: cgroups of version 2 have no such thing" for flag in flags]
+    elif values["oom_kill_disable"] and not size(values["memory"], "--memory"):
         found.append(UNLIMITED_OOM)
+    if weighed and not cgroup_limits.has_io_weight(here):
+        found.append("--blkio-weight is left out: this kernel's cgroups have no weight of IO")
     return found

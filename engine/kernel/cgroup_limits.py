@@ -14,6 +14,20 @@ KERNEL_MEMORY = "memory.kernel: kernels since 5.16 count it with the rest and li
 """The one limit that the runtime-spec advises against and that is left out without harm."""
 
 
+def has_io_weight(hierarchies: cgroupfs.Hierarchies) -> bool:
+    """Whether the cgroups of this machine have a weight of IO: some scheduler has to be there for it.
+
+    The root has none itself: where it is alone, the answer is yes.
+    """
+    controller, file = ("blkio", "blkio.bfq.weight") if hierarchies.version == 1 else (UNIFIED, "io.weight")
+    top = hierarchies.roots.get(controller)
+    if top is None:
+        return False
+    with os.scandir(top) as entries:
+        below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return not below or any(os.path.exists(f"{place}/{file}") for place in below)
+
+
 def apply(cgroup: Cgroup, resources: JSON) -> list[str]:
     """Set the limits of an OCI `linux.resources` document; what it does not name stays as it is.
 

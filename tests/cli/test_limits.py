@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from engine.cli.options import RUN
 from engine.cli.parser import parse
 from engine.engine import Engine
 from engine.errors import UsageError
-from engine.kernel import cgroup
+from engine.kernel import cgroup, cgroup_limits, cgroupfs
 from engine.kernel.cgroupfs import UNIFIED
 from engine.model import Limits
 from tests.support.captures import start
@@ -67,10 +68,33 @@ def test_what_is_left_out_is_said() -> None:
     assert limits.cautions(values("-m", "64m")) == []
     assert limits.cautions(values("--kernel-memory", "64m")) == [limits.KERNEL_MEMORY]
     of_version_2 = cgroup.detect().version == 2
+    alone = limits.cautions(values("--oom-kill-disable"))
+    assert (alone == [limits.UNLIMITED_OOM]) != of_version_2
     told = limits.cautions(values("--oom-kill-disable", "--memory-swappiness", "3", "-m", "64m"))
     assert [each.partition(" ")[0] for each in told] == (
         ["--memory-swappiness", "--oom-kill-disable"] if of_version_2 else []
     )
+
+
+@pytest.mark.kernel
+def test_a_weight_of_io_where_there_is_one(starter_images: Root, engine: Engine, cowl: Run) -> None:
+    done = cowl("run", "-d", "--blkio-weight", "300", "--name", "x", "starter", "sleep", "100", check=True)
+    places = engine.containers.inspect("x")["cgroup"]["directories"]
+    files = [f"{places.get('blkio')}/blkio.bfq.weight", f"{places.get(UNIFIED)}/io.weight"]
+    has_it = any(os.path.exists(file) for file in files)
+    assert cgroup_limits.has_io_weight(cgroup.detect()) == has_it
+    assert ("--blkio-weight is left out" in done.stderr) != has_it
+    if has_it and cgroup.detect().version == 1:
+        assert said(engine, "blkio", "blkio.bfq.weight") == "300\n"
+
+
+def test_no_weight_of_io(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    alone = cgroupfs.Hierarchies(2, {UNIFIED: str(tmp_path)}, {UNIFIED: str(tmp_path)})
+    assert not cgroup_limits.has_io_weight(alone)
+    (tmp_path / "a/io.weight").touch()
+    assert cgroup_limits.has_io_weight(alone)
+    assert not cgroup_limits.has_io_weight(cgroupfs.Hierarchies(1, {}, {}))
 
 
 def block_device() -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli import attaching, launch, limits, report
+from engine.cli.completion import completing
 from engine.cli.group import complete_containers
 from engine.cli.output import emit
 from engine.cli.session import Session
@@ -23,7 +24,14 @@ one = click.argument("container", shell_complete=complete_containers)
 patience = click.option(
     "-t", "--time", "--timeout", "timeout", metavar="SECONDS", help="From the signal to SIGKILL."
 )
-asking = click.option("-s", "--signal", metavar="SIGNAL", help="What asks it to end, instead of its own.")
+signals = completing("stop_signal")
+asking = click.option(
+    "-s",
+    "--signal",
+    metavar="SIGNAL",
+    shell_complete=signals,
+    help="What asks it to end, instead of its own.",
+)
 keys = click.option("--detach-keys", metavar="KEYS", help="What leaves it running; ctrl-p,ctrl-q.")
 several = click.argument(
     "containers", nargs=-1, required=True, metavar="CONTAINER...", shell_complete=complete_containers
@@ -111,7 +119,15 @@ def restart_command(
 
 
 @click.command("kill")
-@click.option("-s", "--signal", "signal", default="KILL", metavar="SIGNAL", help="Name or number.")
+@click.option(
+    "-s",
+    "--signal",
+    "signal",
+    default="KILL",
+    metavar="SIGNAL",
+    shell_complete=signals,
+    help="Name or number.",
+)
 @several
 @click.pass_obj
 def kill_command(session: Session, signal: str, containers: tuple[str, ...]) -> int:
@@ -216,7 +232,12 @@ def attach_command(
 @click.option("--memory-reservation", metavar="SIZE", help="What it keeps when memory is scarce.")
 @click.option("--memory-swap", metavar="SIZE", help="Memory and swap together; -1: any.")
 @click.option("--pids-limit", metavar="NUMBER", help="At most so many processes; -1: any.")
-@click.option("--restart", metavar="POLICY", help="no, always, unless-stopped or on-failure[:times].")
+@click.option(
+    "--restart",
+    metavar="POLICY",
+    shell_complete=completing("restart"),
+    help="no, always, unless-stopped or on-failure[:times].",
+)
 @several
 @click.pass_obj
 def update_command(

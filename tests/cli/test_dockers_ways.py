@@ -94,6 +94,8 @@ def test_values_are_completed(starter_images: Root, cowl: Run) -> None:
         ("cowl image inspect starter:b", ["starter:base"]),
         ("cowl inspect --type vol", ["volume"]),
         ("cowl volume inspect d", ["data"]),
+        ("cowl kill -s sigt", ["SIGTERM"]),
+        ("cowl update --restart unl", ["unless-stopped"]),
     ):
         assert offered(words) == values, words
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 from click.shell_completion import get_completion_class
 
@@ -45,16 +47,19 @@ def inspect_command(
 ) -> int:
     """Print all that is known of containers, images and volumes."""
     form = None if template == "json" else form_of(template, {})
+    in_dockers_words = bool(template)
     found: list[Known] = []
     code = 0
     with session.open() as engine:
         for name in names:
             try:
-                found.append(_inspect(engine, name, kind, sizes, words=form is not None))
+                found.append(_inspect(engine, name, kind, sizes, words=in_dockers_words))
             except CowlError as error:  # docker prints the others
                 code = report.fail(error)
     if form is not None:
         form.write(found)
+    elif in_dockers_words:
+        print(json.dumps(found))  # one array, as docker has it
     else:
         output.emit_indented(found)
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -165,10 +166,12 @@ def inspect_command(session: Session, template: str | None, names: tuple[str, ..
                 found.append(engine.volumes.get(name))
             except CowlError as error:  # docker prints the others
                 code = report.fail(error)
-    if form is None:
-        output.emit_indented([volume._asdict() for volume in found])
-    else:
+    if form is not None:
         form.write([inspected(volume) for volume in found])
+    elif template:
+        print(json.dumps([inspected(volume) for volume in found]))  # one array, as docker has it
+    else:
+        output.emit_indented([volume._asdict() for volume in found])
     return code
 
 

@@ -164,6 +164,8 @@ def test_volumes(starter_images: Root, engine: Engine, cowl: Run) -> None:
     asked = "{{.Name}} {{json .Labels}} {{.Mountpoint}}"
     for inspect in (("volume", "inspect"), ("inspect", "--type", "volume"), ("inspect",)):
         assert cowl(*inspect, "-f", asked, "one", check=True).stdout == f'one {{"tier":"front"}} {path}\n'
+    [document] = json.loads(cowl("volume", "inspect", "--format=json", "one", check=True).stdout)
+    assert (document["Name"], document["Labels"]) == ("one", {"tier": "front"})
     both = cowl("volume", "inspect", "--format={{.Name}}", "nobody", "two")
     assert (both.returncode, both.stdout, "no volume nobody" in both.stderr) == (1, "two\n", True)
     table = cowl("volume", "ls", "--format", r"table {{.Name}}\t{{.Driver}}", check=True).stdout
@@ -260,3 +262,6 @@ def test_a_container_in_dockers_fields(starter_images: Root, cowl: Run) -> None:
         ("{{.Config.Domainname}} {{.HostConfig.UTSMode}}", "d "),
     ):
         assert cowl("inspect", "-f", asked, "x", check=True).stdout == f"{told}\n", asked
+    both = json.loads(cowl("inspect", "--format", "json", "x", "starter", check=True).stdout)
+    assert (both[0]["HostConfig"]["BlkioWeight"], both[1]["RepoTags"]) == (300, ["starter:latest"])
+    assert "HostConfig" not in json.loads(cowl("inspect", "x", check=True).stdout)[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from functools import partial
 from typing import Any
 
@@ -12,9 +14,11 @@ import pytest
 
 from engine.engine import Engine
 from engine.errors import LaunchError
-from engine.kernel import mount, script
+from engine.kernel import cgroup, mount, script
 from engine.model import Limits, Volume
 from tests.support.captures import Outcome, execute, run, start, wait_for
+from tests.support.roots import environment
+from tests.support.traces import Root
 
 pytestmark = [
     pytest.mark.kernel,
@@ -193,3 +197,30 @@ def test_it_comes_again_with_what_it_has_changed(engine: Engine) -> None:
         engine.containers.stop(name, timeout=0)
         engine.containers.start(name)
         assert how(engine, name)
+
+
+UNIFIED = "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec sh -c"
+"""In a mount namespace of its own: what a machine with version 2 alone shows."""
+
+
+@pytest.mark.skipif(cgroup.detect().version != 1, reason="every other test is about version 2 here")
+def test_a_machine_with_version_2_shows_the_same(starter_images: Root) -> None:
+    inside = "tail -n1 /proc/self/cgroup; grep cgroup /proc/self/mounts; ls /sys/fs/cgroup; id"
+    cowl = f"{sys.executable} -m engine.cli"
+    found = []
+    for more in ("", "--oom-score-adj 0"):
+        commands = (
+            f"{cowl} run --rm {more} starter sh -c '{inside}' 2>&1;"
+            f"{cowl} run -d --name seen {more} starter sleep 1000;"
+            f"cat {starter_images.layout.run}/*/state.json; {cowl} rm -f seen"
+        )
+        words = ["unshare", "-m", "-C", "--propagation", "private", "sh", "-c", f'{UNIFIED} "$0"', commands]
+        done = subprocess.run(
+            words, env=environment(starter_images), capture_output=True, text=True, check=False, timeout=100
+        )
+        assert done.returncode == 0, done.stderr
+        assert '"version": 2' in done.stdout
+        assert f'"scripted": {"false" if more else "true"}' in done.stdout
+        found.append(done.stdout.partition("\n{")[0].splitlines()[:-1])
+    assert len(found[0]) > 5
+    assert found[0] == found[1]

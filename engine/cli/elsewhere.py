@@ -28,6 +28,8 @@ COMMANDS = {
 
 ELSEWHERE = {
     "--disable-content-trust": "what is pulled is compared with its digest",
+    "--filter": "all goes that nothing needs, as --dry-run lists it; cowl rm and rmi take names",
+    "--volumes": "cowl volume prune removes those that nothing shows",
     "--gpus": "devices are given one by one, by --device",
     "--link": "containers of a bridge find each other by their names",
     "--link-local-ip": "the kernel gives it one",

@@ -96,7 +96,11 @@ _CONTAINER = (
     Option(("--domainname",), "domainname", "Its NIS domain name.", "NAME"),
     Option(("--entrypoint",), "entrypoint", "Run this instead of the image's entrypoint.", "COMMAND"),
     Option(
-        ("--network", "--net"), "network", "bridge (the default), none, host or container:NAME.", "NETWORK"
+        ("--network", "--net"),
+        "network",
+        "bridge (the default), none, host or container:NAME.",
+        "NETWORK",
+        True,
     ),
     Option(("--network-alias", "--net-alias"), "network_alias", "One more name on its bridge.", "NAME", True),
     Option(

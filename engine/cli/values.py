@@ -324,9 +324,14 @@ class Network(Record):
 
 def network_of(values: Values) -> Network:
     """`--network`, also in docker's longer words, ``name=bridge,alias=web,ip=10.0.0.7``, and its company."""
-    text = values["network"] or ""
+    given = list(dict.fromkeys(filter(None, values["network"])))
+    if len(given) > 1:
+        raise UsageError(
+            f"cannot be in {' and '.join(given)} at once", "a container has one network", "name one"
+        )
+    text = given[0] if given else ""
     found = Network(text, values["network_alias"], values["ip"] or None, values["mac_address"] or None)
-    if "=" not in text:
+    if "=" not in text or text.startswith(_ANOTHERS):
         return found
     name = ""
     for word in text.split(","):

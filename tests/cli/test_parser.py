@@ -39,7 +39,7 @@ def by_click(table: Command, words: list[str]) -> Parsed | None:
         (["--rm=false", "-d", "x"], {"detach": True}, ["x"]),
         (["--rm=true", "x"], {"rm": True}, ["x"]),
         (["--name", "a", "--name", "b", "x"], {"name": "b"}, ["x"]),
-        (["--net", "host", "x"], {"network": "host"}, ["x"]),
+        (["--net", "host", "x"], {"network": ("host",)}, ["x"]),
         (["-c", "512", "x", "sh", "-c", "true"], {"cpu_shares": "512"}, ["x", "sh", "-c", "true"]),
         (["--", "--rm"], {}, ["--rm"]),
         (["-"], {}, ["-"]),

@@ -198,6 +198,14 @@ def test_what_is_said_of_checks() -> None:
     assert launch("--no-healthcheck", "x").no_health
 
 
+def test_a_network_in_longer_words() -> None:
+    found = launch("--network", "name=bridge,alias=a,ip=192.0.2.7,alias=b", "--network-alias", "c", "x")
+    assert (found.network, found.network_aliases, found.ip) == ("bridge", ("c", "a", "b"), "192.0.2.7")
+    assert launch("--network", "name=host,mac-address=02:00:00:00:00:01", "x").mac_address
+    assert launch("--network", "none", "--network=none", "--net=", "x").network == "none"
+    assert launch("--network", "container:a=b", "x").network == "container:a=b"
+
+
 def test_no_log() -> None:
     assert launch("--log-driver", "none", "x").log_max_size == 0
     assert launch("--log-driver", "local", "x").log_max_size == LaunchOptions("x").log_max_size
@@ -228,6 +236,8 @@ def test_waiting_for_ever() -> None:
         (["--health-interval", "3s", "--no-healthcheck"], UsageError, "leave one out"),
         (["--health-cmd", "x", "--no-healthcheck"], UsageError, "leave one out"),
         (["-l", ""], UsageError, "bad label ''"),
+        (["--network", "none", "--net=host"], UsageError, "cannot be in none and host at once"),
+        (["--network", "name=bridge,colour=red"], UsageError, "'colour' means nothing here"),
         (["-l", "=x"], UsageError, "write NAME=VALUE"),
         (["--label-file", "LABELS"], UsageError, "cannot read LABELS"),
         (["--health-cmd", "x", "--health-interval", "3 weeks"], UsageError, "write it like 30s"),

@@ -8,6 +8,9 @@ import click
 
 from engine.cli.spelling import DockersGroup
 
+PRUNE = ("container prune",)
+"""The one that has no other name."""
+
 
 class Management(DockersGroup):
     """Commands of `cowl` itself by other names, each with words that it is given first."""
@@ -23,6 +26,10 @@ class Management(DockersGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """What *cmd_name* is among the commands of `cowl`."""
         members = self._members.get(cmd_name)
+        if members == PRUNE:
+            from engine.cli.upkeep import container_prune_command
+
+            return container_prune_command
         root = ctx.find_root().command
         return root.get_command(ctx, members[0]) if members and isinstance(root, click.Group) else None
 
@@ -31,7 +38,8 @@ class Management(DockersGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command, and its words after those that it is given first."""
         name, command, rest = super().resolve_command(context, words)
-        return name, command, [*self._members.get(name or "", ("",))[1:], *rest]
+        members = self._members.get(name or "", PRUNE)
+        return name, command, rest if members == PRUNE else [*members[1:], *rest]
 
 
 def _alike(*names: str) -> dict[str, tuple[str, ...]]:
@@ -50,6 +58,7 @@ container_command = Management(
         **_alike("port", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause"),
         **_alike("update", "wait"),
         "remove": ("rm",),
+        "prune": PRUNE,
     },
 )
 image_command = Management(

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import click
 
 from engine.cli import output, report
-from engine.cli.flags import form_of, format_option, json_option, print_options
+from engine.cli.flags import Filters, filter_option, form_of, format_option, json_option, print_options
+from engine.cli.moments import moment
 from engine.cli.output import Column, Piece
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
@@ -20,6 +21,7 @@ from engine.images.damage import CheckReport, Damage, Mended
 from engine.images.usage import Usage
 from engine.model import JSON, Container, Removal, RemovalItem
 
+CONTAINER_FILTERS = ("label", "until")
 AT_REST = ("created", "exited", "dead")
 """States of a container that `prune --containers` removes."""
 
@@ -93,6 +95,32 @@ def _removal_lines(removal: Removal, dry_run: bool) -> Iterator[list[Piece]]:
 
 def _item_name(item: RemovalItem) -> str:
     return output.short(item.name) if item.name.startswith("sha256:") else item.name
+
+
+@click.command("prune")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@filter_option(CONTAINER_FILTERS)
+@click.pass_obj
+def container_prune_command(session: Session, force: bool, dry_run: bool, filters: tuple[str, ...]) -> int:
+    """Remove containers that do not run, with their changes; shows them first."""
+    wanted = Filters(filters, CONTAINER_FILTERS)
+    before = [moment(text) or "" for text in wanted.values("until")]
+    with session.open() as engine:
+        going = [
+            each
+            for each in engine.containers.list()
+            if each.state in AT_REST
+            and wanted.has_labels(each.labels)
+            and all(each.created < limit for limit in before)
+        ]
+        effects = [engine.containers.removal_effect(each.id) for each in going]
+        items = tuple(item for effect in effects for item in effect.items)
+        removal = Removal((), (), (), sum(item.size for item in items), (), items)
+        output.write_lines(_removal_lines(removal, dry_run))
+        if not going or dry_run or not _is_agreed(force):
+            return 0
+        return _remove_containers(engine, going)
 
 
 def _is_agreed(force: bool) -> bool:

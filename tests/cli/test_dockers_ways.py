@@ -35,6 +35,24 @@ def test_longer_commands(starter_images: Root, engine: Engine, cowl: Run) -> Non
     assert engine.containers.list() == []
 
 
+@pytest.mark.kernel
+def test_containers_that_do_not_run_are_removed(starter_images: Root, engine: Engine, cowl: Run) -> None:
+    for name, label in (("a", "x=1"), ("b", "x=2")):
+        cowl("create", "--name", name, "-l", label, "starter", "true", check=True)
+    cowl("run", "-d", "--name", "c", "-l", "x=1", "starter", "sleep", "100", check=True)
+    refused = cowl("container", "prune")
+    assert (refused.returncode, "add -f" in refused.stderr) == (1, True)
+    assert " a" in cowl("container", "prune", "--dry-run", "--filter", "label=x=1", check=True).stdout
+    cowl("container", "prune", "-f", "--filter", "until=1h", check=True)
+    assert len(engine.containers.list()) == 3
+    cowl("container", "prune", "-f", "--filter", "label=x=1", check=True)
+    assert [each.name for each in engine.containers.list()] == ["b", "c"]
+    cowl("container", "prune", "--force=true", check=True)
+    assert [each.name for each in engine.containers.list()] == ["c"]
+    assert len(engine.images.list()) == 2
+    assert cowl("container", "prune", "--filter", "x=1").returncode == 2
+
+
 @pytest.mark.parametrize("name", ["build", "compose", "network", "search", "swarm"])
 def test_commands_that_are_not_here(cowl: Run, name: str) -> None:
     done = cowl(name, "ls")

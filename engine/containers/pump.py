@@ -23,8 +23,11 @@ MAX_INPUT = 64 << 10
 """Bytes of input that wait for the container before its clients are not read any further."""
 DRAIN_SECONDS = 0.5
 """How long after the end output is waited for from descriptors that have left the container."""
+FULL_SECONDS = 0.5
+"""How long nobody is let in after there was no descriptor left for one."""
 _LITTLE = 256
 """Bytes that can be had where there is no memory for READ_SIZE."""
+_FULL = (errno.EMFILE, errno.ENFILE)
 _END = (errno.EIO, errno.EBADF)
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
@@ -45,6 +48,8 @@ class Pump:
         self._pending: deque[bytes] = deque()
         self._input_ends = False
         self.clients: list[Client] = []
+        self._full_until = 0.0
+        """When clients are let in again, on the monotonic clock; 0 for now."""
 
     def add_output(self, descriptor: int, stream: bytes, letter: bytes) -> None:
         """Read *descriptor* for the log's *stream*; clients get packets of *letter*."""
@@ -236,10 +241,14 @@ class Pump:
             # A terminal is read and written through one descriptor: registering replaces.
             reading = select.POLLIN if self._input in self._outputs else 0
             poller.register(self._input, reading | select.POLLOUT)
+        watched = any(client.size and not client.foreground for client in self.clients)
+        timeout = STALL_SECONDS * 1000 if watched else None
+        if self._full_until and (left := 1000 * (self._full_until - time.monotonic())) > 0:
+            # Who waits to be let in would have it wake again and again.
+            return poller, left if timeout is None else min(timeout, left)
         if self.listener is not None:
             poller.register(self.listener, select.POLLIN)
-        watched = any(client.size and not client.foreground for client in self.clients)
-        return poller, STALL_SECONDS * 1000 if watched else None
+        return poller, timeout
 
     def _serve(self, ready: dict[int, int]) -> None:
         for descriptor in [
@@ -289,10 +298,15 @@ class Pump:
                 client.send(packet)
 
     def _accept(self, listener: Channel) -> None:
-        with contextlib.suppress(OSError):
+        self._full_until = 0.0
+        try:
             client = Client(listener.accept(), foreground=False)
-            client.send(request.STARTED + (b"terminal" if self._terminal is not None else b"streams"))
-            self.clients.append(client)
+        except OSError as error:
+            if error.errno in _FULL:
+                self._full_until = time.monotonic() + FULL_SECONDS
+            return
+        client.send(request.STARTED + (b"terminal" if self._terminal is not None else b"streams"))
+        self.clients.append(client)
 
     def _obey(self, packet: bytes) -> None:
         kind, body = packet[:1], packet[1:]

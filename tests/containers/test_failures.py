@@ -282,3 +282,22 @@ def test_ps_says_why_there_is_no_monitor(engine: Engine, root: Root, cowl: Run) 
     fail(root.layout.container(name), "what it met")
     assert "(monitor lost: ValueError: what it met)" in cowl("ps", check=True).stdout
     assert engine.containers.inspect(name)["error"] == "monitor lost: ValueError: what it met"
+
+
+@pytest.mark.kernel
+def test_a_keeper_that_has_no_room_for_a_client_lets_it_in_later(launching: Engine, root: Root) -> None:
+    name, keeper = kept(launching, "sleep", "1000")
+    limit = len(os.listdir(f"/proc/{keeper}/fd"))
+    resource.prlimit(keeper, resource.RLIMIT_NOFILE, (limit, 1024))
+    with attach.connect(root.layout.container(name), name) as channel:
+        before = worked(keeper)
+        time.sleep(2)
+        assert worked(keeper) - before < 30  # of two seconds: it does not try without end
+        resource.prlimit(keeper, resource.RLIMIT_NOFILE, (1024, 1024))
+        assert channel.recv(request.MAX_PACKET)[:1] == request.STARTED
+
+
+def worked(pid: int) -> int:
+    """Hundredths of a second of processor time."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])

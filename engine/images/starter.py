@@ -156,7 +156,7 @@ def _more(base: HostTree) -> HostTree:
         for name in _TERMINALS.split():
             for inner in (name[0], f"{ord(name[0]):x}"):
                 tree.add(f"{directory}/{inner}/{name}")
-    for path in ("/usr/share/vim/vimrc", "/etc/vimrc"):
+    for path in ("/etc/vim/vimrc", "/etc/vim/vimrc.tiny", "/usr/share/vim/vimrc", "/etc/vimrc"):
         tree.file(path, _VIMRC)
     tree.file(f"{_HOME}/.bashrc", _BASHRC)
     return tree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,17 @@ def test_tools_run(starter: Store) -> None:
     assert inside(starter, "starter", "find /etc -name passwd | sed s/passwd/x/").strip() == "/etc/x"
     assert inside(starter, "starter", "awk 'BEGIN { print 6 * 7 }'").strip() == "42"
     assert "sh" in inside(starter, "starter", "tar -cf - /bin/sh /etc/passwd 2>/dev/null | tar -tf -")
+
+
+@kernel
+@pytest.mark.skipif(not os.path.exists("/usr/bin/vi"), reason="this host has no vi")
+def test_vi_has_settings_where_it_looks_for_them(starter: Store) -> None:
+    """Without them it begins with an error: its defaults are not there."""
+    said = subprocess.run(["/usr/bin/vi", "--version"], capture_output=True, text=True, check=False).stdout
+    settings = re.search(r'system vimrc file: "(/[^"]*)"', said)
+    if settings is None:
+        pytest.skip("this vi is another one, or names no file by its full path")
+    assert "skip_defaults_vim" in inside(starter, "starter", f"cat {settings[1]}")
 
 
 @kernel

@@ -92,7 +92,8 @@ def test_how_they_are_written(three: Engine, cowl: Run) -> None:
     text = cowl(
         "ps", "--format", '{{.Label "tier"}} {{.State}} {{.Size}} {{json .Labels}}', check=True
     ).stdout
-    assert text == 'front running 0B "tier=front,x="\n'
+    of_image = three.images.get("starter").config["config"]["Labels"]["cowl.starter"]
+    assert text == f'front running 0B "cowl.starter={of_image},tier=front,x="\n'
     table = cowl("ps", "-a", "--format", r"table {{.Names}}\t{{.Status}}", check=True).stdout.splitlines()
     assert table[0].split() == ["NAMES", "STATUS"]
     assert table[1].startswith("web-2   Created") and table[2].startswith("job     Exited (3)")

@@ -20,6 +20,7 @@ from engine.containers import standing
 from engine.engine import Engine
 from tests.support.captures import wait_for
 from tests.support.roots import Run, command_line, environment
+from tests.support.served import server_of
 from tests.support.traces import Root
 
 pytestmark = pytest.mark.kernel
@@ -51,11 +52,7 @@ class Served:
 
     def server(self) -> int:
         """The process that serves; 0 if there is none."""
-        with contextlib.suppress(OSError), calling.Channel(calling.AF_UNIX, calling.SOCK_SEQPACKET) as found:
-            found.connect(path_of(self.root))
-            credentials = found.getsockopt(calling.SOL_SOCKET, 17, 12)  # SO_PEERCRED
-            return int.from_bytes(credentials[:4], "little")
-        return 0
+        return server_of(self.root)
 
     def ready(self) -> Served:
         """Once a server is there."""

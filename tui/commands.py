@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 
 from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.events import Mount
 from textual.message import Message
 from textual.widgets import Input, OptionList
 
@@ -28,6 +29,11 @@ class Command(NamedTuple):
 
 class Palette(CommandPalette):
     """Textual's palette, for hasty fingers."""
+
+    def on_mount(self, event: Mount) -> None:
+        """Look for nothing where an app that is to end just now has put no list for it."""
+        if not self.is_attached:
+            event.prevent_default()
 
     def dismiss(self, result: None = None) -> AwaitComplete:
         """Go, once: as every `Dialog` does."""

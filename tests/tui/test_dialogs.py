@@ -19,6 +19,7 @@ from engine.model import LaunchOptions, Limits, Progress, Removal, Volume
 from tests.tui.records import container
 from tests.tui.samples import ThemedApp
 from tui import twin
+from tui.commands import Palette
 from tui.dialogs import help as help_page
 from tui.dialogs import parse
 from tui.dialogs.commit import CommitRequest, CommitScreen
@@ -121,6 +122,7 @@ async def test_an_answered_dialog_does_not_take_the_one_below_away() -> None:
         partial(LaunchScreen, "starter:latest"),
         partial(CommitScreen, "api", "api:1"),
         partial(LimitsScreen, container("api", "base")),
+        Palette,
     ],
 )
 async def test_an_app_that_closes_may_be_about_to_ask(ask: Callable[[], ModalScreen[Any]]) -> None:

@@ -23,6 +23,10 @@ from tests.support.traces import Root
 pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(not script.available(), reason="no instructions for this machine"),
+    pytest.mark.skipif(
+        tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (6, 7),
+        reason="this kernel takes no overlay without a path (lowerdir+)",
+    ),
 ]
 
 BY_INTERPRETER: dict[str, Any] = {"oom_score_adj": 0}

@@ -39,6 +39,8 @@ class Base(App[None]):
         self.store_watch = StoreWatch(engine, self.post_message)
         self.subject_watch = SubjectWatch(engine, self.post_message)
         self.size_watch = SizeWatch(engine, self.post_message)
+        self.unfinished: list[str] = []
+        """What jobs are at work, as it is shown."""
         self._aims: WeakKeyDictionary[events.Key, Widget] = WeakKeyDictionary()
         """Where the keys were sent to that are on their way."""
         self.watches: tuple[Watch, ...] = (self.store_watch, self.subject_watch, self.size_watch)
@@ -65,6 +67,7 @@ class Base(App[None]):
         """
         if doing:
             self.desk.command_line.say(f"{doing} …")
+            self.unfinished.append(doing)
         body = partial(self._work, doing, work, twin, done, failed)
         self.run_worker(
             body,
@@ -194,6 +197,7 @@ class Base(App[None]):
             return
         finally:
             if doing:
+                self.unfinished.remove(doing)
                 self.store_watch.poke()
         self.post_message(Done(partial(self._finish, result, twin, done)))
 

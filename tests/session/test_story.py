@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +79,24 @@ def test_a_newcomer_grows_an_image(app: Terminal, root: Root, cowl: Run) -> None
     left = traces.settle(root)
     assert [process for process in left.processes if " tmux " not in process] == []
     assert not left._replace(processes=())
+
+
+@pytest.mark.usefixtures("starter_images")
+@pytest.mark.parametrize(("waits", "patience"), [(True, "8"), (False, "600")])
+def test_leaving_while_something_is_being_done(app: Terminal, cowl: Run, waits: bool, patience: str) -> None:
+    cowl("run", "-d", "--name", "deaf", "--stop-timeout", patience, "starter", "sleep", "1000", check=True)
+    app.expect("● deaf")
+    app.press("2", "g", "s")
+    app.expect("stopping deaf")
+    app.press("q")
+    app.expect(r"cowl: stopping deaf … \(ctrl-c")
+    if not waits:  # to the app alone: the shell that keeps its exit code would end, too
+        shell = app.tmux("display-message", "-p", "#{pane_pid}").strip()
+        [child] = Path(f"/proc/{shell}/task/{shell}/children").read_text(encoding="ascii").split()
+        os.kill(int(child), signal.SIGINT)
+    assert app.wait_for_exit() == (0 if waits else 130)
+    assert "Traceback" not in app.screen()
+    assert (cowl("ps", "-q").stdout == "") is waits
 
 
 def forest(cowl: Run) -> list[JSON]:

@@ -36,15 +36,16 @@ def main() -> NoReturn:
 def open_standard() -> None:
     """Put something in the place of standard streams that were closed, so that no file of ours gets there.
 
-    It is opened the wrong way round: who reads or writes there is told, as if it were closed still.
+    Output is opened the wrong way round: who writes there is told, as if it were closed still. Input is at
+    its end, as docker has it: a container that was to be fed gets nothing.
     """
     if None not in (sys.stdin, sys.stdout, sys.stderr):
         return
-    for number, way in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, way)
+            os.open(os.devnull, os.O_RDONLY)
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - for as long as the process lives
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

@@ -38,6 +38,15 @@ def test_output_that_goes_nowhere_is_told_of(
     assert cowl("ps", "-a", "-q").stdout == ""
 
 
+def test_input_that_is_closed_is_at_its_end(starter_images: Root, cowl: Run) -> None:
+    done = shell(starter_images, "cowl run --rm -i starter sh -c 'cat; echo end; exit 3' <&-")
+    assert (done.stdout, done.stderr, done.returncode) == ("end\n", "", 3)
+    cowl("run", "-d", "--name", "box", "starter", "sleep", "1000", check=True)
+    done = shell(starter_images, "cowl exec -i box sh -c 'cat; echo end; exit 4' <&-")
+    assert (done.stdout, done.stderr, done.returncode) == ("end\n", "", 4)
+    assert shell(starter_images, "cowl load <&-").returncode == 1
+
+
 def test_without_stderr_the_code_alone_tells(starter_images: Root) -> None:
     assert shell(starter_images, "cowl images 2>&- | grep -c starter").stdout == "2\n"
     assert shell(starter_images, "cowl run nowhere 2>&-").returncode == 125

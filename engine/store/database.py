@@ -145,6 +145,13 @@ def is_full(layout: Layout) -> bool:
     return found.f_bavail * found.f_frsize < _ROOM or (found.f_files > 0 and found.f_favail < _FILES)
 
 
+def _is_read_only(layout: Layout) -> bool:
+    try:
+        return bool(os.statvfs(layout.root).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
 def translate(error: SQLiteError, layout: Layout) -> StoreError:
     """The typed error for what SQLite said."""
     name = getattr(error, "sqlite_errorname", "")
@@ -155,6 +162,12 @@ def translate(error: SQLiteError, layout: Layout) -> StoreError:
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return StoreError(
             f"the records of {layout.root} are damaged", str(error), "restore cowl.db from a backup"
+        )
+    if _is_read_only(layout):
+        return StoreError(
+            f"cannot use the records of {layout.root}",
+            "its file system is read-only",
+            "mount it for writing: even whoever looks at them takes a lock there",
         )
     return StoreError(
         f"cannot use the records of {layout.root}", str(error), "look at its permissions and space"

@@ -143,6 +143,18 @@ def test_a_full_disk_fails_one_write_and_no_later_one(tmp_path: Path) -> None:
         subprocess.run(["umount", tmp_path], check=True)
 
 
+@pytest.mark.kernel
+def test_a_read_only_file_system_is_called_that(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "cowl-test", tmp_path], check=True)
+    try:
+        Store(str(tmp_path / "root")).close()
+        subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
+        with pytest.raises(StoreError, match="read-only"):
+            Store(str(tmp_path / "root"))
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 def test_a_view_does_not_change_while_others_write(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "root"))
     other = Store(store.layout.root)

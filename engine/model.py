@@ -253,7 +253,7 @@ class Container(Record):
     exit_code: int | None
     oom_killed: bool
     error: str
-    """Why it did not start, why it has no monitor or its end is unknown, what its log lacks; empty otherwise."""
+    """Why it did not start, has no monitor, or its end is unknown; what its log lacks; else empty."""
     pid: int | None
     """Its first process, in the caller's PID namespace; None unless running or paused."""
     monitored: bool

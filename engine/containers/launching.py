@@ -144,7 +144,7 @@ class Launchpad:
             facts = state.derive(paths)
             if facts.held:
                 raise ConflictError(f"the container {row.name} is {facts.state} already")
-            sharing.join_others(self._store, row, paths)
+            sharing.check_others(self._store, row.options)
             if facts.state != "created":
                 restarting.allow(paths)
             yield paths
@@ -173,6 +173,7 @@ class Launchpad:
             rows=size[0],
             columns=size[1],
             network=networking.wish(ready.row, self._network),
+            shares=sharing.shares(options),
         )
 
 

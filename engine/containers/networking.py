@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
 
-from engine.containers import state
-from engine.errors import ConflictError, UsageError
+from engine.errors import UsageError
 from engine.model import JSON, LaunchOptions, PublishedPort
 from engine.network.wish import Wish
 from engine.record import Record
@@ -146,28 +144,6 @@ def wish(row: records.ContainerRow, settings: NetworkSettings) -> Wish | None:
         dns_options=options.dns_options,
         forwarding=settings.forwarding,
     )
-
-
-def join_other(store: Store, row: records.ContainerRow, paths: ContainerPaths) -> None:
-    """Write into config.json where the network is that it shares: another process's at every start.
-
-    Raises ConflictError when the other container does not run, NotFoundError when it is gone.
-    """
-    whose = other(row.options)
-    if whose is None:
-        return
-    found = records.container_row(store.connection, whose)
-    facts = state.derive(store.layout.container(whose))
-    if facts.who is None:
-        raise ConflictError(
-            f"cannot join the network of {found.name}", "it is not running", f"cowl start {found.name}"
-        )
-    with open(paths.config, "rb") as file:
-        spec = json.load(file)
-    for namespace in spec["linux"]["namespaces"]:
-        if namespace["type"] == "network":
-            namespace["path"] = f"/proc/{facts.who.pid}/ns/net"
-    state.write_document(paths.config, spec)
 
 
 def ports(store: Store) -> Mapping[str, tuple[PublishedPort, ...]]:

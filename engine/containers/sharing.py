@@ -1,15 +1,13 @@
-"""Namespaces that a container shares with another one: decided when it is made, looked up at each start."""
+"""Namespaces that a container shares with another one: decided when it is made; `joined` looks them up."""
 
 from __future__ import annotations
 
 import posixpath
 
-from engine.containers import networking, state
+from engine.containers import joined, state
 from engine.errors import ConflictError, UsageError
 from engine.model import LaunchOptions, Volume
-from engine.oci.runtime import SHARED_MEMORY
 from engine.store import records
-from engine.store.layout import ContainerPaths
 from engine.store.store import Store
 
 _OTHER = "container:"
@@ -58,36 +56,15 @@ def _volumes_of(store: Store, text: str) -> list[Volume]:
     ]
 
 
-def join_others(store: Store, row: records.ContainerRow, paths: ContainerPaths) -> None:
-    """Write into config.json where the namespaces are that it shares: another process's at every start.
-
-    Raises ConflictError when the other container does not run, NotFoundError when it is gone.
-    """
-    networking.join_other(store, row, paths)
-    shared = {"pid": (row.options.pid, "processes"), "ipc": (row.options.ipc, "shared memory")}
-    found = {
-        kind: _first_process(store, whose.removeprefix(_OTHER), what)
-        for kind, (whose, what) in shared.items()
-        if whose.startswith(_OTHER)
-    }
-    spec = state.read_document(paths.config) if found else None
-    if spec is None:
-        return
-    for namespace in spec["linux"]["namespaces"]:
-        if namespace["type"] in found:
-            namespace["path"] = f"/proc/{found[namespace['type']]}/ns/{namespace['type']}"
-    for mount in spec["mounts"]:
-        if mount["destination"] == SHARED_MEMORY and mount["type"] == "bind" and "ipc" in found:
-            mount["source"] = f"/proc/{found['ipc']}/root{SHARED_MEMORY}"
-    state.write_document(paths.config, spec)
+def shares(options: LaunchOptions) -> tuple[tuple[str, str], ...]:
+    """The namespaces that are other containers', and the IDs of those, as `joined` takes them."""
+    wanted = (("network", options.network), ("pid", options.pid), ("ipc", options.ipc))
+    return tuple((kind, whose.removeprefix(_OTHER)) for kind, whose in wanted if whose.startswith(_OTHER))
 
 
-def _first_process(store: Store, container_id: str, what: str) -> int:
-    """Of a container whose *what* is to be joined. Raises ConflictError when it does not run."""
-    other = records.container_row(store.connection, container_id)
-    facts = state.derive(store.layout.container(other.id))
-    if facts.who is None:
-        raise ConflictError(
-            f"cannot join the {what} of {other.name}", "it is not running", f"cowl start {other.name}"
-        )
-    return facts.who.pid
+def check_others(store: Store, options: LaunchOptions) -> None:
+    """Raise ConflictError when one whose namespaces are shared does not run, NotFoundError if it is gone."""
+    for kind, identity in shares(options):
+        other = records.container_row(store.connection, identity)
+        if state.derive(store.layout.container(identity)).who is None:
+            raise joined.not_running(kind, other.name)

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import signal
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.containers import state
@@ -62,20 +63,23 @@ def take_lock(paths: ContainerPaths) -> int:
 def start(launch: Launch, paths: ContainerPaths, turn: Turn) -> Run:
     """Make the cgroup and have the program running. Raises whatever stopped it; a record of that is left."""
     with open(paths.config, "rb") as file:
-        plan = plan_of(json.load(file), paths.filters)
-    group = _make_cgroup(plan)
+        spec = json.load(file)
     started = clock.now()
+    others = _join(launch, spec, paths, started, turn) if launch.shares else ()
+    plan = plan_of(spec, paths.filters)
+    group = _make_cgroup(plan)
     try:
         if not devices.restrict(group, plan.resources.get("devices", ())):
             plan = without_devices(plan)
         point("start.after-cgroup")
         try:
-            child, pump, connection = _begin(launch, plan, group, paths, started, turn)
+            child, pump, connection = _begin(launch, plan, group, paths, started, turn, others)
         except Unsuited:
             turn = turn._replace(ahead=scripted.Ahead(), scripted=False)
-            child, pump, connection = _begin(launch, plan, group, paths, started, turn)
+            child, pump, connection = _begin(launch, plan, group, paths, started, turn, others)
     except Exception as error:
-        _give_up(paths, group, started, error, turn.restarts)
+        _give_up(paths, started, error, turn.restarts)
+        cgroup.remove(group)
         raise
     shares_pids = not plan.namespaces & namespaces.CLONE_NEWPID
     checker = None
@@ -83,6 +87,19 @@ def start(launch: Launch, paths: ContainerPaths, turn: Turn) -> Run:
         with Enduring(paths, HEALTH):
             checker = _look_after(launch, launch.health, paths, child, turn)
     return Run(group, child.pid, child.pidfd, pump, started, turn.restarts, connection, checker, shares_pids)
+
+
+def _join(
+    launch: Launch, spec: JSON, paths: ContainerPaths, started: str, turn: Turn
+) -> tuple[process.Identity, ...]:
+    """`joined.join`, a failure of which is recorded."""
+    from engine.containers import joined
+
+    try:
+        return joined.join(spec, launch.shares, layout_of(launch))
+    except CowlError as error:
+        _give_up(paths, started, error, turn.restarts)
+        raise
 
 
 def _look_after(
@@ -122,6 +139,7 @@ def _begin(
     paths: ContainerPaths,
     started: str,
     turn: Turn,
+    others: Sequence[process.Identity],
 ) -> tuple[Child, Pump, Connection | None]:
     """From the fork to the exec of the program. Raises whatever stopped it, with nothing left running.
 
@@ -139,7 +157,7 @@ def _begin(
             unless_begun.callback(connection.tidy)
             unless_begun.callback(connection.leave)
         log = LogFile(paths.log, launch.log_max_size, launch.log_max_files, run=paths.run)
-        master = _see_off(launch, child, plan)
+        master = _see_off(launch, child, plan, others)
         pump = _pump(child, master, log, turn.listener or _listen(paths))
         # The channel closes by itself when the exec succeeds.
         if data := child.channel.recv(request.MAX_PACKET):
@@ -151,8 +169,11 @@ def _begin(
     return child, pump, connection
 
 
-def _see_off(launch: Launch, child: Child, plan: Plan) -> int | None:
-    """Serve the first process until it has what it needs to become the program; its terminal's master."""
+def _see_off(launch: Launch, child: Child, plan: Plan, others: Sequence[process.Identity]) -> int | None:
+    """Serve the first process until it has what it needs to become the program; its terminal's master.
+
+    *others* are those whose namespaces it has entered by then.
+    """
     born = birth.Born(*child[:3])
     sent = birth.send_ahead(born, plan)
     if child.play is not None:
@@ -160,6 +181,10 @@ def _see_off(launch: Launch, child: Child, plan: Plan) -> int | None:
     told = _state(launch) | {"pid": child.pid}
     masters: list[int] = []
     birth.await_ready(born, plan, lambda: told, masters.append)
+    if others:
+        from engine.containers import joined
+
+        joined.confirm(others)
     if not sent:
         child.channel.send(request.GO)
     return masters[0] if masters else None
@@ -295,10 +320,8 @@ def _record_start(
     state.write_document(paths.exit, exit_record(started))
 
 
-def _give_up(
-    paths: ContainerPaths, group: cgroup.Cgroup, started: str, error: BaseException, restarts: int
-) -> None:
-    """Record a start that failed and take away what it made."""
+def _give_up(paths: ContainerPaths, started: str, error: BaseException, restarts: int) -> None:
+    """Record a start that failed."""
     code = error.exit_code if isinstance(error, LaunchError) else LaunchError.exit_code
     message = str(error) if isinstance(error, CowlError) else f"cannot start: {error}"
     record = exit_record(started, clock.now(), code, error=message, restarts=restarts)
@@ -306,4 +329,3 @@ def _give_up(
         state.write_document(paths.exit, record)
     with contextlib.suppress(OSError):
         os.unlink(paths.state)
-    cgroup.remove(group)

@@ -196,7 +196,7 @@ def _enter(entry: tuple[int, str, int]) -> None:
 
 def send_ahead(born: Born, plan: Plan) -> bool:
     """Send GO before *born* asks, so that it need not wait for us; False where something comes in between."""
-    if plan.hooks or in_user_namespace(plan):
+    if plan.hooks or plan.joined or in_user_namespace(plan):
         return False
     with contextlib.suppress(BrokenPipeError):  # it has ended; why, `await_ready` hears
         born.channel.send(request.GO)

@@ -97,6 +97,8 @@ class Launch(Record):
     columns: int
     network: Any = None
     """What it wants of its bridge, as `engine.network.wish.Wish` has it; None without one."""
+    shares: Sequence[Sequence[str]] = ()
+    """Namespaces of other containers, see `engine.containers.joined`."""
 
 
 class Join(Record):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+from typing import Any
 
 import pytest
 
+from engine.containers import joined
 from engine.engine import Engine
 from engine.errors import ConflictError, NotFoundError, UnsupportedError
-from tests.support.captures import run, start
+from engine.kernel.identity import identify
+from tests.support.captures import run, start, wait_for
 from tests.support.roots import Run
 
 pytestmark = pytest.mark.kernel
@@ -111,3 +115,47 @@ def test_names_and_annotations(engine: Engine, cowl: Run) -> None:
     for flag in ("--domainname", "--hostname"):
         refused = cowl("create", "--uts", "host", flag, "x", "starter", "true")
         assert (refused.returncode, f"{flag} would rename the host" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["network", "ipc"])
+def test_a_policy_s_further_run_looks_it_up_too(engine: Engine, kind: str) -> None:
+    """The number of the other's process is another's by then: of the host, perhaps."""
+    options: dict[str, Any] = {kind: "container:donor", "restart": "always"}
+    start(engine, "sleep", "1000", name="donor", ipc="shareable")
+    start(engine, "sleep", "1000", name="guest", **options)
+
+    def shared(name: str) -> int:
+        file = {"network": "net"}.get(kind, kind)
+        return os.stat(f"/proc/{engine.containers.get(name).pid}/ns/{file}").st_ino
+
+    def kill() -> int:
+        pid = engine.containers.get("guest").pid
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    with open(engine.store.layout.container(engine.containers.get("guest").id).config, "rb") as file:
+        assert b"/proc/%d/" % (engine.containers.get("donor").pid or 0) not in file.read()
+    engine.containers.stop("donor", 0)
+    engine.containers.start("donor")
+    before = kill()
+    wait_for(lambda: engine.containers.get("guest").pid not in (None, before))
+    wait_for(lambda: shared("guest") == shared("donor"))
+    engine.containers.stop("donor", 0)
+    kill()
+    wait_for(lambda: "cannot join" in engine.containers.get("guest").error)
+    assert engine.containers.get("guest").state == "exited"
+
+
+def test_whoever_ended_while_it_was_joined_is_not_trusted() -> None:
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    who = identify(pid)
+    assert who is not None
+    joined.confirm([who])
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with pytest.raises(ConflictError, match="just ended"):
+        joined.confirm([who])

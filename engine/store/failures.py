@@ -110,16 +110,6 @@ def describe(error: BaseException) -> str:
     return " ".join(text.split())[:_MAX_ERROR]
 
 
-def place_of(error: BaseException) -> str:
-    """Where in the code it was raised: ``plan.py:12``; empty if that is not known."""
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    if step is None:
-        return ""
-    return f"{os.path.basename(step.tb_frame.f_code.co_filename)}:{step.tb_lineno}"
-
-
 def _places(paths: ContainerPaths) -> tuple[str, str]:
     return paths.failures, f"{paths.run}/{os.path.basename(paths.failures)}"
 

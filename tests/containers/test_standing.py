@@ -80,7 +80,7 @@ def launcher_of(monitor: int) -> int:
 
 def begun(engine: Engine, cowl: Run) -> int:
     cowl("run", "--rm", "starter", "true")
-    wait_for(lambda: launchers(engine))
+    wait_for(lambda: launchers(engine) and pid_of(engine))  # it has a name before it listens
     return pid_of(engine)
 
 
@@ -193,12 +193,10 @@ def test_it_holds_nothing_of_the_one_that_began_it(standing_engine: Engine) -> N
         timeout=60,
     )
     assert done.stdout == "hi\n"
-    wait_for(lambda: launchers(standing_engine))
-    held = [os.readlink(f"/proc/{pid_of(standing_engine)}/fd/{number}") for number in range(3)]
-    assert held == ["/dev/null"] * 3
-    assert "9" not in os.listdir(f"/proc/{pid_of(standing_engine)}/fd") or not os.readlink(
-        f"/proc/{pid_of(standing_engine)}/fd/9"
-    ).startswith("/dev/null")
+    wait_for(lambda: launchers(standing_engine) and pid_of(standing_engine))
+    held = Path(f"/proc/{pid_of(standing_engine)}/fd")
+    assert [os.readlink(held / str(number)) for number in range(3)] == ["/dev/null"] * 3
+    assert not (held / "9").is_symlink() or not os.readlink(held / "9").startswith("/dev/null")
 
 
 def test_none_is_begun_where_that_is_not_wanted(standing_engine: Engine, cowl: Run) -> None:

@@ -31,6 +31,8 @@ TICK = 1.0
 """Seconds between two samples while something runs."""
 IDLE_TICK = 2.0
 """Seconds between two looks at the machine while nothing runs."""
+UNTOLD = 5.0
+"""Seconds after which containers are read again of which some run: nobody tells that a monitor was killed."""
 SETTLE = 0.06
 """Seconds that a selection must last before anything is read for it: a held key passes over hundreds."""
 TAIL = 1000
@@ -113,11 +115,13 @@ class StoreWatch(Watch):
     def __init__(self, engine: Engine, post: Post) -> None:
         super().__init__(engine, post)
         self._revision: object = None
+        self._containers: Sequence[Container] = ()
         self._alive: frozenset[str] = frozenset()
         """Which containers have processes by the records."""
         self._missed: frozenset[str] = frozenset()
         """Which of them the last sample did not find."""
         self._due = 0.0
+        self._untold_due = 0.0
 
     def again(self) -> None:
         """Read the records at the next turn whatever the revision says, and take that turn now."""
@@ -127,9 +131,10 @@ class StoreWatch(Watch):
     def _turn(self) -> float:
         with self._telling("reading the store"):
             revision = self._engine.revision()
-            if revision != self._revision:
+            told = revision != self._revision
+            if told or (self._alive and time.monotonic() >= self._untold_due):
                 self._revision = revision
-                self._read()
+                self._read(told=told)
         now = time.monotonic()
         if now >= self._due:
             self._due = now + (TICK if self._alive else IDLE_TICK) - 0.01
@@ -137,9 +142,13 @@ class StoreWatch(Watch):
                 self._sample()
         return POLL
 
-    def _read(self) -> None:
-        nodes = self._engine.images.forest()
+    def _read(self, *, told: bool) -> None:
+        self._untold_due = time.monotonic() + UNTOLD
         containers = self._engine.containers.list()
+        if not told and containers == self._containers:
+            return
+        self._containers = containers
+        nodes = self._engine.images.forest()
         alive = frozenset(each.id for each in containers if each.state in ("running", "paused"))
         if bool(alive) != bool(self._alive):
             self._due = 0.0

@@ -128,6 +128,23 @@ def test_an_end_that_nobody_tells_is_seen(engine: Engine) -> None:
     assert states() == states()
 
 
+def test_a_monitor_that_is_lost_is_seen_while_its_container_runs_on(engine: Engine) -> None:
+    told: list[Message] = []
+    watch = StoreWatch(engine, told.append)
+    container = identity(engine, "sleep", "1000")
+
+    def errors() -> list[str]:
+        watch._untold_due = 0.0
+        watch._turn()
+        return [each.containers[0].error for each in told if isinstance(each, StoreRead)]
+
+    assert errors() == [""]
+    assert errors() == [""], "nothing has changed"
+    kill_monitor(engine, container)
+    assert errors() == ["", "monitor lost: it was killed"]
+    assert len(errors()) == 2
+
+
 def test_of_a_long_line_the_beginning_is_shown() -> None:
     line = LogLine("2026-01-01T12:00:00Z", "stdout", "x" * (LONGEST + 1234))
     assert shown(line).text == "x" * LONGEST + " … 1,234 more characters"

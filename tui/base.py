@@ -18,7 +18,7 @@ from textual.worker import Worker, WorkerState
 
 from engine.errors import CowlError
 from engine.model import Container, Node, Progress
-from tui import facts
+from tui import facts, keys
 from tui.desk import Desk
 from tui.messages import Advanced, Done, Told, Trouble
 from tui.watch import SizeWatch, StoreWatch, SubjectWatch, Watch
@@ -107,9 +107,12 @@ class Base(App[None]):
         default_namespace: DOMNode | None = None,
         namespaces: Mapping[str, DOMNode] | None = None,
     ) -> bool:
-        """Let every key mean what the cursor is on now (Textual's own, otherwise)."""
+        """Let every key mean what the cursor is on now, and was moved to (Textual's own, otherwise)."""
         for desk in self.screen_stack[0].query(Desk):  # There is none before it is composed.
             desk.catch_up()
+            if isinstance(action, str) and action in keys.CHANGING and (moved := desk.moved_by_itself()):
+                self.say(f"{moved}: press {keys.first_of(action)} again")
+                return True
         return await super().run_action(action, default_namespace, namespaces)
 
     async def on_event(self, event: events.Event) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 from textual import events
 from textual.app import ComposeResult
@@ -38,6 +39,18 @@ BIG_LAYER = 20_000
 """A layer of more entries than this is read only when somebody goes to the changes pane for it."""
 TURN_DELAY = 0.03
 """Seconds after which the detail follows: the cursor itself moves at once, whatever the detail costs."""
+SURPRISE = 1.0
+"""Seconds for which a key may be meant for what was selected until the selection moved by itself."""
+
+
+class Lost(NamedTuple):
+    """What was selected until others took it away."""
+
+    item: ForestItem
+    gone: bool
+    """False where it is there, but in no line of the list."""
+    at: float
+    """When, by the desk's clock."""
 
 
 class Desk(Widget):
@@ -62,9 +75,10 @@ class Desk(Widget):
             super().__init__()
             self.path = path
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self.root = root
+        self.clock = clock
         self.item: ForestItem | None = None
         """What is selected."""
         self.pane = "forest"
@@ -80,6 +94,9 @@ class Desk(Widget):
         self._turning: Timer | None = None
         self._detailed = ""
         """Whose detail is shown, or being read."""
+        self.leaving: set[str] = set()
+        """Keys of what the user has said to remove: that the selection goes on from there is no surprise."""
+        self._lost: Lost | None = None
 
     def compose(self) -> ComposeResult:
         """Top line, upper half (selection, detail), lower half (resources, logs), command and key line."""
@@ -123,7 +140,8 @@ class Desk(Widget):
 
     def show_store(self, read: StoreRead) -> None:
         """Draw the records; what is selected stays selected, in its new state."""
-        first = not self.nodes and not self.containers
+        self.catch_up()
+        before, first = self.item, not self.nodes and not self.containers
         self.nodes, self.containers = read.nodes, read.containers
         forest, containers = self.query_one(Forest), self.query_one(Containers)
         forest.show(self.nodes, self.containers)
@@ -135,6 +153,8 @@ class Desk(Widget):
             self._select_first()
         else:
             self._refresh_item()
+            self.catch_up()
+            self._note_loss(before)
         if first and (self.nodes or self.containers) and self.screen.focused is None:
             self.show_pane("forest")
 
@@ -259,6 +279,14 @@ class Desk(Widget):
                 moved.moved = False
                 self._set_item(moved.current.item if moved.current is not None else None)
 
+    def moved_by_itself(self) -> str:
+        """What to tell, once, before a key acts on a selection that moved by itself just now; else ""."""
+        lost, self._lost = self._lost, None
+        if lost is None or self.item is None or self.clock() - lost.at >= SURPRISE:
+            return ""
+        happened = "is gone" if lost.gone else "is no longer listed"
+        return f"{facts.name_of(lost.item)} {happened}; {facts.name_of(self.item)} is selected now"
+
     # How it holds together.
 
     def _select_first(self) -> None:
@@ -281,6 +309,7 @@ class Desk(Widget):
         self.item = item
         if self.subject == before:
             return
+        self._lost = None
         if isinstance(item, Container):
             self.query_one(Containers).select(_key(item), notify=False)
         if item is not None and self.pane != "forest":
@@ -329,6 +358,17 @@ class Desk(Widget):
             self._show_keys()
             if self.pane not in ("changes", "preview"):
                 self.show_facts()
+
+    def _note_loss(self, before: ForestItem | None) -> None:
+        """Remember from where the records alone have moved the selection."""
+        key = "" if before is None else _key(before)
+        if key == self.subject and not self.leaving:
+            return
+        items: list[ForestItem] = [*self.nodes, *self.containers]
+        there = {_key(each) for each in items}
+        if before is not None and key != self.subject and key not in self.leaving:
+            self._lost = Lost(before, key not in there, self.clock())
+        self.leaving &= there
 
     def _say_path(self) -> None:
         changes = self.query_one(Changes)

@@ -60,6 +60,13 @@ KEYS: tuple[Key, ...] = (
     Key("app.help", "question_mark", "help", "help", "Everywhere"),
     Key("app.quit", "q,ctrl+q", "quit", "quit", "Everywhere"),
 )
+CHANGING = frozenset(
+    key.action
+    for key in KEYS
+    if key.group in ("Containers", "Changes and images")
+    and key.action not in ("logs", "inspect", "stage", "load")
+)
+"""The actions that change what is selected, or begin to: it must be what somebody has selected."""
 MOVES: tuple[tuple[str, str], ...] = (
     ("j k ↓ ↑", "move"),
     ("g G", "first, last"),
@@ -100,6 +107,11 @@ def bindings() -> list[BindingType]:
         for key in KEYS
         if not key.action.startswith("next_pane")  # The screen has a Tab of its own: the desk binds these.
     ]
+
+
+def first_of(action: str) -> str:
+    """The key of an action, as it is printed on keyboards: of several the first."""
+    return shown(next(key.keys for key in KEYS if key.action == action).split(",")[0])
 
 
 def shown(keys: str) -> str:

@@ -12,7 +12,7 @@ from tui.dialogs.confirm import ConfirmScreen
 from tui.dialogs.launch import LaunchScreen
 from tui.dialogs.limits import LimitsScreen, Update
 from tui.dialogs.signals import SignalScreen
-from tui.forest_rows import container_key
+from tui.forest_rows import container_key, node_key
 from tui.format import command_line
 from tui.widgets.logs import Logs
 
@@ -188,26 +188,35 @@ class ContainerActions(Base):
     def _remove(self, container: Container, agreed: bool | None) -> None:
         if not agreed:
             return
-        force = container.state in HELD
+        force, key = container.state in HELD, container_key(container.id)
+        self.desk.leaving.add(key)
         self.job(
             f"removing {container.name}",
             partial(self.engine.containers.remove, container.id, force=force),
             twin=f"cowl rm {'-f ' if force else ''}{container.name}",
+            failed=partial(self.desk.leaving.discard, key),
         )
 
     def _ask_image_removal(self, node: Node) -> None:
         names = node.tags or (facts.reference(node),)
         effect = partial(self.engine.images.removal, names)
-        self.job("", effect, done=partial(self._ask_untag, names))
+        self.job("", effect, done=partial(self._ask_untag, names, node_key(node.chain_id)))
 
-    def _ask_untag(self, names: tuple[str, ...], effect: Removal) -> None:
+    def _ask_untag(self, names: tuple[str, ...], key: str, effect: Removal) -> None:
         screen = ConfirmScreen(f"Remove {', '.join(names)}", effect)
-        self.push_screen(screen, partial(self._untag, names))
+        self.push_screen(screen, partial(self._untag, names, key))
 
-    def _untag(self, names: tuple[str, ...], agreed: bool | None) -> None:
-        if agreed:
-            text = " ".join(names)
-            self.job(f"removing {text}", partial(self.engine.images.remove, names), twin=f"cowl rmi {text}")
+    def _untag(self, names: tuple[str, ...], key: str, agreed: bool | None) -> None:
+        if not agreed:
+            return
+        text = " ".join(names)
+        self.desk.leaving.add(key)
+        self.job(
+            f"removing {text}",
+            partial(self.engine.images.remove, names),
+            twin=f"cowl rmi {text}",
+            failed=partial(self.desk.leaving.discard, key),
+        )
 
     def _show_document(self, document: object) -> None:
         text = json.dumps(document, indent=2, ensure_ascii=False, default=str)

@@ -17,6 +17,7 @@ from tui.dialogs.signals import SignalScreen
 from tui.forest_rows import container_key, node_key
 from tui.widgets.changes import Changes
 from tui.widgets.logs import Logs
+from tui.widgets.preview import Preview
 from tui.widgets.usage import Usage
 
 pytestmark = pytest.mark.kernel
@@ -48,6 +49,41 @@ async def test_copying_gives_the_terminal_the_id_and_the_path(starter_images: Ro
         await pilot.press("3", "y")
         await until(pilot, lambda: app.clipboard == "/new")
         assert said(app) == "copied /new"
+        await pilot.press("4", "y")
+        assert said(app) == "copied the ID of box"
+
+
+async def test_what_was_copied_is_told(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        script = "echo one; echo two; echo hi > /new; sleep 1000"
+        made = app.engine.containers.run(IDLE._replace(command=("sh", "-c", script)))
+        app.desk.select(container_key(made.id))
+        logs, preview = app.desk.query_one(Logs), app.desk.query_one(Preview)
+        await until(pilot, lambda: logs.text == "one\ntwo" and len(app.desk.query_one(Changes).outline) == 1)
+        assert preview.about == "what is known of box"
+
+        async def copied(*pressed: str) -> str:
+            await pilot.press(*pressed)
+            await until(pilot, lambda: app.desk.pane == (app.focused and app.focused.id))
+            await pilot.press("y")
+            return said(app)
+
+        assert await copied("5") == "copied the log of box"
+        assert app.clipboard == "one\ntwo"
+        assert await copied("slash", "w", "enter") == "copied 1 of 2 lines of the log of box"
+        assert app.clipboard == "two"
+        await pilot.press("escape", "i")
+        await until(pilot, lambda: logs.showing_text)
+        assert await copied() == "copied what is recorded of box"
+        assert made.id in app.clipboard
+        await pilot.press("3")
+        await until(pilot, lambda: preview.about == "the preview of /new")
+        assert await copied("tab") == "copied the preview of /new"
+        assert "+hi" in app.clipboard
+        used = app.engine.images.resolve("starter")
+        app.desk.select(node_key(used.chain_id))
+        assert await copied("1") == "copied the chain ID of starter:latest"
+        assert app.clipboard == used.chain_id
 
 
 async def test_restart_gives_another_process(starter_images: Root) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from engine.model import Container, FileDiff
-from tui import keys
+from tui import facts, keys
 from tui.base import Base
 from tui.commands import Palette
 from tui.desk import Desk
@@ -106,15 +106,15 @@ class ViewActions(Base):
         if desk.pane == "changes":
             entry = desk.query_one(Changes).current
             return (entry.item.path, entry.item.path) if entry is not None else ("", "")
-        if desk.pane == "preview":
-            return desk.query_one(Preview).text, "the preview"
-        if desk.pane == "logs":
-            return desk.query_one(Logs).text, "the log"
+        if desk.pane in ("preview", "logs"):
+            pane = desk.query_one(f"#{desk.pane}")
+            assert isinstance(pane, Preview | Logs)
+            return (pane.text, pane.about) if pane.about else ("", "")
         item = desk.item
         if item is None:
             return "", ""
         return (
             (item.id, f"the ID of {item.name}")
             if isinstance(item, Container)
-            else (item.chain_id, "the chain ID")
+            else (item.chain_id, f"the chain ID of {facts.name_of(item)}")
         )

@@ -53,6 +53,7 @@ class Logs(Lines):
         self._needle = ""
         self._search = ""
         self._text: list[str] | None = None
+        self._text_of = ""
         self._lexer: Lexer | None = None
         self._widest = 0
         self._title = ""
@@ -96,7 +97,7 @@ class Logs(Lines):
 
     def show_text(self, title: str, text: str) -> None:
         """One text, JSON or plain, instead of the log; `start` or `show_log` brings the log back."""
-        self._text = text.split("\n")
+        self._text, self._text_of = text.split("\n"), title
         self._lexer = syntax.lexer_named("json") if text.lstrip()[:1] in ("{", "[") else None
         self._noted = None
         self.border_title = Content(fmt.safe(title))
@@ -137,6 +138,14 @@ class Logs(Lines):
     def text(self) -> str:
         """What is shown, as plain text: for copying."""
         return "\n".join(self._text if self._text is not None else (clean(line.text) for line in self._kept))
+
+    @property
+    def about(self) -> str:
+        """What that text is, in a few words; "" where there is none."""
+        if self._text is not None:
+            return f"what is recorded of {self._text_of}"
+        lines = f"{len(self._kept)} of {len(self._lines)} lines of " if self._needle else ""
+        return f"{lines}the log of {self._title}" if self._title else ""
 
     # Keys.
 

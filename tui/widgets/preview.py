@@ -92,6 +92,13 @@ class Preview(Lines):
             "".join(span.text for span in self.line(at)[0]) for at in range(self.virtual_size.height)
         )
 
+    @property
+    def about(self) -> str:
+        """What that text is, in a few words; "" where there is nothing to see."""
+        if isinstance(self._shown, FileDiff):
+            return f"the preview of {self._shown.path}"
+        return f"what is known of {self._shown[0]}" if isinstance(self._shown, tuple) else ""
+
     def show_nothing(self, sentence: str) -> None:
         """Nothing to see, and why."""
         if self._shown == sentence:

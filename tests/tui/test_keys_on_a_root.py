@@ -10,7 +10,7 @@ import pytest
 
 from engine.model import LaunchOptions
 from tests.support.traces import Root
-from tests.tui.test_story import notices, running, said, until
+from tests.tui.workstation import notices, running, said, until
 from tui.dialogs.commit import CommitScreen
 from tui.dialogs.confirm import ConfirmScreen
 from tui.dialogs.signals import SignalScreen

@@ -6,7 +6,7 @@ import pytest
 
 from engine.model import LaunchOptions
 from tests.support.traces import Root
-from tests.tui.test_story import notices, running, said, until
+from tests.tui.workstation import notices, running, said, until
 from tui.app import Workstation
 from tui.dialogs.confirm import ConfirmScreen
 from tui.forest_rows import container_key, node_key

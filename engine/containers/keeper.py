@@ -26,6 +26,7 @@ from engine.store.failures import Enduring
 
 _GO = b"g"
 _REHEARSALS = 100
+_HANDOVERS = 20
 _HIGHEST = 1 << 20
 """No launcher has that many files."""
 
@@ -131,23 +132,35 @@ def _carry_on(handed: Handed, status: int, keeper: Channel) -> NoReturn:
     monitor.carry_on(handover.restore(handed), status, keeper)
 
 
+def _rehearse_taking(pump: Pump, log: int, channel: Channel, giver: Channel) -> Handed:
+    """Take over what *pump* carries, from a child that has nothing more to do."""
+    document, streams = pump.parts()
+    handover.send(giver, (0, None, document, len(streams), "/", ("/", "/")), [log, log, *streams])
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    handed = _take(child, channel, _Checkers())
+    assert handed is not None
+    giver.recv(1)
+    return handed
+
+
 def rehearse() -> None:
-    """Go through a keeper's work, in the process that forks keepers.
+    """Go through a keeper's work, in the process that forks keepers, which ignores SIGCHLD.
 
     The interpreter rewrites code that has run some times for what it does most (PEP 659), and remembers what
     it has looked up: after that, doing it writes to fewer pages.
     """
     channel, giver = pair()
     listener, _peer = pair()
+    signals.signal(signals.SIGCHLD, signals.SIG_DFL)
     log = os.memfd_create("cowl-log", os.MFD_CLOEXEC)
     ended, output = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
     pump = Pump(ended[0], LogFile("", descriptor=log), listener)
     pump.add_output(output[0], b"stdout", request.STDOUT)
-    document, streams = pump.parts()
-    handover.send(giver, (0, None, document, len(streams), "/", ("/", "/")), [log, log, *streams])
-    handed = handover.take(channel, _Checkers().begin)
-    assert handed is not None
-    handover.confirm(channel)
+    for _ in range(_HANDOVERS):
+        _rehearse_taking(pump, log, channel, giver).let_go()
+    handed = _rehearse_taking(pump, log, channel, giver)
     # As if the process had ended: whatever there is gets carried, and no more is waited for.
     os.write(ended[1], b"x")
     for _ in range(_REHEARSALS):
@@ -159,3 +172,4 @@ def rehearse() -> None:
         os.close(descriptor)
     for each in (channel, giver):
         each.close()
+    signals.signal(signals.SIGCHLD, signals.SIG_IGN)

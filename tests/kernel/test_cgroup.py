@@ -89,7 +89,7 @@ def test_the_version_2_way_in_without_clone3(pen: Pen) -> None:
 
 
 def test_entering_takes_no_grace_period_of_the_kernel(pen: Pen, pipe: tuple[int, int]) -> None:
-    """It would sleep for most of those (getrusage(2), ru_nvcsw), and seldom does for a lock of somebody else."""
+    """It would sleep for most of those (getrusage(2), ru_nvcsw), and seldom does for somebody else's lock."""
     slept: list[int] = []
     for _ in range(12):
         made = pen.create()

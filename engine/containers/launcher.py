@@ -162,7 +162,7 @@ def _settle() -> None:
     """Belong to nobody, and have loaded what every fork needs."""
     from engine.containers import health, removal
     from engine.kernel import lean, process, terminal
-    from engine.launch import joining
+    from engine.launch import joining, scripted
     from engine.network import connection
 
     null = os.open("/dev/null", os.O_RDWR)
@@ -178,6 +178,7 @@ def _settle() -> None:
     process.set_name("cowl-launcher")
     lean.hoard_nothing()
     keeper.rehearse()
+    scripted.available()
     _warm(health, joining, removal, terminal, connection)
 
 

@@ -227,6 +227,19 @@ def overlay_tree(lowers: Sequence[str], upper: str = "", work: str = "") -> int:
         os.close(context)
 
 
+def overlays_are_detached() -> bool:
+    """Whether `overlay_tree` can be had: the kernel knows ``lowerdir+``, and mounts are allowed."""
+    try:
+        context = call("open an overlay", syscalls.NR_FSOPEN, b"overlay", FSOPEN_CLOEXEC)
+        try:
+            _configure(context, "lowerdir+", "/")
+        finally:
+            os.close(context)
+    except OSError:
+        return False
+    return True
+
+
 def _configure(context: int, key: str, value: str) -> None:
     name, text = os.fsencode(key), os.fsencode(value)
     call(f"set {key}={value}", syscalls.NR_FSCONFIG, context, FSCONFIG_SET_STRING, name, text, 0)

@@ -7,7 +7,7 @@ import json
 import os
 
 from engine.errors import CowlError, NotFoundError
-from engine.kernel import cgroup, devices, process, script
+from engine.kernel import cgroup, devices, process
 from engine.kernel.cgroupfs import Hierarchies
 from engine.kernel.channel import pair
 from engine.launch import detached, initlayer, kept, mountpoints, scripted
@@ -55,7 +55,7 @@ def rehearse(document: bytes | None) -> detached.Stock | None:
 
 
 def _stock_up(plan: Plan, hierarchies: Hierarchies) -> detached.Stock | None:
-    if not script.available():
+    if not scripted.available():
         return None
     try:
         stock = detached.stock_up(plan)

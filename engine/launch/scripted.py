@@ -8,6 +8,7 @@ alone are the reasons why a container cannot be started.
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from collections.abc import Sequence
@@ -75,6 +76,12 @@ class Ahead(Record):
     stock: detached.Stock | None = None
 
 
+@functools.cache
+def available() -> bool:
+    """Whether there can be any here. It is asked before the forks that want to know."""
+    return script.available() and mount.overlays_are_detached()
+
+
 def bear(plan: Plan, place: init.Place, into: int | None, ahead: Ahead) -> Born:
     """As `birth.bear_in`. Raises Unsuited, with the network untouched, where an interpreter has to do it."""
     _check(plan, place)
@@ -132,7 +139,7 @@ def _check(plan: Plan, place: init.Place) -> None:
     """Raise Unsuited for what is rare, or decided by what is found on the way."""
     program = plan.program
     suited = (
-        script.available()
+        available()
         and isinstance(place.source, rootfs.Stack)
         and plan.namespaces & ~_POSSIBLE == 0
         and plan.namespaces & _NEEDED == _NEEDED

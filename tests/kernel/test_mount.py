@@ -132,3 +132,19 @@ def test_pivot_root_leaves_nothing_of_the_old_one(tmp_path: Path) -> None:
         assert points == ["/", "/proc"]
 
     apart(work)
+
+
+@pytest.mark.parametrize(
+    ("release", "known"),
+    [
+        ("6.18.44-fc-v1045", True),
+        ("6.7.0", True),
+        ("6.7-rc1", True),
+        ("6.12+", True),
+        ("6.1.0-44-amd64", False),
+    ],
+)
+def test_which_kernels_detach_overlays(monkeypatch: pytest.MonkeyPatch, release: str, known: bool) -> None:
+    own = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((*own[:2], release, *own[3:])))
+    assert mount.overlays_are_detached() == known

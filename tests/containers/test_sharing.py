@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +129,9 @@ def test_a_policy_s_further_run_looks_it_up_too(engine: Engine, kind: str) -> No
         file = {"network": "net"}.get(kind, kind)
         return os.stat(f"/proc/{engine.containers.get(name).pid}/ns/{file}").st_ino
 
+    def program(name: str) -> str:
+        return Path(f"/proc/{engine.containers.get(name).pid}/comm").read_text(encoding="utf-8")
+
     def kill() -> int:
         pid = engine.containers.get("guest").pid
         assert pid
@@ -141,6 +145,7 @@ def test_a_policy_s_further_run_looks_it_up_too(engine: Engine, kind: str) -> No
     before = kill()
     wait_for(lambda: engine.containers.get("guest").pid not in (None, before))
     wait_for(lambda: shared("guest") == shared("donor"))
+    wait_for(lambda: program("guest") == "sleep\n")
     engine.containers.stop("donor", 0)
     kill()
     wait_for(lambda: "cannot join" in engine.containers.get("guest").error)

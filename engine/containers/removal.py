@@ -275,11 +275,9 @@ def clean_network(layout: Layout, container_id: str, *, half_made: bool = False)
 
 
 def clean_cgroup(path: str, *, kill_members: bool) -> None:
-    """Take away what a killed monitor left of the cgroup *path*."""
+    """Take away what a killed monitor left of the cgroup *path*: perhaps its parents alone."""
     group = cgroup.locate(path, cgroup.detect())
-    if not any(os.path.isdir(place) for place in group.places):
-        return
-    if kill_members:
+    if kill_members and any(os.path.isdir(place) for place in group.places):
         cgroup.kill_all(group)
     with contextlib.suppress(CowlError):
         cgroup.remove(group)

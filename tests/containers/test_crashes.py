@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -97,6 +98,37 @@ def test_stop_works_without_a_monitor(engine: Engine, root: Root) -> None:
     engine.containers.stop(name, timeout=0.1)
     assert engine.containers.get(name).state == "exited"
     assert not settle(root).cgroups
+
+
+def take_away(cgroups: list[str]) -> bool:
+    """Remove the directories *cgroups*; False if the kernel is still busy with what was in one."""
+    with contextlib.suppress(OSError):
+        for place in cgroups:
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(place)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("goes", [False, True], ids=["rm", "--rm"])
+def test_parents_that_a_monitor_killed_among_its_cgroups_left(engine: Engine, root: Root, goes: bool) -> None:
+    """The container's own are removed by then, or not made yet."""
+    made = engine.containers.create(LaunchOptions("starter", ("sleep", "100"), auto_remove=goes))
+    engine.containers.start(made.id)
+    kill_monitor(engine, made.id)
+    document = state.read_document(engine.store.layout.container(made.id).state)
+    assert document is not None
+    group = cgroup.Cgroup.from_json(document["cgroup"])
+    cgroup.kill_all(group)
+    parents = {os.path.dirname(place) for place in group.places if os.path.isdir(place)}
+    assert parents
+    wait_for(lambda: take_away(group.places))
+    assert {*find(root).cgroups} == parents
+    if goes:
+        wait_for(lambda: engine.containers.list() == [])
+    else:
+        engine.containers.remove(made.id)
+    assert not settle(root)
 
 
 def test_after_a_reboot_nothing_runs(engine: Engine, root: Root) -> None:

@@ -301,7 +301,7 @@ class Statistics:
         with self._lock:
             sampler = self._sampler_for(parts, once)
             entries = self._running(once, only)
-            samples = sampler.sample(entries, [row[0] for row in self._rows])
+            samples = sampler.sample(entries, {row[0] for row in self._rows})
             self._unkept = self._unkept or sampler.unkept
             if len(samples) < len(entries):
                 # One has ended without a word: its monitor was killed. The list is made anew next time.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from engine.engine import Engine
 from engine.model import LaunchOptions
 from tests.bench import peers
-from tests.bench.measure import Case, Figure, Figures, Goal, Result, measure
+from tests.bench.measure import QUIET_SECONDS, Case, Figure, Figures, Goal, Result, measure, wait_for_quiet
 from tests.bench.place import COWL, Place
 from tests.support import images, roots
 
@@ -85,6 +85,7 @@ def _in_process(place: Place) -> Figures:
     with Engine(place.root.path, cgroup_parent=place.cgroup_parent, launcher=True) as engine:
         names = [each.id for each in engine.containers.list()]
         engine.stats.sample()
+        wait_for_quiet(QUIET_SECONDS)
         batch = _median(engine.stats.sample, 15)
         monitors = [_private(engine, name) for name in names]
         ending = iter(names)

@@ -7,6 +7,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+QUIET_SECONDS = 5.0
+"""How long the case before may go on working: podman cleans up after its command has ended."""
+_QUIET_LOOK_SECONDS = 0.1
+_QUIET_SHARE = 0.05
+
 
 def _nothing() -> None:
     pass
@@ -53,12 +58,23 @@ class Result(NamedTuple):
     goals: tuple[Goal, ...]
 
 
-def measure(title: str, cases: list[Case], goals: tuple[Goal, ...], *, rounds: int) -> Result:
-    """Time *cases* interleaved, *rounds* times each after one that does not count."""
+def measure(
+    title: str,
+    cases: list[Case],
+    goals: tuple[Goal, ...],
+    *,
+    rounds: int,
+    quiet_seconds: float = QUIET_SECONDS,
+) -> Result:
+    """Time *cases* interleaved, *rounds* times each after one that does not count.
+
+    Each begins in quiet, if that comes within *quiet_seconds*.
+    """
     times: dict[str, list[float]] = {case.name: [] for case in cases}
     for number in range(rounds + 1):
         for case in cases:
             case.before()
+            wait_for_quiet(quiet_seconds)
             started = time.perf_counter()
             case.work()
             took = time.perf_counter() - started
@@ -66,6 +82,27 @@ def measure(title: str, cases: list[Case], goals: tuple[Goal, ...], *, rounds: i
             if number or rounds == 1:
                 times[case.name].append(took)
     return Result(title, times, goals)
+
+
+def wait_for_quiet(seconds: float) -> bool:
+    """Wait until the processors have nothing to do; False if they still do after *seconds*."""
+    deadline = time.monotonic() + seconds
+    busy, total = _processor_ticks()
+    while True:
+        time.sleep(_QUIET_LOOK_SECONDS)
+        busy_now, total_now = _processor_ticks()
+        if busy_now - busy <= _QUIET_SHARE * (total_now - total):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        busy, total = busy_now, total_now
+
+
+def _processor_ticks() -> tuple[int, int]:
+    """Ticks that all processors were busy, and all that have passed (proc_stat(5))."""
+    with open("/proc/stat", encoding="ascii") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
 def report(result: Result | Figures) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ from engine.store.layout import ContainerPaths
 from tests.containers.test_crashes import kill_monitor, monitor_of
 from tests.containers.test_keeping import kept
 from tests.support import roots
-from tests.support.captures import start, wait_for
+from tests.support.captures import kill_first, start, wait_for
 from tests.support.roots import Run
 from tests.support.traces import Root, settle
 
@@ -164,7 +163,7 @@ def test_a_further_run_that_cannot_be_planned(launching: Engine, root: Root) -> 
     paths = root.layout.container(name)
     config = Path(paths.config).read_bytes()
     Path(paths.config).write_bytes(config[: len(config) // 2])
-    os.kill(launching.containers.get(name).pid or 0, signal.SIGKILL)
+    kill_first(launching, name)
     wait_for(lambda: not state.is_monitored(paths))
     Path(paths.config).write_bytes(config)
     assert launching.containers.get(name).exit_code == 137
@@ -221,7 +220,7 @@ def test_a_keeper_that_can_open_nothing_more(launching: Engine, root: Root) -> N
     name, keeper = kept(launching, "sleep", "1000", restart="always")
     limit = len(os.listdir(f"/proc/{keeper}/fd")) - 1  # the container's two outputs will have gone
     resource.prlimit(keeper, resource.RLIMIT_NOFILE, (limit, limit))
-    os.kill(launching.containers.get(name).pid or 0, signal.SIGKILL)
+    kill_first(launching, name)
     wait_for(lambda: not state.is_monitored(root.layout.container(name)))
     found = launching.containers.get(name)
     assert (found.state, found.restarts) == ("exited", 1)

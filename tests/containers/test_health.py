@@ -18,7 +18,7 @@ from engine.errors import UsageError
 from engine.model import Container, Health, LaunchOptions
 from engine.oci.runtime import health_of
 from tests.containers.test_crashes import monitor_of
-from tests.support.captures import start, wait_for
+from tests.support.captures import kill_first, start, wait_for
 
 QUICK = Health((), interval_s=0.1, timeout_s=5, retries=2)
 
@@ -185,6 +185,6 @@ def test_a_killed_monitor_counts_as_killed(engine: Engine) -> None:
 def test_each_run_begins_anew(engine: Engine) -> None:
     name = start(engine, "sleep", "100", health=shell("true"), restart="always")
     wait_for(lambda: checked(engine, name).health == "healthy")
-    os.kill(checked(engine, name).pid or 0, signal.SIGKILL)
+    kill_first(engine, name)
     wait_for(lambda: checked(engine, name).restarts == 1 and checked(engine, name).health == "healthy")
     engine.containers.stop(name, 0)

@@ -17,7 +17,7 @@ from engine.engine import Engine
 from engine.kernel import identity
 from engine.model import Health, LaunchOptions
 from tests.containers.test_crashes import monitor_of
-from tests.support.captures import wait_for
+from tests.support.captures import kill_first, wait_for
 from tests.support.roots import environment
 from tests.support.traces import Root
 
@@ -118,7 +118,7 @@ def test_it_stays_over_further_runs(launching: Engine) -> None:
     name, keeper = kept(launching, "sleep", "1000", restart="always")
     descriptors = len(os.listdir(f"/proc/{keeper}/fd"))
     for restarts in (1, 2):
-        os.kill(launching.containers.get(name).pid or 0, signal.SIGKILL)
+        kill_first(launching, name)
         wait_for(lambda restarts=restarts: launching.containers.get(name).restarts == restarts)
         wait_for(lambda: launching.containers.get(name).state == "running")
         pid = launching.containers.get(name).pid

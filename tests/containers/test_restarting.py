@@ -17,7 +17,7 @@ from engine.engine import Engine
 from engine.errors import ConflictError, InUseError, UsageError
 from engine.model import LaunchOptions
 from tests.containers.test_crashes import monitor_of
-from tests.support.captures import start, wait_for
+from tests.support.captures import kill_first, start, wait_for
 
 FOR_EVER = 10_000
 
@@ -80,7 +80,7 @@ def test_one_that_succeeds_is_not_tried_again(engine: Engine) -> None:
 @pytest.mark.kernel
 def test_stop_in_a_run_ends_it_for_good(engine: Engine) -> None:
     name = start(engine, "sleep", "100", restart="always")
-    os.kill(engine.containers.get(name).pid or 0, signal.SIGKILL)
+    kill_first(engine, name)
     wait_for(lambda: engine.containers.get(name).restarts == 1 and engine.containers.get(name).pid)
     engine.containers.stop(name, 0)
     time.sleep(0.4)

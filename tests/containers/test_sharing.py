@@ -138,8 +138,10 @@ def test_a_policy_s_further_run_looks_it_up_too(engine: Engine, kind: str) -> No
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    donor = engine.containers.get("donor").pid
+    assert donor
     with open(engine.store.layout.container(engine.containers.get("guest").id).config, "rb") as file:
-        assert b"/proc/%d/" % (engine.containers.get("donor").pid or 0) not in file.read()
+        assert b"/proc/%d/" % donor not in file.read()
     engine.containers.stop("donor", 0)
     engine.containers.start("donor")
     before = kill()

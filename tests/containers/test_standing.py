@@ -19,7 +19,7 @@ from engine.containers import standing
 from engine.engine import Engine
 from engine.launch import rehearsal
 from tests.containers.test_crashes import monitor_of
-from tests.support.captures import wait_for
+from tests.support.captures import kill_first, wait_for
 from tests.support.roots import Run
 
 pytestmark = pytest.mark.kernel
@@ -104,7 +104,7 @@ def test_containers_outlive_it(standing_engine: Engine, standing_cowl: Run) -> N
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
     assert standing_cowl("exec", found, "echo", "hi").stdout == "hi\n"  # by another
-    os.kill(standing_engine.containers.get(found).pid or 0, signal.SIGKILL)
+    kill_first(standing_engine, found)
     wait_for(lambda: standing_engine.containers.get(found).restarts == 1)
     wait_for(lambda: launchers(standing_engine) and pid_of(standing_engine) not in (0, pid))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,13 @@ def start(engine: Engine, *command: str, image: str = "starter", **options: Any)
     """Start a container in the background; its ID."""
     wanted = LaunchOptions(**{"image": image, "command": command or ("sleep", "1000"), **options})
     return engine.containers.run(wanted).id
+
+
+def kill_first(engine: Engine, container: str) -> None:
+    """SIGKILL to the first process of a container that runs, past the engine."""
+    pid = engine.containers.get(container).pid
+    assert pid, f"{container} does not run"  # signals to 0 reach our own process group
+    os.kill(pid, signal.SIGKILL)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:

@@ -7,7 +7,7 @@ import os
 
 from engine.errors import LaunchError
 from engine.kernel import mount, scheduling
-from engine.launch.plan import Program
+from engine.launch.program import Program
 from engine.model import JSON
 
 _APPARMOR = "/sys/module/apparmor/parameters/enabled"

@@ -18,7 +18,8 @@ from engine.kernel.channel import Channel, sethostname
 from engine.launch import nodes, programfile, request, rootfs, users
 from engine.launch.isolation import IGNORED, stop_imports
 from engine.launch.mounting import CgroupView, Tree
-from engine.launch.plan import Plan, Program
+from engine.launch.plan import Plan
+from engine.launch.program import Program
 from engine.model import JSON
 from engine.record import Record
 

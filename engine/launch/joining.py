@@ -17,7 +17,8 @@ from engine.kernel.channel import Channel, pair
 from engine.kernel.terminal import Size
 from engine.launch import init, nodes, request, users
 from engine.launch.isolation import CONTROL, isolate, stop_imports
-from engine.launch.plan import Program, program_of
+from engine.launch.plan import program_of
+from engine.launch.program import Program
 from engine.launch.request import Join
 from engine.store.faults import point
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from engine.errors import LaunchError
 from engine.kernel import capabilities, mount, namespaces, process, seccomp
 from engine.launch.filters import filter_of
+from engine.launch.program import Program
 from engine.launch.steps import PROPAGATION, Mappings, Step, absolute, mappings_of, step_of
 from engine.model import JSON
 from engine.oci.runtime import USER_ANNOTATION
@@ -35,49 +36,6 @@ class Device(Record):
     number: int
     uid: int
     gid: int
-
-
-class Program(Record):
-    """A process to be run in a container: what an exec and a container's first process have in common."""
-
-    args: tuple[str, ...]
-    env: dict[str, str]
-    cwd: str
-    user: str
-    """``user[:group]``, to be looked up inside."""
-    groups: tuple[int, ...]
-    """Further groups, besides those that the container's /etc/group gives."""
-    terminal: bool
-    bounding: int
-    effective: int
-    permitted: int
-    inheritable: int
-    ambient: int
-    no_new_privileges: bool
-    limits: tuple[tuple[str, int, int], ...]
-    umask: int
-    oom_score_adj: int | None
-    filter: seccomp.Filter = seccomp.NONE
-    """What its system calls are held to; installed last of all, by `init.execute`."""
-    size: tuple[int, int] | None = None
-    """Rows and columns of its terminal."""
-    own_group: bool = False
-    """Whether its group is among its further ones as well, so that it cannot be let go of by a set-group-ID
-    program, to get at what its group is denied (CVE-2022-36109)."""
-    preserved: int = 0
-    """How many descriptors after the first three are its too."""
-    scheduler: bytes = b""
-    """``struct sched_attr``; empty to leave it."""
-    io_priority: tuple[int, int] | None = None
-    """Class and level."""
-    apparmor: str = ""
-    selinux: str = ""
-    personality: int | None = None
-
-    @property
-    def confined(self) -> bool:
-        """Whether there is anything for `confinement.apply` to do."""
-        return any((self.scheduler, self.io_priority, self.apparmor, self.selinux, self.personality))
 
 
 class Plan(Record):

@@ -32,7 +32,8 @@ from engine.launch.birth import Born
 from engine.launch.detached import Attached, Mounted, Shown, Unsuited
 from engine.launch.isolation import IGNORED
 from engine.launch.mounting import CgroupView
-from engine.launch.plan import Plan, Program
+from engine.launch.plan import Plan
+from engine.launch.program import Program
 from engine.launch.steps import Attributes
 from engine.record import Record
 

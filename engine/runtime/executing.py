@@ -12,7 +12,8 @@ from engine.kernel.terminal import DEFAULT_SIZE
 from engine.launch import birth, init, joining, request
 from engine.launch.filters import filter_of
 from engine.launch.isolation import stop_imports
-from engine.launch.plan import Program, program_of, without_mknod
+from engine.launch.plan import program_of, without_mknod
+from engine.launch.program import Program
 from engine.model import JSON
 from engine.oci.shape import PROCESS, checked
 from engine.record import Record

@@ -60,19 +60,23 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tmpfs": {"tmpfs": ("/run:size=1m,mode=700", "/srv"), "shm_size": 1 << 20},
     "groups": {"group_add": ("5", "6"), "env": ("A=b", "HOME=/x")},
     "new place": {"workdir": "/new/place"},
-    "volumes": {"volumes": (Volume("/etc", "/srv/etc", read_only=True), Volume("/tmp", "/var/kept"))},
+    "volumes": {"volumes": (Volume("/etc", "/srv/etc", read_only=True), Volume("/home", "/var/kept"))},
 }
 
 
 def look(engine: Engine, **options: Any) -> list[str]:
-    """What a container sees of itself; what differs from one container to the next is left out."""
+    """What a container sees of itself; what differs from one container to the next is left out.
+
+    So is how wide columns are: /proc has as many links as the machine has processes.
+    """
     options.setdefault("hostname", "same" if options.get("uts") != "host" else None)
     found = run(engine, "sh", "-c", LOOK, **options)
     lines = []
     for line in (found.out + found.err).replace("\r", "").splitlines():
         text = re.sub(r"^\d+ \d+ \d+:\d+ ", "", line)
         text = re.sub(r"[0-9a-f]{12,64}", "ID", text)
-        lines.append(re.sub(r"[A-Z][a-z]{2} +\d+ +(\d\d:\d\d|\d{4})", "DATE", text))
+        text = re.sub(r"[A-Z][a-z]{2} +\d+ +(\d\d:\d\d|\d{4})", "DATE", text)
+        lines.append(re.sub(" +", " ", text))
     assert len(lines) > 100
     return sorted(lines)
 
@@ -86,14 +90,10 @@ def how(engine: Engine, name: str) -> bool:
 
 @pytest.mark.parametrize("case", OPTIONS)
 def test_both_ways_show_the_same(engine: Engine, case: str) -> None:
-    """What the machine itself changes between two looks is looked at again."""
     options = OPTIONS[case]
-    for _ in range(3):
-        expected, found = look(engine, **options, **BY_INTERPRETER), look(engine, **options)
-        if expected == found:
-            break
-    assert found == expected
-    assert any(is_scripted(engine, **options) for _ in range(3))
+    expected = look(engine, **options, **BY_INTERPRETER)
+    assert look(engine, **options) == expected
+    assert is_scripted(engine, **options)
     assert not is_scripted(engine, **options, **BY_INTERPRETER)
 
 

@@ -231,7 +231,10 @@ def forget(container: Container) -> None:
 def clear(directory: str) -> None:
     """Remove a container's *directory*, which has files alone; its state last, by which it is found."""
     for name in sorted(os.listdir(directory), key="state.json".__eq__):
-        os.unlink(f"{directory}/{name}")
+        try:
+            os.unlink(f"{directory}/{name}")
+        except FileNotFoundError:  # who starts it just now has taken the socket's name away
+            continue
     os.rmdir(directory)
 
 

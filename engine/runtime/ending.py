@@ -9,6 +9,7 @@ import select
 from engine import plainjson
 from engine.errors import ConflictError
 from engine.kernel import cgroup, identity, signals
+from engine.kernel.cgroupfs import Deadline
 from engine.runtime import containers
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _END_MS = 10_000
 _CREATED_SECONDS = 1.0
 """How long a creation that goes on may take until it is made to fail."""
+_AGAIN_SECONDS = 0.1
 
 
 def delete(directory: str, force: bool, report: Report) -> None:
@@ -34,7 +36,8 @@ def delete(directory: str, force: bool, report: Report) -> None:
         if container is None:
             if not force:
                 raise containers.unknown(directory)
-            _clear_rest(directory)
+            if held:  # else what is there by now is being made by somebody
+                _clear_rest(directory)
             return
         status = container.status()
         if status != "stopped":
@@ -55,11 +58,13 @@ def _hold(directory: str, force: bool) -> Iterator[bool]:
     Whoever takes too long to create it is made to fail, by *force*, and undoes what it has done.
     """
     lock = containers.lock(directory, _CREATED_SECONDS)
-    if lock == containers.BUSY and force:
+    deadline = Deadline(_END_MS / 1000)
+    while lock == containers.BUSY and force and deadline.left:
+        # Its first process may not have been there yet.
         container = containers.read(directory)
         if container is not None and container.cgroup is not None:
             cgroup.kill_all(container.group)
-        lock = containers.lock(directory, _END_MS / 1000)
+        lock = containers.lock(directory, _AGAIN_SECONDS)
     if lock == containers.BUSY:
         name = os.path.basename(directory)
         raise ConflictError(f"cannot delete container {name}", "it is being created, or deleted")
@@ -113,5 +118,4 @@ def _clear_rest(directory: str) -> None:
         group = cgroup.locate(spec["linux"]["cgroupsPath"], cgroup.detect())
         if not cgroup.populated(group):
             cgroup.remove(group)
-    with contextlib.suppress(FileNotFoundError):
-        containers.clear(directory)
+    containers.clear(directory)

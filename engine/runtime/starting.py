@@ -24,11 +24,13 @@ def start(container: Container, report: Report) -> None:
         raise LaunchError(f"cannot start container {container.id}", "config.json has no process")
     with Channel(AF_UNIX, SOCK_SEQPACKET) as channel:
         _connect(container, channel)
-        os.unlink(container.gate)
+        _close_gate(container)
         try:
             channel.send(request.GO)
             answer = channel.recv(request.MAX_PACKET)
         except OSError as error:
+            if container.status() in ("running", "paused"):
+                raise ConflictError(f"cannot start container {container.id}", "it is running") from error
             raise LaunchError(f"cannot start container {container.id}", "it has ended") from error
     if answer:
         from engine.runtime import ending
@@ -41,6 +43,14 @@ def start(container: Container, report: Report) -> None:
         wanted = hooks.hooks_of(spec["hooks"])
         for failure in hooks.run_all("poststart", wanted, lambda: container.state("running")):
             report.warn(failure)
+
+
+def _close_gate(container: Container) -> None:
+    """Let nobody come after us. Whoever comes at the same time sends its word too: the first one is heard."""
+    try:
+        os.unlink(container.gate)
+    except FileNotFoundError:
+        return
 
 
 def _connect(container: Container, channel: Channel) -> None:

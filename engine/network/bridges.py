@@ -14,6 +14,7 @@ from engine.network import addressing, routing
 from engine.network.addressing import PREFIX, PREFIX6, Subnet
 from engine.network.forwarding import forwards
 from engine.record import Record
+from engine.store.faults import point
 
 DEFAULT_NAME = "cowl"
 """With a number behind it."""
@@ -56,6 +57,12 @@ def make(channel: Netlink, key: str, wanted: str) -> Bridge:
         return _make(channel, key, wanted)
 
 
+def remove_nameless(channel: Netlink) -> None:
+    """Remove the bridges of roots whose makers were killed before they said whose they are."""
+    with routing.alone_on_this_machine():  # as one that is just being made has no name either
+        _remove_nameless(channel)
+
+
 def set_own(version: int, link: str, name: str, value: bytes) -> None:
     """Set a sysctl of one interface; one that this kernel or sandbox does not let us set stays."""
     with contextlib.suppress(OSError):
@@ -71,7 +78,14 @@ def _own_name(key: str) -> str:
     return f"cowl-{key}"
 
 
+def _remove_nameless(channel: Netlink) -> None:
+    for link in links.of_kind(channel, "bridge"):
+        if link.group == routing.GROUP and not link.alias:
+            channel.change(links.remove(link.number))
+
+
 def _make(channel: Netlink, key: str, wanted: str) -> Bridge:
+    _remove_nameless(channel)
     routes = links.routes(channel, AF_INET)
     beyond = [address for address in links.addresses(channel, AF_INET6) if not address.scope]
     # Without forwarding it would lead nowhere, and every name with an address of version 6 be a wait.
@@ -81,6 +95,7 @@ def _make(channel: Netlink, key: str, wanted: str) -> Bridge:
     leads_out = links.find_index(channel, uplink) if uplink else None
     mtu = leads_out.mtu if leads_out else _MTU
     name = _make_link(channel, wanted, addressing.mac_of(subnet.gateway), mtu)
+    point("network.after-link")
     link = links.find(channel, name)
     if link is None:
         raise LaunchError(f"cannot make the bridge {name}", "it was removed at once", "try again")

@@ -166,6 +166,7 @@ def leave(run: str, identity: str) -> Gone:
         gone = [_drop(members, dead, os.path.basename(run)) for dead in (identity, *members.dead())]
         point("network.before-forgetting")
         members.save()
+        point("network.after-forgetting")
         return Gone(tuple(filter(None, gone)), not members.by_id)
 
 
@@ -177,6 +178,8 @@ def clear(run: str, identity: str, *, half_made: bool = False) -> None:
     if find(run, identity) is None:
         if half_made:
             sweeping.sweep(run)
+        else:  # the monitor may have been killed between leaving and having all swept
+            sweeping.attend(run)
         return
     gone = leave(run, identity)
     if gone.last:

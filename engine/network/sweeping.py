@@ -16,33 +16,47 @@ from engine.network.members import Members, locked
 LINGER_SECONDS = 0.4
 """How long a bridge without containers stays."""
 _PATIENCE_SECONDS = 5.0
-"""How long the kernel may take to remove the interfaces of a namespace that has ended."""
+"""How long the kernel may take to remove the interfaces of a namespace that has ended, if somebody waits."""
+_LONG_PATIENCE_SECONDS = 60.0
+"""How long, if nobody does."""
 _LOCK = "sweep.lock"
 _POLITE = 10
 
 
-def sweep(run: str, seconds: float = _PATIENCE_SECONDS) -> None:
-    """Remove the bridge and the rules of the root at *run*, if no container is on it."""
-    key = os.path.basename(run)
+def sweep(run: str, seconds: float = _PATIENCE_SECONDS, turn: contextlib.ExitStack | None = None) -> None:
+    """Remove the bridge and the rules of the root at *run*, if no container is on it.
+
+    *turn* is closed with the last look, while nobody can come or go.
+    """
     deadline = time.monotonic() + seconds
     while True:
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(FileNotFoundError):  # the whole root is gone
-                members = stack.enter_context(locked(run))
-                if any(member.alive for member in members.by_id.values()):
-                    return
-            channel = stack.enter_context(Netlink())
-            filters = stack.enter_context(nftables.open_channel())
-            bridge = bridges.interface(channel, key)
-            if bridge is None or not links.ports(channel, bridge.number):
-                routing.restore(channel, filters, bridge.number if bridge else 0)
-                rules.remove(filters, key)
-                if bridge is not None:
-                    channel.change(links.remove(bridge.number))
+        with contextlib.ExitStack() as alone:
+            if _sweep(run, alone) or time.monotonic() > deadline:
+                if turn is not None:
+                    turn.close()
                 return
-        if time.monotonic() > deadline:
-            return
         time.sleep(0.05)
+
+
+def _sweep(run: str, alone: contextlib.ExitStack) -> bool:
+    """Look once, and be *alone* with what was found; whether another look will find nothing to do."""
+    key = os.path.basename(run)
+    with contextlib.suppress(FileNotFoundError):  # the whole root is gone
+        members = alone.enter_context(locked(run))
+        if any(member.alive for member in members.by_id.values()):
+            return True
+    channel = alone.enter_context(Netlink())
+    filters = alone.enter_context(nftables.open_channel())
+    bridge = bridges.interface(channel, key)
+    if bridge is None:
+        bridges.remove_nameless(channel)
+    elif links.ports(channel, bridge.number):
+        return False
+    routing.restore(channel, filters, bridge.number if bridge else 0)
+    rules.remove(filters, key)
+    if bridge is not None:
+        channel.change(links.remove(bridge.number))
+    return True
 
 
 def aside(act: Callable[[], None]) -> None:
@@ -65,18 +79,30 @@ def aside(act: Callable[[], None]) -> None:
         os._exit(0)
 
 
-def sweep_later(run: str, led: Sequence[bytes] = ()) -> None:
+def sweep_later(run: str, led: Sequence[bytes] = (), seconds: float = _LONG_PATIENCE_SECONDS) -> None:
     """`sweep` once nobody has come or gone for a while; one process of all that would is enough.
 
     Before, what leads to the addresses *led* is forgotten.
     """
     flows.forget_left(led)
-    with contextlib.suppress(FileNotFoundError):  # the whole root is gone: no wait
-        descriptor = os.open(f"{run}/{_LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        while (rest := Members(run).left + LINGER_SECONDS - time.monotonic()) > 0:
-            time.sleep(rest)
-    sweep(run)
+    with contextlib.ExitStack() as turn:
+        with contextlib.suppress(FileNotFoundError):  # the whole root is gone: no wait
+            descriptor = os.open(f"{run}/{_LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            turn.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # who has it will look at what we leave
+                return
+            while (rest := Members(run).left + LINGER_SECONDS - time.monotonic()) > 0:
+                time.sleep(rest)
+        sweep(run, seconds, turn)
+
+
+def attend(run: str) -> None:
+    """Do what a process that was killed was to do by `sweep_later`: nothing, as a rule."""
+    if Members(run).by_id:
+        return
+    with Netlink() as channel:
+        left = bridges.interface(channel, os.path.basename(run))
+    if left is not None:
+        sweep_later(run, seconds=0.0)

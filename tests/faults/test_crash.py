@@ -24,6 +24,8 @@ ELSEWHERE = {
     "sweep.after-rename": "below",
     "network.after-bridge": "tests/network",
     "network.after-fence": "tests/network",
+    "network.after-forgetting": "tests/network",
+    "network.after-link": "tests/network",
     "network.after-pair": "tests/network",
     "network.after-ports": "tests/network",
     "network.after-record": "tests/network",

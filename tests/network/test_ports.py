@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
+from engine.kernel import process
 from tests.network.machines import HOST, HOST6, Machine, server_at
+from tests.support.captures import wait_for
 from tests.support.roots import environment
 
 pytestmark = [pytest.mark.kernel, pytest.mark.peers("ip", "nft", "nsenter")]
@@ -200,8 +201,7 @@ def test_a_killed_monitor_leaves_nothing_for_long(machine: Machine, how: str) ->
         machine.cowl("rm", "-f", "a")
     else:
         os.kill(machine.inspect("a")["pid"], signal.SIGKILL)
-        time.sleep(0.2)
-        assert machine.cowl("ps", "-q") == ""
+        wait_for(lambda: machine.cowl("ps", "-q") == "")
         machine.cowl("start", "a") if how == "start again" else machine.cowl(
             "run", "--rm", "-p", "8080:80", "starter", "true"
         )
@@ -211,7 +211,7 @@ def test_a_killed_monitor_leaves_nothing_for_long(machine: Machine, how: str) ->
 
 def test_a_power_cut_for_the_monitor_at_every_step(machine: Machine) -> None:
     words = ("-m", "engine.cli", "run", "--name", "a", "-p", "8080:80")
-    steps = ("after-bridge", "after-pair", "after-ports", "after-record", "before-forgetting")
+    steps = ("after-link", "after-bridge", "after-pair", "after-ports", "after-record", "before-forgetting")
     for step in steps:
         mode = "--rm" if step == "after-pair" else "-d"
         fault = {"COWL_FAULT": f"network.{step}"}
@@ -229,10 +229,10 @@ def test_a_start_that_fails_leaves_nothing(machine: Machine) -> None:
 
 def test_after_a_reboot_addresses_and_ports_are_free(machine: Machine) -> None:
     machine.serve("web", "-p", "8080:80")
-    os.kill(monitor_of(machine, "web"), signal.SIGKILL)
-    os.kill(machine.inspect("web")["pid"], signal.SIGKILL)
+    first, monitor = machine.inspect("web")["pid"], monitor_of(machine, "web")
+    for pid in (monitor, first):
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda pid=pid: process.start_time(pid) is None)
     subprocess.run(["rm", "-rf", machine.root.layout.run], check=True)
     machine.cowl("start", "web")
-    deadline = time.monotonic() + 60
-    while not machine.ask(HOST, 8080).split()[-1].isalnum():
-        assert time.monotonic() < deadline
+    wait_for(lambda: machine.ask(HOST, 8080).startswith(f"{HOST} "))

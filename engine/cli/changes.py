@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import click
 
 from engine.cli import output
+from engine.cli.completion import complete_containers
 from engine.cli.flags import print_options
-from engine.cli.group import complete_containers
 from engine.cli.output import Piece
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session

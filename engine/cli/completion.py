@@ -1,4 +1,4 @@
-"""What can stand behind an option of a launch: for the shell's completion."""
+"""What can stand behind an option, and the names that commands take: for the shell's completion."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import click
 from click.shell_completion import CompletionItem
+
+from engine.cli.session import Session
 
 Completion: TypeAlias = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -41,6 +43,34 @@ _OF_OTHERS = {"network": "container:", "ipc": "container:", "pid": "container:",
 """Options that take another container, and what stands before its name."""
 
 
+def complete_images(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Tags that begin with what is typed."""
+    with _session_of(context).open() as engine:
+        names = [image.name for image in engine.images.list()]
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
+def complete_containers(
+    context: click.Context, parameter: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    """Containers whose names begin with what is typed, with their states."""
+    with _session_of(context).open() as engine:
+        containers = engine.containers.list()
+    return [CompletionItem(each.name, help=each.state) for each in containers if each.name.startswith(begun)]
+
+
+def complete_volumes(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Volumes whose names begin with what is typed."""
+    with _session_of(context).open() as engine:
+        return [CompletionItem(each.name) for each in engine.volumes.list() if each.name.startswith(begun)]
+
+
+def _session_of(context: click.Context) -> Session:
+    """What the options before the command say, for completion."""
+    given = context.find_root().params
+    return Session(given.get("root"), given.get("cgroup_parent"))
+
+
 def completing(dest: str) -> Completion | None:
     """What completes the value of the option *dest*, if something does."""
     known = dest in _WORDS or dest in _FILES or dest in _OF_OTHERS or dest in _WITH_NAMES
@@ -55,15 +85,11 @@ def _offered(
     words: list[str] = [*_WORDS.get(dest, ()), *_WITH_NAMES.get(dest, tuple)()]
     found = [CompletionItem(word) for word in words if word.lower().startswith(begun.lower())]
     if dest == "volume":
-        from engine.cli.group import complete_volumes
-
         return [CompletionItem(f"{item.value}:") for item in complete_volumes(context, parameter, begun)]
     before = _OF_OTHERS.get(dest)
     if before is None or not begun.startswith(before):
         # Names are looked up once it is said that one is meant: that takes longer.
         return [*found, *([CompletionItem(before)] if before and before.startswith(begun) else [])]
-    from engine.cli.group import complete_containers
-
     names = complete_containers(context, parameter, begun.removeprefix(before))
     return [*found, *(CompletionItem(before + item.value, help=item.help) for item in names)]
 

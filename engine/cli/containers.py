@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli import attaching, launch, limits, report
-from engine.cli.completion import completing
-from engine.cli.group import complete_containers
+from engine.cli.completion import complete_containers, completing
 from engine.cli.output import emit
 from engine.cli.session import Session
 from engine.cli.values import seconds

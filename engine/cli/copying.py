@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
-from engine.cli.group import complete_containers
+from engine.cli.completion import complete_containers
 from engine.cli.session import Session
 from engine.errors import UsageError
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem, shell_complete
+from click.shell_completion import shell_complete
 
 from engine.cli import elsewhere, report
-from engine.cli.completion import completing
+from engine.cli.completion import complete_containers, complete_images, completing
 from engine.cli.options import COMMANDS, CREATE, GLOBALS, RUN, Command, Option
 from engine.cli.session import Session
 from engine.cli.spelling import DockersGroup
@@ -188,34 +188,6 @@ def _option(option: Option) -> click.Option:
         type=click.UNPROCESSED,
         shell_complete=completing(option.dest),
     )
-
-
-def complete_images(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Tags that begin with what is typed."""
-    with session_of(context).open() as engine:
-        names = [image.name for image in engine.images.list()]
-    return [CompletionItem(name) for name in names if name.startswith(begun)]
-
-
-def complete_containers(
-    context: click.Context, parameter: click.Parameter, begun: str
-) -> list[CompletionItem]:
-    """Containers whose names begin with what is typed, with their states."""
-    with session_of(context).open() as engine:
-        containers = engine.containers.list()
-    return [CompletionItem(each.name, help=each.state) for each in containers if each.name.startswith(begun)]
-
-
-def complete_volumes(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Volumes whose names begin with what is typed."""
-    with session_of(context).open() as engine:
-        return [CompletionItem(each.name) for each in engine.volumes.list() if each.name.startswith(begun)]
-
-
-def session_of(context: click.Context) -> Session:
-    """What the options before the command say, for completion."""
-    given = context.find_root().params
-    return Session(given.get("root"), given.get("cgroup_parent"))
 
 
 def _message(error: click.ClickException) -> str:

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 import click
 
 from engine.cli import imagewords, moments, output
+from engine.cli.completion import complete_images
 from engine.cli.flags import Filters, filter_option, form_of, format_option, print_options
-from engine.cli.group import complete_images
 from engine.cli.imagewords import NONE, Listed
 from engine.cli.output import Column, Piece
 from engine.cli.session import Session

@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 import click
 
 from engine.cli import forest, output, report
+from engine.cli.completion import complete_images
 from engine.cli.flags import json_option, print_options, quiet_option
-from engine.cli.group import complete_images
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
 from engine.engine import Engine

@@ -55,9 +55,9 @@ def launcher(session: Session) -> Iterator[Standing | None]:
 
 def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Make a container and print its ID."""
-    from engine.cli import attaching, values
+    from engine.cli import attaching, launchwords
 
-    options = values.launch_options(given, arguments)
+    options = launchwords.launch_options(given, arguments)
     _caution(given)
     with attaching.noted(given["cidfile"]) as told, session.open() as engine:
         engine.containers.heed(report.warn)
@@ -69,9 +69,9 @@ def create(session: Session, given: Values, arguments: Sequence[str]) -> int:
 def run(session: Session, given: Values, arguments: Sequence[str]) -> int:
     """Make and start a container; in the foreground the exit code is its process's own."""
     with report.launching(), starter("start", session) as standby:
-        from engine.cli import attaching, values
+        from engine.cli import attaching, launchwords
 
-        options = values.launch_options(given, arguments)
+        options = launchwords.launch_options(given, arguments)
         streams = attaching.streams(given)
         _caution(given)
         if given["detach"] and given["attach"]:

@@ -9,8 +9,8 @@ from typing import Literal
 import click
 
 from engine.cli import output
+from engine.cli.completion import complete_images
 from engine.cli.flags import print_options
-from engine.cli.group import complete_images
 from engine.cli.layerlines import LayerLines
 from engine.cli.session import Session
 from engine.errors import UsageError

@@ -8,8 +8,8 @@ import click
 from click.shell_completion import get_completion_class
 
 from engine.cli import output, report
+from engine.cli.completion import complete_containers, complete_images, complete_volumes
 from engine.cli.flags import form_of, format_option
-from engine.cli.group import complete_containers, complete_images, complete_volumes
 from engine.cli.session import Session
 from engine.cli.templates import Known
 from engine.engine import Engine

@@ -7,8 +7,8 @@ import sys
 import click
 
 from engine.cli import output
+from engine.cli.completion import complete_containers
 from engine.cli.flags import print_options, quiet_option
-from engine.cli.group import complete_containers
 from engine.cli.progress import ProgressLine
 from engine.cli.session import Session
 from engine.errors import UsageError

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import click
 
 from engine.cli import output, report
+from engine.cli.completion import complete_volumes
 from engine.cli.flags import Filters, filter_option, form_of, format_option, print_options
-from engine.cli.group import complete_volumes
 from engine.cli.mounts import driver
 from engine.cli.output import Column
 from engine.cli.session import Session

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import click
 
 from engine.cli import output, values
+from engine.cli.completion import complete_images
 from engine.cli.flags import print_options
-from engine.cli.group import complete_images
 from engine.cli.output import Column, Piece
 from engine.cli.session import Session
 from engine.errors import ConflictError, UsageError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.cli import values
+from engine.cli import launchwords, values
 from engine.cli.options import RUN
 from engine.cli.parser import parse
 from engine.errors import CowlError, UsageError
@@ -20,7 +20,7 @@ from engine.model import Health, LaunchOptions, Limits, PublishedPort, Volume
 def launch(*words: str) -> LaunchOptions:
     parsed = parse(words, RUN.options)
     assert parsed is not None
-    return values.launch_options(parsed.values, parsed.rest)
+    return launchwords.launch_options(parsed.values, parsed.rest)
 
 
 @pytest.mark.parametrize(

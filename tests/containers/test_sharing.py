@@ -98,7 +98,7 @@ def test_words_for_namespaces(cowl: Run) -> None:
 
 
 def test_what_cannot_be_another_s_is_an_error_of_a_type(engine: Engine) -> None:
-    from engine.cli.values import namespace
+    from engine.cli.launchwords import namespace
 
     with pytest.raises(UnsupportedError, match="uts namespaces are not another container's"):
         namespace("container:x", "--uts")

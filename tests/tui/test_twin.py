@@ -8,9 +8,9 @@ import shlex
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.cli.launchwords import launch_options
 from engine.cli.options import RUN
 from engine.cli.parser import parse
-from engine.cli.values import launch_options
 from engine.images.instructions import apply_instructions
 from engine.model import LaunchOptions, Limits, Volume
 from tui import twin

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -45,13 +46,12 @@ def docker_registry(
     With *tls* it speaks that alone; *clients* is the authority whose certificates it wants to see then.
     """
     os.makedirs(home)
-    address = f"127.0.0.1:{_free_port()}"
     config: dict[str, Any] = {
         "version": "0.1",
         "storage": {"filesystem": {"rootdirectory": f"{home}/data"}, "delete": {"enabled": True}},
-        "http": {"addr": address},
+        "http": {"addr": "127.0.0.1:0"},
         "validation": {"manifests": {"urls": {"allow": ["^http://127\\.0\\.0\\.1:"]}}},
-        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "log": {"level": "info", "accesslog": {"disabled": True}},
     }
     if basic:
         with open(f"{home}/htpasswd", "w", encoding="ascii") as file:
@@ -68,30 +68,25 @@ def docker_registry(
     with open(f"{home}/log", "wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", f"{home}/config.yml"], stdout=log, stderr=log)
     try:
-        _wait_for(address, process, f"{home}/log")
-        yield address
+        yield _address_of(process, f"{home}/log")
     finally:
         process.kill()
         process.wait()
         shutil.rmtree(home)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(address: str, process: subprocess.Popen[bytes], log: str) -> None:
-    host, _, port = address.partition(":")
+def _address_of(process: subprocess.Popen[bytes], log: str) -> str:
+    """Where *process* listens, as its *log* says once it does."""
     until = time.monotonic() + _START_S
-    while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-            return
+    while True:
+        has_ended = process.poll() is not None
+        with open(log, encoding="utf-8", errors="replace") as file:
+            said = file.read()
+        if found := re.search(r"listening on (127\.0\.0\.1:\d+)", said):
+            return found[1]
+        if has_ended or time.monotonic() > until:
+            raise AssertionError(f"docker-registry does not start: {said}")
         time.sleep(0.02)
-    with open(log, encoding="utf-8", errors="replace") as file:
-        raise AssertionError(f"docker-registry does not start: {file.read()}")
 
 
 class Asked(NamedTuple):

@@ -37,13 +37,15 @@ from engine.kernel.channel import (
 _DESCRIPTORS = 5
 _PEER = struct.Struct("=3i")
 _LOADED = (
-    *("engine.engine", "engine.cli.launch", "engine.cli.values", "engine.cli.group", "engine.cli.listing"),
-    *("engine.cli.sampling", "engine.cli.watching", "engine.cli.containers", "engine.cli.system"),
-    *("engine.containers.lifecycle", "engine.containers.stats"),
+    *("engine.engine", "engine.cli.launch", "engine.cli.launchwords", "engine.cli.attaching"),
+    *("engine.cli.group", "engine.cli.listing", "engine.cli.sampling", "engine.cli.watching"),
+    *("engine.cli.containers", "engine.cli.system", "engine.cli.dockerwords", "engine.cli.imagelist"),
+    *("engine.containers.lifecycle", "engine.containers.stats", "engine.containers.remains"),
     *("engine.containers.executing", "engine.containers.standby", "engine.oci.profile"),
-    *("engine.images.images", "encodings.ascii", "locale", "datetime", "sqlite3"),
+    *("engine.images.images", "engine.images.forest", "engine.oci.history"),
+    *("encodings.ascii", "locale", "datetime", "sqlite3", "difflib"),
 )
-"""What commands load where they need it."""
+"""What usual commands load where they need it."""
 
 
 def stand(run: str, kind: str) -> NoReturn:
@@ -55,8 +57,7 @@ def stand(run: str, kind: str) -> NoReturn:
 def serve(run: str, name: str) -> NoReturn:
     """Carry out commands until the launcher, this process's parent, ends, or what is loaded is stale."""
     process.set_name("cowl-server")
-    for module in _LOADED:
-        importlib.import_module(module)
+    load()
     loaded = Sources()
     gc.collect()
     gc.freeze()
@@ -72,6 +73,12 @@ def serve(run: str, name: str) -> NoReturn:
             listener.close()
             _work_for(caller)
         caller.close()
+
+
+def load() -> None:
+    """Import what commands would import where they need it."""
+    for module in _LOADED:
+        importlib.import_module(module)
 
 
 def _work_for(caller: Channel) -> NoReturn:

@@ -31,10 +31,25 @@ sys.exit(code)
 """
 
 
-def imported(root: Root, path: str, *words: str) -> set[str]:
+LAUNCHER = {"engine.containers.launcher", "engine.containers.nursery"}
+"""What only those load who have no launcher that stands by, as in tests."""
+SERVED = """
+import json, os, sys
+from engine.cli import main, serving
+serving.load()
+before = set(sys.modules)
+code = main.command(sys.argv[1:])
+sys.stdout.flush()
+with open(os.environ["MODULES"], "w") as file:
+    json.dump(sorted(set(sys.modules) - before), file)
+sys.exit(code)
+"""
+
+
+def imported(root: Root, path: str, *words: str, probe: str = PROBE) -> set[str]:
     """The modules in `cowl WORDS…` at its end, those that any Python starts with left out."""
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, *words],
+        [sys.executable, "-c", probe, *words],
         env=environment(root, {"MODULES": path}),
         capture_output=True,
         text=True,
@@ -88,6 +103,27 @@ def test_looking(starter_images: Root, cowl: Run, tmp_path: object, words: tuple
     assert strangers(found) <= {"datetime", "resource", "sqlite3.dbapi2", "sqlite3"}
     assert not {name for name in found if name.startswith(("engine.images", "engine.cli.group"))}
     cowl("rm", "-f", "a", check=True)
+
+
+@pytest.mark.kernel
+def test_a_server_has_loaded_all_of_usual_commands(starter_images: Root, tmp_path: object) -> None:
+    for line in (
+        "run --rm starter true",
+        "run -d --name a -m 64m -e A=b -v /etc:/x --mount type=tmpfs,dst=/y --restart no starter sleep 60",
+        "exec a true",
+        "ps",
+        "ps -aq",
+        "stats --no-stream",
+        "logs a",
+        "inspect a",
+        "top a",
+        "stop -t 0 a",
+        "rm a",
+        "images",
+        "history starter",
+    ):
+        found = imported(starter_images, f"{tmp_path}/modules", *line.split(), probe=SERVED)
+        assert found <= LAUNCHER, line
 
 
 def test_what_asks_for_a_server() -> None:

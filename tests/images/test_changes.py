@@ -18,11 +18,14 @@ from engine.store.store import Store
 from tests.images import stores
 from tests.images.archives import docker_archive, simple_layer
 from tests.layers.overlay import Overlay
+from tests.support.captures import wait_for
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
 pytestmark = pytest.mark.kernel
+CLOCK_REALTIME_COARSE = 5
+"""clock_getres(2)."""
 
 
 @pytest.fixture
@@ -78,6 +81,13 @@ def test_what_is_neither_container_nor_image(web: Store, name: str) -> None:
             ask(name)
 
 
+def next_tick() -> None:
+    """Wait until the clock that the times of files are taken from has moved on."""
+    before = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
+    while time.clock_gettime_ns(CLOCK_REALTIME_COARSE) == before:
+        time.sleep(0.001)
+
+
 def test_the_fingerprint_moves_with_every_change(web: Store, mounts: Overlay) -> None:
     changes = Changes(web)
     seen = [changes.fingerprint("web")]
@@ -93,7 +103,7 @@ def test_the_fingerprint_moves_with_every_change(web: Store, mounts: Overlay) ->
         ("remove", "a"),
     ]
     for operation in operations:
-        time.sleep(0.01)  # more than a tick of the clock that times are taken from
+        next_tick()
         stores.change(web, mounts, "web", [operation])
         seen.append(changes.fingerprint("web"))
     assert len(set(map(repr, seen))) == len(seen)
@@ -114,9 +124,7 @@ def test_a_paused_commit_catches_one_moment(engine: Engine) -> None:
     loop = "i=0; while :; do i=$((i+1)); echo $i > /a; echo $i > /b; done"
     container = engine.containers.run(LaunchOptions("starter", ("sh", "-c", loop), name="web"))
     try:
-        deadline = time.monotonic() + 60
-        while not engine.changes.of("web") and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda: engine.changes.of("web"))
         for number in range(5):
             node = engine.changes.commit("web", f"mine:{number}", pause=True)
             tree = engine.store.layout.tree(node.chain_id)

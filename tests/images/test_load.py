@@ -30,6 +30,7 @@ from tests.images.archives import digest, docker_archive, simple_layer
 from tests.images.stores import Archives, NewStore
 from tests.layers import tars
 from tests.layers.overlay import Overlay
+from tests.support.captures import wait_for
 
 kernel = pytest.mark.kernel
 
@@ -383,11 +384,12 @@ def test_sigkill_at_any_time_leaves_a_consistent_store(store: Store, tmp_path: P
     child.kill()
     child.communicate()
     again = Store(store.layout.root)
-    for _ in range(100):  # a worker of the dead holds the staging area until it notices
+
+    def is_swept() -> bool:
         again.sweep()
-        if not os.listdir(again.layout.staging):
-            break
-        threading.Event().wait(0.05)
+        return not os.listdir(again.layout.staging)
+
+    wait_for(is_swept)  # a worker of the dead holds the staging area until it notices
     assert stores.problems(again) == []
     assert load(again, source) == ["it:1"]
     assert stores.problems(again) == []

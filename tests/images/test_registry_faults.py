@@ -25,6 +25,7 @@ from tests.images import peers, registries, stores
 from tests.images.registries import Answer, Asked, Cut, Proxy, Raw, raw
 from tests.images.stores import Archives, NewStore
 from tests.support import images
+from tests.support.captures import wait_for
 
 pytestmark = [
     pytest.mark.kernel,
@@ -246,7 +247,6 @@ def test_what_a_killed_pull_had_is_not_fetched_again(new_store: NewStore, proxy:
         def write(connection: socket.socket) -> None:
             head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer.body)}\r\n\r\n".encode()
             connection.sendall(head + answer.body[: len(answer.body) // 2])
-            connection.settimeout(30)
             connection.recv(1)  # until the other end is gone
 
         return Raw(write)
@@ -254,11 +254,11 @@ def test_what_a_killed_pull_had_is_not_fetched_again(new_store: NewStore, proxy:
     proxy.misbehave = lambda asked, answer: half(answer) if big_blob(asked, answer) else None
     child = stores.in_process(store, "images.pull(args[0])", f"{proxy.address}/five:gzip", wait=False)
     wanted = sum(sorted(size // 2 for size in sizes.values() if size > 1000)[-4:])  # four at a time
-    until = time.monotonic() + 30
-    while held(store) < wanted and time.monotonic() < until:
-        time.sleep(0.01)
-    child.kill()
-    child.communicate()
+    try:
+        wait_for(lambda: held(store) >= wanted)
+    finally:
+        child.kill()
+        child.communicate()
     had = {f"sha256:{entry.name}": entry.stat().st_size for entry in os.scandir(store.layout.partials)}
     assert sum(had.values()) >= wanted
     proxy.misbehave = lambda asked, answer: None

@@ -149,14 +149,14 @@ def test_plain_http_is_only_what_is_named(store: Store, trusted: Trusted) -> Non
 def serve_once(answer: Callable[[socket.socket], None]) -> tuple[str, threading.Thread]:
     """A server for one connection after another, each of which *answer* has for itself."""
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.settimeout(10)
+    listening.settimeout(60)
 
     def serve() -> None:
         with listening:
             for _ in range(2):
                 connection, _ = listening.accept()
                 with connection:
-                    connection.settimeout(10)
+                    connection.settimeout(60)
                     answer(connection)
 
     thread = threading.Thread(target=serve, daemon=True)

@@ -12,35 +12,13 @@ import select
 import time
 from typing import NoReturn
 
+from engine.containers.life import Subject
 from engine.kernel import lean, lifeline, syscalls
 from engine.model import Health, HealthStatus
-from engine.record import Record
 from engine.store.failures import HEALTH, Enduring
-from engine.store.layout import ContainerPaths, Layout
 
 STATUSES: tuple[HealthStatus, ...] = ("starting", "healthy", "unhealthy")
 """By the exit codes of those that do checks."""
-
-
-class Subject(Record):
-    """Whose health is looked at."""
-
-    id: str
-    name: str
-    root: str
-    run: str
-    """The root's run-time directory."""
-    health: Health
-
-    @property
-    def layout(self) -> Layout:
-        """Where the records of its root are."""
-        return Layout(self.root, self.run)
-
-    @property
-    def paths(self) -> ContainerPaths:
-        """Its files."""
-        return self.layout.container(self.id)
 
 
 def start(subject: Subject, pidfd: int) -> int:

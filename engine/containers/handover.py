@@ -12,8 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from engine.containers.checking import Subject
-from engine.containers.life import Run, Watched
+from engine.containers.life import Run, Subject, Watched
 from engine.containers.pump import Pump
 from engine.containers.restarting import Delay
 from engine.errors import LaunchError

@@ -13,11 +13,11 @@ import select
 import signal
 import time
 
-from engine.containers import executing, launcher, state
-from engine.containers.checking import Subject
+from engine.containers import execspec, state
+from engine.containers.life import Subject
 from engine.errors import CowlError
 from engine.kernel.channel import Channel
-from engine.launch import request
+from engine.launch import isolation, joining, request
 from engine.model import JSON, Health, HealthStatus
 from engine.record import Record
 from engine.store import clock, events
@@ -114,11 +114,11 @@ def _tell(subject: Subject, status: HealthStatus) -> None:
 def _check(subject: Subject, paths: ContainerPaths, facts: state.Facts) -> Check:
     """Run the command once."""
     begun = clock.now()
-    options = executing.ExecOptions(subject.health.argv)
+    options = execspec.ExecOptions(subject.health.argv)
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
-        join = executing.joining_of(paths, subject.id, facts, options, executing.NO_SIZE)
-        control, child = launcher.fork_monitor(join, [writing, writing])
+        join = execspec.joining_of(paths, subject.id, facts, options, execspec.NO_SIZE)
+        control, child = isolation.fork(lambda control: joining.run(join, control, [writing, writing]))
     except CowlError as error:
         os.close(reading)
         return Check(begun, clock.now(), FAILED, str(error))

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from engine.containers import checking, finishing, handover, monitor
-from engine.containers.checking import Subject
 from engine.containers.handover import Handed
+from engine.containers.life import Subject
 from engine.containers.logfile import LogFile
 from engine.containers.pump import Pump
 from engine.kernel import lean, lifeline, signals

@@ -20,7 +20,7 @@ from engine.containers import keeper, monitor
 from engine.containers.nursery import Nursery
 from engine.errors import LaunchError
 from engine.kernel.channel import Channel, pair
-from engine.launch import rehearsal, request
+from engine.launch import isolation, rehearsal, request
 from engine.launch.request import Join, Launch
 from engine.record import Record
 
@@ -37,21 +37,8 @@ _CODE = "import sys; sys.path.insert(0, {path!r}); from engine.containers.launch
 def fork_monitor(
     work: Launch | Join, descriptors: Sequence[int] = (), *, orphan: bool = False
 ) -> tuple[Channel, int | None]:
-    """Fork a monitor from this process: our end of its control socket, and its pid where it is our child.
-
-    With *orphan* it is nobody's child, so that nobody has to wait for it.
-    """
-    ours, theirs = pair()
-    pid = os.fork()
-    if pid == 0:
-        if orphan and os.fork():
-            os._exit(0)
-        _serve(work, theirs, list(descriptors))
-    theirs.close()
-    if orphan:
-        os.waitpid(pid, 0)
-        return ours, None
-    return ours, pid
+    """Have *work* done by a fork of this process, see `isolation.fork`."""
+    return isolation.fork(lambda control: _serve(work, control, list(descriptors)), orphan=orphan)
 
 
 def _serve(

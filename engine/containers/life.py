@@ -11,7 +11,7 @@ from engine.containers.restarting import Delay
 from engine.kernel import cgroup
 from engine.kernel.channel import Channel
 from engine.launch.request import Launch
-from engine.model import JSON
+from engine.model import JSON, Health
 from engine.record import Record
 from engine.store import events
 from engine.store.layout import ContainerPaths, Layout
@@ -71,6 +71,27 @@ class Watched(Record):
     def paths(self) -> ContainerPaths:
         """Its files."""
         return paths_of(self.launch)
+
+
+class Subject(Record):
+    """Whose health is looked at."""
+
+    id: str
+    name: str
+    root: str
+    run: str
+    """The root's run-time directory."""
+    health: Health
+
+    @property
+    def layout(self) -> Layout:
+        """Where the records of its root are."""
+        return Layout(self.root, self.run)
+
+    @property
+    def paths(self) -> ContainerPaths:
+        """Its files."""
+        return self.layout.container(self.id)
 
 
 def paths_of(launch: Launch) -> ContainerPaths:

@@ -195,7 +195,7 @@ class Containers:
 
         Raises ConflictError when the container does not run, LaunchError when the command does not start.
         """
-        from engine.containers import executing
+        from engine.containers import execspec, executing
 
         row = self._row(reference)
         facts = state.derive(self._paths(row))
@@ -203,7 +203,7 @@ class Containers:
             raise ConflictError(f"the container {row.name} is paused", hint=f"cowl unpause {row.name}")
         if facts.who is None or facts.cgroup is None:
             raise ConflictError(f"the container {row.name} is not running", hint=f"cowl start {row.name}")
-        options = executing.ExecOptions(
+        options = execspec.ExecOptions(
             tuple(argv), tty, interactive, detach, tuple(env), user, workdir, privileged
         )
         events.record(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.containers import state
-from engine.containers.life import Child, Run, exit_record, layout_of
+from engine.containers.life import Child, Run, Subject, exit_record, layout_of
 from engine.containers.logfile import LogFile
 from engine.containers.pump import Pump
 from engine.errors import ConflictError, CowlError, LaunchError
@@ -110,7 +110,7 @@ def _look_after(
 
     health.prepare(paths)
     wanted = Health(tuple(fields[0]), *fields[1:])
-    subject = checking.Subject(launch.id, launch.name, *layout_of(launch), wanted)
+    subject = Subject(launch.id, launch.name, *layout_of(launch), wanted)
     if turn.keeper is None:
         return checking.start(subject, child.pidfd)
     from engine.containers import handover

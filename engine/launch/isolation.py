@@ -7,10 +7,14 @@ import fcntl
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from engine.kernel import process, scheduling, signals, syscalls
-from engine.kernel.channel import Channel
+from engine.kernel.channel import Channel, pair
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 CONTROL = 3
 """The descriptor of the control socket, the only one that a monitor takes along from whoever forked it."""
@@ -19,6 +23,24 @@ IGNORED = (
     signals.SIGXFSZ,
 )
 """What a monitor ignores, and Python; `isolate` leaves no other signal so."""
+
+
+def fork(work: Callable[[Channel], NoReturn], *, orphan: bool = False) -> tuple[Channel, int | None]:
+    """Fork a process that does *work* with its end of a control socket: ours, and its pid if it is our child.
+
+    With *orphan* it is nobody's child, so that nobody has to wait for it. Raises OSError.
+    """
+    ours, theirs = pair()
+    pid = os.fork()
+    if pid == 0:
+        if orphan and os.fork():
+            os._exit(0)
+        work(theirs)
+    theirs.close()
+    if orphan:
+        os.waitpid(pid, 0)
+        return ours, None
+    return ours, pid
 
 
 def stop_imports() -> None:

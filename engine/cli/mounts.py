@@ -22,6 +22,7 @@ _ELSEWHERE = {
     "image-subpath": "take files out of an image by cowl create and cowl cp",
 }
 """Words of `--mount` that cowl has not, and what to do instead."""
+_TRUE, _FALSE = ("", "1", "t", "true"), ("0", "f", "false")
 _BIND_ALONE = ("bind-propagation", "bind-nonrecursive", "bind-recursive", "bind-create-src")
 _HINT = "write it like type=bind,src=/here,dst=/there,ro"
 
@@ -164,4 +165,8 @@ def _first(given: dict[str, str], *names: str) -> str:
 
 def _is_set(given: dict[str, str], *names: str) -> bool:
     """Whether one of *names* is there and not false; they are taken out."""
-    return any([given.pop(name, "false") in ("", "true", "1") for name in names])  # noqa: C419 - each is taken
+    found = [(name, given.pop(name)) for name in names if name in given]
+    for name, value in found:
+        if value.lower() not in (*_TRUE, *_FALSE):
+            raise UsageError(f"bad value {value!r} of {name}", "it is neither true nor false", _HINT)
+    return any(value.lower() in _TRUE for _, value in found)

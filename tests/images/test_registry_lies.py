@@ -14,6 +14,7 @@ from engine.errors import ArchiveError, CowlError, DeniedError, RegistryError
 from engine.images.images import Images
 from engine.oci import documents
 from engine.oci.registry import clients
+from engine.oci.registry.connection import Connection
 from engine.store import partials
 from engine.store.store import Store
 from tests.images import registries, stores
@@ -107,6 +108,8 @@ def test_it_ends_with_a_sentence(
 ) -> None:
     usual = clients.Patience(2, 0.01, 2, least=1000)
     monkeypatch.setattr(clients, "PATIENCE", usual._replace(**HASTE.get(what, {})))
+    # Its first question would be an honest one, whether there is TLS.
+    monkeypatch.setattr(Connection, "_find_base", lambda _: f"http://{proxy.address}")
     when, answer, sentence = MISBEHAVIOUR[what]
     proxy.misbehave = always(answer, when)
     with pytest.raises((RegistryError, ArchiveError), match=sentence):

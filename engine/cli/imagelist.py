@@ -15,6 +15,7 @@ from engine.cli.output import Column, Piece
 from engine.cli.session import Session
 from engine.engine import Engine
 from engine.model import JSON, Image, Node
+from engine.store.clock import normalise
 
 MAX_CREATED_BY = 60
 FILTERS = ("dangling", "label", "reference", "before", "since", "until")
@@ -105,18 +106,20 @@ def _filtered(engine: Engine, images: list[Listed], wanted: Filters) -> list[Lis
     for name, later in (("since", True), ("before", False)):
         for text in wanted.values(name):
             moment = _created(engine, text)
-            images = [image for image in images if _differs(image.created, moment, later)]
+            images = [image for image in images if is_made(image, moment, later=later)]
     for text in wanted.values("until"):
         moment = moments.moment(text) or ""
-        images = [image for image in images if image.created < moment]
+        images = [image for image in images if is_made(image, moment, later=False)]
     patterns = wanted.values("reference")
     if patterns:
         images = [image for image in images if any(is_called(image, each) for each in patterns)]
     return [image for image in images if wanted.has_labels(image.labels)]
 
 
-def _differs(moment: str, other: str, later: bool) -> bool:
-    return moment != other and (moment > other) == later
+def is_made(image: Listed, moment: str, *, later: bool) -> bool:
+    """Whether it was made *later* than an RFC 3339 time, or earlier; images write theirs in many ways."""
+    made, other = normalise(image.created), normalise(moment)
+    return made != other and (made > other) == later
 
 
 def _created(engine: Engine, name: str) -> str:

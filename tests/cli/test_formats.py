@@ -9,7 +9,7 @@ import re
 import pytest
 
 from engine.cli.flags import Filters
-from engine.cli.imagelist import is_called
+from engine.cli.imagelist import is_called, is_made
 from engine.cli.imagewords import Listed
 from engine.engine import Engine
 from engine.errors import UsageError
@@ -38,6 +38,24 @@ def image(name: str) -> Listed:
 )
 def test_names_by_pattern(name: str, pattern: str, called: bool) -> None:
     assert is_called(image(name), pattern) == called
+
+
+@pytest.mark.parametrize(
+    ("created", "earlier", "later"),
+    [
+        ("2026-05-01T12:00:00Z", False, False),
+        ("2026-05-01T14:00:00+02:00", False, False),
+        ("2026-05-01T12:00:00.000000001Z", False, True),
+        ("2026-05-01T11:59:59.9Z", True, False),
+        ("2026-05-01T13:30:00+02:00", True, False),
+        ("long ago", True, False),
+    ],
+)
+def test_when_an_image_was_made(created: str, earlier: bool, later: bool) -> None:
+    made = image("a:b")._replace(created=created)
+    for moment in ("2026-05-01T12:00:00Z", "2026-05-01T12:00:00.000000Z"):
+        found = [is_made(made, moment, later=way) for way in (False, True)]
+        assert found == [earlier, later]
 
 
 def test_filters_by_name() -> None:

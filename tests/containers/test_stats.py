@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import model
-from engine.containers import stats
+from engine.containers import state, stats
 from engine.containers.lastsamples import Point
 from engine.containers.stats import Entry, History, Sampler
 from engine.engine import Engine
@@ -51,6 +51,11 @@ def entry(pen: Pen, resources: Resources, script: str) -> Entry:
     return Entry(f"id-{pid}", f"name-{pid}", made, pid, pen.start_time(pid))
 
 
+def wait_until_asleep(pid: int) -> None:
+    """Until it has become `sleep`, and has nothing more to do."""
+    wait_for(lambda: Path(f"/proc/{pid}/stat").read_text().partition("(")[2].startswith("sleep) S"))
+
+
 @pytest.mark.kernel
 def test_half_a_cpu_is_shown_as_fifty_percent(pen: Pen, samplers: list[Sampler]) -> None:
     half = entry(pen, HALF, BUSY)
@@ -85,7 +90,7 @@ def test_the_first_look_of_another_process_counts_from_the_last(pen: Pen, tmp_pa
 @pytest.mark.kernel
 def test_an_idle_container(pen: Pen, samplers: list[Sampler]) -> None:
     idle = entry(pen, {"pids": {"limit": 11}, "memory": {"limit": 64 << 20}}, "exec sleep 60")
-    time.sleep(0.1)
+    wait_until_asleep(idle.pid)
     samplers[0].sample([idle])
     time.sleep(0.2)
     (sample,) = samplers[0].sample([idle])
@@ -127,7 +132,7 @@ def test_those_that_end_drop_out_and_leave_no_descriptor(pen: Pen, samplers: lis
 @pytest.mark.kernel
 def test_a_container_that_was_started_anew_begins_anew(pen: Pen, samplers: list[Sampler]) -> None:
     first, second = entry(pen, {}, BUSY), entry(pen, {}, "exec sleep 60")
-    wait_for(lambda: Path(f"/proc/{second.pid}/comm").read_text() == "sleep\n")
+    wait_until_asleep(second.pid)
     used = samplers[1].sample([second])[0].cpu_usage_ns
     wait_for(lambda: samplers[0].sample([first])[0].cpu_usage_ns > 2 * used + SECOND // 5)
     (sample,) = samplers[0].sample([second._replace(id=first.id)])
@@ -186,7 +191,9 @@ def test_a_part_of_a_sample_is_what_the_whole_says_of_it(engine: Engine) -> None
     limits = model.Limits(cpus=0.5, memory=64 << 20, pids=20)
     start(engine, "sh", "-c", "cat /bin/* > /copy; exec sleep 600", limits=limits)
     start(engine)
-    wait_for(lambda: all(each.pids == 1 for each in engine.stats.sample()))
+    for each in engine.containers.list():
+        assert each.pid is not None
+        wait_until_asleep(each.pid)
     for parts in (*({part} for part in OF_PARTS), stats.PARTS - {stats.DETAILS}, set()):
         found, whole = both_ways(engine, frozenset(parts))
         shown = {name for part in parts for name in OF_PARTS[part]}
@@ -252,6 +259,16 @@ def test_a_paused_container_is_sampled(engine: Engine) -> None:
     engine.containers.pause(name)
     assert [each.container for each in engine.stats.sample(once=True)] == [name]
     engine.containers.unpause(name)
+
+
+@pytest.mark.kernel
+def test_changes_at_one_moment_are_seen_one_by_one(tmp_path: Path) -> None:
+    """Whoever looks between two of them: the clock of files may be a coarse one."""
+    seen = set()
+    for _ in range(500):
+        state.touch(f"{tmp_path}/revision")
+        seen.add(os.stat(f"{tmp_path}/revision").st_mtime_ns)
+    assert len(seen) == 500
 
 
 def sample_at(seconds: int, *, read: int = 0, written: int = 0, cpu: float = 0.0) -> Sample:

@@ -12,10 +12,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from engine.model import JSON
+from tests.support.captures import wait_for
 from tests.support.roots import Run, environment
 from tests.support.traces import Root
 
@@ -92,10 +94,25 @@ def test_logs_are_followed_to_the_end(ready: Run) -> None:
     assert ready("logs", "-f", "a", check=True).stdout == "one\ntwo\n"
 
 
-def test_what_has_no_newline_is_given_none(ready: Run) -> None:
+def speak_in_turn(root: Root, script: str, *pieces: str) -> None:
+    """Run the container `a`, which waits for a line after each of *pieces*; capitals come on stderr."""
+    words = [sys.executable, "-m", "engine.cli", "run", "-i", "--name", "a", "starter", "sh", "-c", script]
+    with subprocess.Popen(
+        words, env=environment(root), bufsize=0, stdin=PIPE, stdout=PIPE, stderr=PIPE
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        for piece in pieces:
+            stream = process.stderr if piece.isupper() else process.stdout
+            assert stream.read(len(piece)).decode() == piece
+            process.stdin.write(b"\n")
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_what_has_no_newline_is_given_none(ready: Run, root: Root) -> None:
     """As docker has it: a line begins when the other stream's has ended, however the pieces came."""
-    script = "printf a; sleep 0.1; echo B >&2; sleep 0.1; echo c; printf D >&2; printf e"
-    ready("run", "--name", "a", "starter", "sh", "-c", script, check=True)
+    script = "printf a; read x; echo B >&2; read x; echo c; printf D >&2; printf e"
+    speak_in_turn(root, script, "a", "B\n")
     for words in (("logs", "a"), ("logs", "-f", "a")):
         done = ready(*words, check=True)
         assert (done.stdout, done.stderr) == ("ac\ne", "B\nD")
@@ -109,18 +126,18 @@ def test_what_has_no_newline_is_given_none(ready: Run) -> None:
     done = ready("logs", "-t", "a", check=True)
     assert done.stdout == f"{stamps['ac']} ac\n{stamps['e']} e"
     assert done.stderr == f"{stamps['B']} B\n{stamps['D']} D"
-    ready("start", "-a", "a", check=True)  # and the log goes on, as docker's does
+    ready("start", "-ai", "a", check=True)  # and the log goes on, as docker's does
     assert ready("logs", "a", check=True).stdout == "ac\neac\ne"
 
 
 def test_both_streams_of_a_log_in_one_file_are_in_order(ready: Run, root: Root) -> None:
-    script = "for n in 1 2 3; do echo out $n; sleep 0.05; echo err $n >&2; sleep 0.05; done; printf last"
-    ready("run", "--name", "a", "starter", "sh", "-c", script, check=True)
+    script = "for n in 1 2 3; do echo out $n; read x; echo ERR $n >&2; read x; done; printf last"
+    speak_in_turn(root, script, *(f"{word} {n}\n" for n in (1, 2, 3) for word in ("out", "ERR")))
     words = [sys.executable, "-m", "engine.cli", "logs", "a"]
     done = subprocess.run(
         words, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
     )
-    assert done.stdout == "".join(f"out {n}\nerr {n}\n" for n in (1, 2, 3)) + "last"
+    assert done.stdout == "".join(f"out {n}\nERR {n}\n" for n in (1, 2, 3)) + "last"
 
 
 def test_a_prompt_is_followed_before_its_newline(ready: Run, root: Root) -> None:
@@ -141,9 +158,12 @@ def test_a_prompt_is_followed_before_its_newline(ready: Run, root: Root) -> None
 
 def test_top(ready: Run) -> None:
     ready("run", "-d", "--name", "a", "starter", "sh", "-c", "sleep 600; true", check=True)
-    deadline = time.monotonic() + 60
-    while len(found := json.loads(ready("top", "--json", "a", check=True).stdout)) < 2:
-        assert time.monotonic() < deadline
+
+    def listed() -> list[JSON]:
+        return list(json.loads(ready("top", "--json", "a", check=True).stdout))
+
+    wait_for(lambda: "sleep 600" in [each["command"] for each in listed()])  # a fork, at first, of the shell
+    found = listed()
     assert {each["command"] for each in found} == {"sh -c sleep 600; true", "sleep 600"}
     assert {each["uid"] for each in found} == {0}
     assert found[1]["parent"] == found[0]["pid"]

@@ -205,6 +205,7 @@ def test_the_signal_that_stops_can_be_named(engine: Engine, cowl: Run) -> None:
 @pytest.mark.kernel
 def test_processes_as_ps_has_them(engine: Engine, cowl: Run) -> None:
     started = start(engine, "sh", "-c", "sleep 1234; true", name="x")
+    wait_for(lambda: cowl("top", "x", "-o", "pid,args", check=True).stdout.count(" sleep 1234\n") == 1)
     lines = cowl("top", "x", "-o", "pid,args", check=True).stdout.splitlines()
     assert lines[0].split() == ["PID", "COMMAND"]
     assert [line.split(None, 1)[1] for line in lines[1:]] == ["sh -c sleep 1234; true", "sleep 1234"]

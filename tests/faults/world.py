@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple
 
 from engine.engine import Engine
-from engine.model import LaunchOptions
+from engine.errors import NotFoundError
+from engine.model import Container, LaunchOptions
 from tests.images import stores
 from tests.images.registries import docker_registry
 from tests.layers.trees import Seen, snapshot
@@ -128,10 +129,14 @@ def problems(world: World, takes: Sequence[str] = ()) -> list[str]:
             found += ["the changes of kept are others"] if upper != world.upper else []
         homes = set(os.listdir(root.layout.containers))
         found += [f"home without a record: {home}" for home in homes - {each.id for each in listed.values()}]
-        for each in listed.values():
-            if each.state == "running" and (each.pid is None or not os.path.exists(f"/proc/{each.pid}")):
-                found.append(f"{each.name} is said to run")
+        if any(map(_lifeless, listed.values())):  # one may have ended just now
+            found += [f"{each.name} is said to run" for each in engine.containers.list() if _lifeless(each)]
     return found
+
+
+def _lifeless(container: Container) -> bool:
+    """Whether it is said to run and has no process."""
+    return container.state == "running" and not os.path.exists(f"/proc/{container.pid}")
 
 
 def settle(world: World) -> list[str]:
@@ -139,7 +144,8 @@ def settle(world: World) -> list[str]:
     with Engine(world.root.path, cgroup_parent=world.root.cgroup_parent) as engine:
         for each in engine.containers.list():
             if each.name not in ("kept", "gone"):
-                engine.containers.remove(each.id, force=True)
+                with suppress(NotFoundError):  # its monitor was faster
+                    engine.containers.remove(each.id, force=True)
         staying = {each.id for each in engine.containers.list()}
     deadline = time.monotonic() + traces.SETTLE_SECONDS
     while (left := _apart(traces.find(world.root), staying)) and time.monotonic() < deadline:

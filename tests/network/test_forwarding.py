@@ -11,6 +11,7 @@ import pytest
 
 from tests.network import machines
 from tests.network.machines import ELSEWHERE, HOST, Machine, new_network, server_at
+from tests.support.captures import wait_for
 from tests.support.roots import environment
 
 pytestmark = [pytest.mark.kernel, pytest.mark.peers("ip", "nft", "nsenter")]
@@ -246,8 +247,7 @@ def test_a_power_cut_at_every_step(still: Machine, step: str) -> None:
     if step != "after-switching-off":
         still.run(sys.executable, "-m", "engine.cli", "rm", "-f", "a")
     else:
-        time.sleep(1)
-        assert sysctl(still, SWITCH) == "0"  # the fence is what is left
+        wait_for(lambda: sysctl(still, SWITCH) == "0")  # the fence is what is left
         still.cowl("run", "--rm", "starter", "true")
     assert still.settled() == []
     assert sysctl(still, SWITCH) == "0"

@@ -77,15 +77,25 @@ def _samples(
 ) -> Iterator[list[Sample]]:
     """Samples of the containers *wanted*, or of all that run, until the last of those named has ended."""
     due = time.monotonic()
+    looked = False
     while True:
         samples = engine.stats.sample(parts, wanted or None, everything=everything, once=once)
-        if wanted and not samples:
+        if wanted and not samples and not _is_awaited(engine, wanted):
+            if looked:
+                return
             raise ConflictError(f"{', '.join(wanted.values())} does not run", "there is nothing to sample")
+        looked = True
         yield samples
         if once:
             return
         due = max(due + INTERVAL_S, time.monotonic())
         time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _is_awaited(engine: Engine, wanted: Mapping[str, str]) -> bool:
+    """Whether one of *wanted* runs, or will again."""
+    live = ("running", "paused", "restarting")
+    return any(each.id in wanted and each.state in live for each in engine.containers.list())
 
 
 def _write_json(samples: Sequence[Sample]) -> None:

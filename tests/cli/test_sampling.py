@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from engine.containers.stats import IO, MEMORY, NETWORK
 from engine.engine import Engine
 from engine.model import LaunchOptions, Limits, Sample
 from tests.support.captures import start, wait_for
-from tests.support.roots import Run
+from tests.support.roots import Run, environment
+from tests.support.traces import Root
 
 FIELDS = ("BlockIO", "CPUPerc", "Container", "ID", "MemPerc", "MemUsage", "Name", "NetIO", "PIDs")
 """Those that docker's `stats --format` has."""
@@ -92,6 +95,22 @@ def test_whole_ids(pair: Engine, cowl: Run) -> None:
     titles, line = cowl("stats", "--no-stream", "--no-trunc", check=True).stdout.splitlines()
     assert titles.startswith("CONTAINER ID") and line.split()[:2] == [identity, "web"]
     assert identity[:12] not in cowl("stats", "--no-stream", check=True).stdout
+
+
+@pytest.mark.kernel
+def test_it_ends_with_the_container_that_is_named(pair: Engine, root: Root) -> None:
+    """And goes on while that is started anew."""
+    start(pair, "sh", "-c", "sleep 0.2; exit 1", name="again", restart="on-failure:2")
+    words = [sys.executable, "-m", "engine.cli", "stats", "--format", "{{.Name}}"]
+    environ = environment(root)
+    with subprocess.Popen([*words, "web"], env=environ, stdout=subprocess.PIPE, text=True) as looking:
+        assert looking.stdout is not None
+        assert looking.stdout.readline() == "web\n"
+        pair.containers.stop("web", 0)
+        assert set(looking.stdout.read().split()) <= {"web"}
+    assert looking.returncode == 0
+    subprocess.run([*words, "again"], env=environ, capture_output=True, check=False)  # it may be over already
+    assert pair.containers.get("again").restarts == 2
 
 
 def test_what_there_is_is_said(cowl: Run) -> None:

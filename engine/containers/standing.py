@@ -83,14 +83,16 @@ def begin(layout: Layout, module: str = "engine.containers.launcher") -> None:
 
     It is what *module* calls ``stand``, with the run-time directory and `kind`; it finds what is installed.
     It takes along none of this process's open files: somebody may wait for their end. One that stands by for
-    others is dismissed: it keeps their namespaces alive, and a root has no more than one.
+    others is dismissed: it keeps their namespaces alive, and a root has no more than one. One for the likes
+    of this process that has not answered stays: it may only be slow.
     """
     if not wanted():
         return
-    dismiss(layout)
+    own = kind()
+    dismiss(layout, but=own)
     home = os.path.abspath(__file__).removesuffix("/engine/containers/standing.py")
     installed = [path for path in sys.path if path.endswith("-packages")]
-    code = _CODE.format(paths=[home, *installed], module=module, run=layout.run, kind=kind())
+    code = _CODE.format(paths=[home, *installed], module=module, run=layout.run, kind=own)
     actions = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
     closing = [(os.POSIX_SPAWN_CLOSE, int(name)) for name in os.listdir("/proc/self/fd") if int(name) > 2]
     with contextlib.suppress(OSError):
@@ -102,13 +104,13 @@ def begin(layout: Layout, module: str = "engine.containers.launcher") -> None:
         )
 
 
-def dismiss(layout: Layout) -> None:
-    """End every launcher of the root, whomever it stands by for; what they have launched runs on.
+def dismiss(layout: Layout, but: str = "") -> None:
+    """End every launcher of the root *but* that for one kind of caller; what they have launched runs on.
 
     One that does not answer hears of it when it does.
     """
     for name in _names(layout.run):
-        channel = _connect(layout.run, name)
+        channel = _connect(layout.run, name) if name != _name(but) else None
         if channel is not None:
             with channel, contextlib.suppress(OSError):
                 channel.send(request.DISMISSED)

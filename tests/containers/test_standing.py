@@ -81,6 +81,14 @@ def launcher_of(monitor: int) -> int:
     return parent_of(parent_of(monitor))
 
 
+def answers(engine: Engine) -> bool:
+    """Whether a launcher takes this process's call."""
+    called = standing.call(engine.store.layout)
+    if called is not None:
+        called.close()
+    return called is not None
+
+
 def begun(engine: Engine, cowl: Run) -> int:
     cowl("run", "--rm", "starter", "true")
     wait_for(lambda: pid_of(engine))  # it has a name before it listens
@@ -183,6 +191,9 @@ def test_one_that_hangs_is_not_waited_for(standing_engine: Engine, standing_cowl
         wait_for(lambda: len(processes(standing_engine)) == STANDING)
     finally:
         os.kill(pid, signal.SIGCONT)
+    # It goes on: it might only have been slow.
+    wait_for(lambda: answers(standing_engine))
+    assert pid_of(standing_engine) == pid
 
 
 def test_it_holds_nothing_of_the_one_that_began_it(standing_engine: Engine) -> None:

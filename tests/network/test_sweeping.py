@@ -52,7 +52,7 @@ def test_a_sweeper_lets_go_of_its_turn_before_others_can_leave(
 @pytest.mark.peers("ip", "nft", "nsenter")
 def test_a_bridge_that_was_not_named_yet_goes_with_the_next_container(lone: Machine) -> None:
     """Its maker was killed: nothing but its group says whose it is."""
-    run = (sys.executable, "-m", "engine.cli", "run", "--rm", "starter", "true")
+    run = (sys.executable, "-m", "engine.cli", "run", "-d", "starter", "true")  # which nobody takes away
     lone.run(*run, env={"COWL_FAULT": "network.after-link"})
     assert any(name.startswith("cowl0") for name in lone.left())
     lone.cowl("run", "-d", "--name", "a", "starter", "sleep", "100")

@@ -45,7 +45,7 @@ def wait(paths: ContainerPaths) -> int | None:
     with channel:
         try:
             channel.send(request.QUIET)
-            while packet := channel.recv(request.MAX_PACKET + 1):
+            while packet := channel.receive(request.MAX_PACKET + 1):
                 if packet[:1] == request.EXITED:
                     ended = json.loads(packet[1:])
                     return None if ended["restarting"] else int(ended["exit_code"])

@@ -58,7 +58,7 @@ class Client:
     def receive(self) -> bytes | None:
         """One packet; None when there is none now. A client that has gone is marked so."""
         try:
-            packet = self.channel.recv(MAX_PACKET + 1, MSG_DONTWAIT)
+            packet = self.channel.receive(MAX_PACKET + 1, MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:

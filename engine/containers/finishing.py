@@ -75,6 +75,11 @@ def end(launch: Launch, paths: ContainerPaths, run: Run, policy: restarting.Poli
         if oom:
             tell(launch, "oom")
         tell(launch, "die", exit_code=str(code))
+    with step:
+        if not again:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(paths.socket)
+        pump.admit()  # who comes later finds no socket, and looks at the record
         told = {"exit_code": code, "oom_killed": oom, "restarting": again}
         pump.tell(request.EXITED + json.dumps(told).encode())
     with clearing:
@@ -83,9 +88,8 @@ def end(launch: Launch, paths: ContainerPaths, run: Run, policy: restarting.Poli
     with clearing:
         cgroup.remove(run.group)
     point("end.after-cgroup")
-    for path in (paths.state,) if again else (paths.socket, paths.state):
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.unlink(paths.state)
     with step:
         pump.tell(request.CLEAN)
     with clearing:

@@ -151,7 +151,7 @@ class Foreground:
     def wait_started(self) -> dict[str, object]:
         """Until the container runs. Raises the LaunchError that kept it from that."""
         while True:
-            packet = self._control.recv(request.MAX_PACKET + 1)
+            packet = self._control.receive(request.MAX_PACKET + 1)
             kind, body = packet[:1], packet[1:]
             if kind == request.STARTED:
                 return json.loads(body) if body[:1] == b"{" else {}
@@ -258,10 +258,7 @@ class Foreground:
                 raise
 
     def _receive(self) -> ProcessExit | None:
-        try:
-            packet = self._control.recv(request.MAX_PACKET + 1)
-        except ConnectionResetError:
-            packet = b""
+        packet = self._control.receive(request.MAX_PACKET + 1)
         kind, body = packet[:1], packet[1:]
         if kind == request.STDOUT:
             self._put_out(body)
@@ -280,7 +277,7 @@ class Foreground:
 def wait_clean(control: Channel) -> None:
     """Until the monitor has taken away what it had made; or has gone."""
     with contextlib.suppress(OSError):
-        while (packet := control.recv(request.MAX_PACKET + 1)) and packet[:1] != request.CLEAN:
+        while (packet := control.receive(request.MAX_PACKET + 1)) and packet[:1] != request.CLEAN:
             pass
 
 

@@ -295,7 +295,7 @@ class Containers:
         self._tell(row, "unpause")
 
     def wait(self, reference: str) -> int:
-        """Until it has ended; its exit code (state.UNKNOWN_EXIT_CODE when nobody saw it)."""
+        """Its code once it has ended (state.UNKNOWN_EXIT_CODE: nobody saw); NotFoundError if it is gone."""
         row = self._row(reference)
         paths = self._paths(row)
         while True:
@@ -308,6 +308,7 @@ class Containers:
             elif facts.held:
                 time.sleep(0.02)
             elif facts.state == "created":
+                self._row(row.id)  # it may have gone by itself
                 raise ConflictError(
                     f"the container {row.name} was never started", hint=f"cowl start {row.name}"
                 )

@@ -23,6 +23,8 @@ MAX_INPUT = 64 << 10
 """Bytes of input that wait for the container before its clients are not read any further."""
 DRAIN_SECONDS = 0.5
 """How long after the end output is waited for from descriptors that have left the container."""
+_MOST_HELD = 1 << 20
+"""Bytes that can wait to be read in a pipe, unless root has made it larger, or a terminal (pipe(7))."""
 FULL_SECONDS = 0.5
 """How long nobody is let in after there was no descriptor left for one."""
 _LITTLE = 256
@@ -176,17 +178,30 @@ class Pump:
                 os.close(descriptor)
 
     def drain(self) -> None:
-        """Read what the ended container has left in its streams: to the end, or for DRAIN_SECONDS."""
+        """Read what the ended container has left in its streams: to the end, or for DRAIN_SECONDS.
+
+        What is there by then is read however late that is.
+        """
         if self._peer is not None:
             os.close(self._peer)
             self._peer = None
         deadline = time.monotonic() + DRAIN_SECONDS
-        while self._outputs and (left := deadline - time.monotonic()) > 0:
+        late = 0
+        while self._outputs and late < len(self._outputs) * _MOST_HELD:
             poller = select.poll()
             for descriptor in self._outputs:
                 poller.register(descriptor, select.POLLIN)
-            for descriptor, _ in poller.poll(left * 1000):
-                self._read(descriptor)
+            left = max(0.0, deadline - time.monotonic())
+            if not (ready := poller.poll(left * 1000)) and not left:
+                return
+            for descriptor, _ in ready:
+                size = self._read(descriptor)
+                late += 0 if left else size
+
+    def admit(self) -> None:
+        """Let everybody in who waits for that."""
+        while self.listener is not None and self._accept(self.listener):
+            pass
 
     def close_log(self) -> None:
         """Everything has been read."""
@@ -286,27 +301,31 @@ class Pump:
                 os.close(descriptor)
         return data
 
-    def _read(self, descriptor: int) -> None:
+    def _read(self, descriptor: int) -> int:
+        """Carry what can be read there now; its bytes."""
         stream, letter = self._outputs[descriptor]
         data = self._take(descriptor)
         if not data:
-            return
+            return 0
         self._log.write(stream, data)
         packet = letter + data
         for client in self.clients:
             if not client.quiet:
                 client.send(packet)
+        return len(data)
 
-    def _accept(self, listener: Channel) -> None:
+    def _accept(self, listener: Channel) -> bool:
+        """Let one client in; False if there is none, or no descriptor for one."""
         self._full_until = 0.0
         try:
             client = Client(listener.accept(), foreground=False)
         except OSError as error:
             if error.errno in _FULL:
                 self._full_until = time.monotonic() + FULL_SECONDS
-            return
+            return False
         client.send(request.STARTED + (b"terminal" if self._terminal is not None else b"streams"))
         self.clients.append(client)
+        return True
 
     def _obey(self, packet: bytes) -> None:
         kind, body = packet[:1], packet[1:]

@@ -7,6 +7,7 @@ nobody can mistake for a container's then, go after it or are swept when the sto
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -52,9 +53,19 @@ def locked(paths: ContainerPaths, name: str) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise ConflictError(f"the container {name} is busy", "another cowl works on it") from None
                 time.sleep(0.005)
+        if not _is_at(descriptor, paths.lock):
+            raise NotFoundError(f"the container {name} has just been removed")
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether the open file *descriptor* is the one at *path*."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def remove(
@@ -67,7 +78,8 @@ def remove(
     paths = store.layout.container(row.id)
     with contextlib.ExitStack() as stack:
         if os.path.isdir(paths.home):
-            stack.enter_context(locked(paths, row.name))
+            with contextlib.suppress(NotFoundError):  # somebody else removes it at the same time
+                stack.enter_context(locked(paths, row.name))
         facts = state.derive(paths)
         if facts.held:
             if not force:
@@ -181,15 +193,24 @@ def _erase_volumes(layout: Layout, connection: Connection, gone: records.Contain
 
 
 def _erase_run(path: str) -> None:
-    try:
-        names = os.listdir(path)
-    except FileNotFoundError:
-        return
-    for name in names:
+    """Delete the run-time directory *path*, although a health check that ends just now may write there."""
+    with contextlib.suppress(FileNotFoundError):
+        while not _is_erased(path):
+            pass
+
+
+def _is_erased(path: str) -> bool:
+    """Empty and remove a directory; False if something has been made in it meanwhile."""
+    for name in os.listdir(path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}/{name}")
-    with contextlib.suppress(FileNotFoundError):
+    try:
         os.rmdir(path)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        return False
+    return True
 
 
 def main() -> None:
@@ -249,13 +270,15 @@ def kill(paths: ContainerPaths, facts: state.Facts) -> None:
 def settle(paths: ContainerPaths, seconds: float = SETTLE_SECONDS) -> None:
     """Wait until the container that was told to end has ended and its monitor has cleaned up or is dead.
 
+    A monitor that had decided on a further run before that was called off has thought better of it then.
     Raises ConflictError when it does not end.
     """
     deadline = time.monotonic() + seconds
     pause = 0.0005
     while True:
         facts = state.derive(paths)
-        if not facts.active and not (os.path.exists(paths.state) and state.is_monitored(paths)):
+        waits = facts.state == "restarting" and restarting.is_called_off(paths)
+        if not (facts.active or waits or (os.path.exists(paths.state) and state.is_monitored(paths))):
             return
         if time.monotonic() > deadline:
             raise ConflictError("the container does not end", "its first process waits in the kernel")

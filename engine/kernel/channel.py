@@ -54,6 +54,17 @@ class Channel(_socket.socket):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def receive(self, size: int, flags: int = 0) -> bytes:
+        """The next packet (recv(2)); empty when there is none and the other end is closed.
+
+        One that was closed before all that we sent was read resets us (ECONNRESET), of which the kernel tells
+        once, and before the packets that were sent ahead of it.
+        """
+        try:
+            return self.recv(size, flags)
+        except ConnectionResetError:
+            return self.recv(size, flags)
+
     def accept(self) -> Channel:
         """The next who connected (accept4(2)), close-on-exec."""
         descriptor: int = self._accept()[0]  # type: ignore[attr-defined]  # the stubs leave it out

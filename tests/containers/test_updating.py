@@ -11,7 +11,7 @@ from engine.engine import Engine
 from engine.errors import ConflictError, LaunchError, UnsupportedError, UsageError
 from engine.kernel import cgroup, cgroupfs
 from engine.model import LaunchOptions, Limits, Sample
-from tests.support.captures import start, wait_for
+from tests.support.captures import UNTIL_TOLD, start, tell, wait_for
 
 MIB = 1 << 20
 
@@ -105,12 +105,16 @@ def test_a_device_rule_stays(engine: Engine) -> None:
 
 @pytest.mark.kernel
 def test_a_policy_that_comes_late(engine: Engine) -> None:
-    name = start(engine, "sh", "-c", "sleep 0.2; exit 3")
+    name = start(engine, "sh", "-c", f"{UNTIL_TOLD}; exit 3")
     engine.containers.update(name, Limits(), restart="on-failure:1")
+    tell(engine, name)
+    wait_for(lambda: engine.containers.get(name).restarts == 1 and engine.containers.get(name).pid)
+    tell(engine, name)
     assert engine.containers.wait(name) == 3
     assert engine.containers.get(name).restarts == 1
     engine.containers.start(name)
     engine.containers.update(name, Limits(), restart="no")
+    tell(engine, name)
     assert engine.containers.wait(name) == 3
     time.sleep(0.2)
     assert (engine.containers.get(name).state, engine.containers.get(name).restarts) == ("exited", 0)

@@ -76,6 +76,15 @@ def start(engine: Engine, *command: str, image: str = "starter", **options: Any)
     return engine.containers.run(wanted).id
 
 
+UNTIL_TOLD = "until test -e /go; do sleep 0.02; done; rm /go"
+"""What a script begins with that goes on when `tell` says so: whatever comes before that has all the time."""
+
+
+def tell(engine: Engine, container: str) -> None:
+    """Let a script go on that waits with `UNTIL_TOLD`, which may end this command with the container."""
+    engine.containers.exec(container, ["touch", "/go"], streams=Streams(None, None, None))
+
+
 def kill_first(engine: Engine, container: str) -> None:
     """SIGKILL to the first process of a container that runs, past the engine."""
     pid = engine.containers.get(container).pid

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
-from engine.containers import attach, confining, creation, ending, logs, networking, removal, state
+from engine.containers import attach, confining, creation, ending, logs, networking, removal, rounds, state
 from engine.containers.foreground import Foreground, Streams
 from engine.containers.launching import Launchpad, Ready, erase_failed
 from engine.containers.networking import NetworkSettings
@@ -46,7 +46,7 @@ class Containers:
         self._cgroup_parent = cgroup_parent
         self._pad = Launchpad(store, _new_launcher() if launcher is True else launcher or None, network)
         self._available: int | None = None
-        removal.look_round(store)
+        rounds.look_round(store)
 
     def close(self) -> None:
         """End the launcher; containers run on."""
@@ -58,7 +58,7 @@ class Containers:
         """Every container, oldest first, with its state now. What nobody else is left to remove goes."""
         rows = records.containers(self._store.connection)
         ports = networking.ports(self._store)
-        return removal.attended(self._store, [self._container(row, ports) for row in rows])
+        return rounds.attended(self._store, [self._container(row, ports) for row in rows])
 
     def get(self, reference: str) -> Container:
         """The container that *reference* means: its name, ID or a unique prefix of that."""
@@ -459,7 +459,7 @@ class Containers:
         if not facts.monitored:
             removal.clean_cgroup(self._cgroup_path(row), kill_members=True)
             removal.clean_network(self._store.layout, row.id, half_made=True)
-            removal.attended(self._store, [self._container(row, {})])
+            rounds.attended(self._store, [self._container(row, {})])
 
 
 def _new_launcher() -> Launcher:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from engine.containers import attach, logs, restarting, state
 from engine.errors import ConflictError, CowlError, InUseError, NoSpaceError, NotFoundError
 from engine.kernel import cgroup, process
-from engine.model import Container, Removal, RemovalItem
+from engine.model import Removal, RemovalItem
 from engine.store import database, events, records
 from engine.store.deletion import delete_tree
 from engine.store.faults import point
@@ -108,17 +108,6 @@ def effect(layout: Layout, row: records.ContainerRow) -> Removal:
     )
 
 
-def attended(store: Store, found: list[Container]) -> list[Container]:
-    """*found* without those that were to go by themselves and have no monitor to see to it: they go now."""
-    ended = [each for each in found if each.auto_remove and each.state == "exited"]
-    if not ended:
-        return found
-    from engine.containers import remains
-
-    gone = remains.remove(store, ended)
-    return [each for each in found if each.id not in gone]
-
-
 def cgroup_path(paths: ContainerPaths) -> str:
     """Where its config.json has its cgroup; empty without one."""
     spec = state.read_document(paths.config)
@@ -143,20 +132,6 @@ def size(paths: ContainerPaths) -> int:
         except FileNotFoundError:
             continue
     return total
-
-
-def look_round(store: Store) -> None:
-    """Clear up what others could not, see `remains`: two looks that find nothing, as a rule."""
-    if not os.path.exists(store.layout.origin):
-        from engine.containers import remains
-
-        remains.settle(store)
-    base, own = os.path.split(store.layout.run)
-    with contextlib.suppress(FileNotFoundError):
-        if others := [name for name in os.listdir(base) if name != own]:
-            from engine.containers import remains
-
-            remains.sweep(base, others)
 
 
 def erase(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -58,3 +60,13 @@ def test_the_pictures_that_the_readme_shows_are_there() -> None:
     shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (HOUSE / "README.md").read_text(encoding="utf-8"))
     assert shown
     assert [picture for picture in shown if not (HOUSE / picture).exists()] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Wherever in them, and be it for their types alone."""
+    imports = grimp.build_graph("engine", "tui")
+    wanted = {module: imports.find_modules_directly_imported_by(module) for module in imports.modules}
+    try:
+        TopologicalSorter(wanted).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))

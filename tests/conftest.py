@@ -6,6 +6,7 @@ left on the machine: what is still there after `rm -f` of every container fails 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -123,7 +124,8 @@ def _remove_containers(root: Root) -> str:
         standing.dismiss(root.layout)
         with Engine(root.path, cgroup_parent=root.cgroup_parent) as engine:
             for container in engine.containers.list():
-                engine.containers.remove(container.id, force=True)
+                with contextlib.suppress(errors.NotFoundError):  # it was going by itself
+                    engine.containers.remove(container.id, force=True)
     except (errors.CowlError, OSError) as error:
         return str(error)
     return ""

@@ -289,6 +289,6 @@ def test_one_that_rests_is_not_started_meanwhile(engine: Engine, tmp_path: Path)
         starting.join(0.5)
         assert starting.is_alive()
         tar.write(hostile(("x", tarfile.REGTYPE, "")).getvalue()[512:])
-    copying.join(20)
-    starting.join(20)
+    copying.join(60)
+    starting.join(60)
     assert engine.containers.exec(name, ["test", "-e", "/tmp/x"]) == 0

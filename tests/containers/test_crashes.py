@@ -17,7 +17,7 @@ from engine.errors import LaunchError
 from engine.kernel import cgroup, process
 from engine.model import LaunchOptions
 from tests.support import roots
-from tests.support.captures import run, start, wait_for
+from tests.support.captures import UNTIL_TOLD, run, start, tell, wait_for
 from tests.support.traces import Root, find, settle
 
 pytestmark = pytest.mark.kernel
@@ -97,7 +97,7 @@ def test_stop_works_without_a_monitor(engine: Engine, root: Root) -> None:
     kill_monitor(engine, name)
     engine.containers.stop(name, timeout=0.1)
     assert engine.containers.get(name).state == "exited"
-    assert not settle(root).cgroups
+    assert not find(root).cgroups
 
 
 def take_away(cgroups: list[str]) -> bool:
@@ -231,7 +231,7 @@ def test_a_container_outlives_the_command_that_started_it(engine: Engine, root: 
             "starter",
             "sh",
             "-c",
-            "echo up; sleep 0.5; exit 3",
+            f"echo up; {UNTIL_TOLD}; exit 3",
         ],
         env=roots.environment(root),
         stdout=subprocess.PIPE,
@@ -243,6 +243,7 @@ def test_a_container_outlives_the_command_that_started_it(engine: Engine, root: 
     command.wait()
     command.stdout.close()
     assert engine.containers.get("x").state == "running"
+    tell(engine, "x")
     if removed:
         wait_for(lambda: not engine.containers.list())
     else:

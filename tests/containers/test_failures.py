@@ -24,11 +24,11 @@ from engine.model import Health, LaunchOptions
 from engine.store import failures
 from engine.store.layout import ContainerPaths
 from tests.containers.test_crashes import kill_monitor, monitor_of
-from tests.containers.test_keeping import kept
+from tests.containers.test_keeping import command_name, kept
 from tests.support import roots
-from tests.support.captures import kill_first, start, wait_for
+from tests.support.captures import UNTIL_TOLD, kill_first, start, tell, wait_for
 from tests.support.roots import Run
-from tests.support.traces import Root, settle
+from tests.support.traces import Root, find
 
 HERE = Path(__file__).parents[2]
 
@@ -146,8 +146,9 @@ def causes(engine: Engine, name: str) -> list[str]:
 
 @pytest.mark.kernel
 def test_a_policy_that_nobody_can_read(engine: Engine, root: Root) -> None:
-    name = start(engine, "sh", "-c", "sleep 0.3; exit 5")
+    name = start(engine, "sh", "-c", f"{UNTIL_TOLD}; exit 5")
     Path(root.layout.container(name).policy).write_bytes(b"\xff")
+    tell(engine, name)
     assert engine.containers.wait(name) == 5
     wait_for(lambda: causes(engine, name))
     assert causes(engine, name)[0].startswith("monitor: UnicodeDecodeError")
@@ -196,17 +197,22 @@ def test_a_keeper_that_has_no_room_for_what_it_is_handed_leaves_it(launching: En
     )
     name = launching.containers.run(options).id
     keeper = monitor_of(launching, name)
+    wait_for(lambda: command_name(keeper) == "cowl-monitor")  # then it has let go of what it began with
     limit = len(os.listdir(f"/proc/{keeper}/fd")) + 2
     resource.prlimit(keeper, resource.RLIMIT_NOFILE, (limit, limit))
-    for _ in range(2):
+    for run in range(2):
         time.sleep(monitor.SETTLED_S + 0.3)  # then it would be handed over
+        wait_for(lambda: causes(launching, name))
         found = launching.containers.get(name)
         assert (found.state, found.monitored) == ("running", True)
         with attach.connect(root.layout.container(name), name) as channel:
             channel.recv(request.MAX_PACKET)
             channel.send(request.STDIN + b"end\n")
-            wait_for(lambda pid=found.pid: launching.containers.get(name).pid != pid)
-        wait_for(lambda: launching.containers.get(name).state in ("running", "exited"))
+            channel.send(request.QUIET)
+            while packet := channel.receive(request.MAX_PACKET):  # until it has heard of the end
+                if packet[:1] == request.EXITED:
+                    break
+        wait_for(lambda run=run: run or launching.containers.get(name).pid)
     found = launching.containers.get(name)
     assert (found.state, found.exit_code, found.restarts) == ("exited", 6, 1)
     assert [each.partition(" (")[0] for each in causes(launching, name)] == [
@@ -226,7 +232,7 @@ def test_a_keeper_that_can_open_nothing_more(launching: Engine, root: Root) -> N
     assert (found.state, found.restarts) == ("exited", 1)
     assert "Too many open files" in found.error
     assert causes(launching, name)[0] == "monitor: Too many open files"
-    assert not settle(root).cgroups
+    assert not find(root).cgroups
 
 
 @pytest.mark.kernel
@@ -241,7 +247,7 @@ def test_a_start_that_meets_a_defect_says_so(engine: Engine, root: Root, launche
             other.containers.start(name)
         config.write_bytes(whole)
         assert causes(other, name)[0].startswith("monitor: JSONDecodeError")
-        left = settle(root)
+        left = find(root)
         assert not (left.cgroups or left.mounts)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from engine.containers import logs
 from engine.containers.logfile import MAX_PIECE, LogFile
 from engine.engine import Engine
+from engine.model import Volume
 from tests.containers.test_crashes import monitor_of
 from tests.support.captures import start, wait_for
 
@@ -121,7 +122,7 @@ def test_following_ends_with_the_container(engine: Engine) -> None:
         target=lambda: found.extend(line.text for line in engine.containers.logs(name, follow=True))
     )
     reader.start()
-    reader.join(20)
+    reader.join(60)
     assert found == ["1", "2", "3", "last"]
 
 
@@ -198,21 +199,28 @@ def test_a_reader_that_is_slow_loses_nothing_that_it_holds(tmp_path: Path) -> No
 
 
 @pytest.mark.kernel
-def test_following_goes_through_rotation(engine: Engine) -> None:
+def test_following_goes_through_rotation(engine: Engine, tmp_path: Path) -> None:
+    """Whoever is that far behind that a file has gone misses lines: it waits for the reader."""
     name = start(
         engine,
         "sh",
         "-c",
-        "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && sleep 0.12; done; true",
+        "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i;"
+        " [ $((i % 50)) != 0 ] || until test -e /read/$i; do sleep 0.02; done; done",
         log_max_size=4096,
         log_max_files=2,
+        volumes=(Volume(str(tmp_path), "/read"),),
     )
     found: list[str] = []
-    reader = threading.Thread(
-        target=lambda: found.extend(line.text for line in engine.containers.logs(name, follow=True))
-    )
+
+    def read() -> None:
+        for line in engine.containers.logs(name, follow=True):
+            found.append(line.text)
+            (tmp_path / line.text).touch()
+
+    reader = threading.Thread(target=read)
     reader.start()
-    reader.join(20)
+    reader.join(60)
     assert found == [str(number) for number in range(1, 401)]
     log = Path(engine.containers.inspect(name)["log"])
     assert sorted(each.name for each in log.parent.glob("log*")) == ["log", "log.1"]

@@ -19,7 +19,7 @@ from engine.engine import Engine
 from engine.kernel import terminal
 from engine.model import LaunchOptions
 from tests.support import roots
-from tests.support.captures import execute, run, start, wait_for
+from tests.support.captures import UNTIL_TOLD, execute, run, start, tell, wait_for
 from tests.support.traces import Root
 
 pytestmark = pytest.mark.kernel
@@ -58,7 +58,7 @@ class Screen:
                     assert text in self.text, self.text
 
     def end(self) -> int:
-        code = self.process.wait(15)
+        code = self.process.wait(60)
         os.close(self.master)
         return code
 
@@ -72,11 +72,10 @@ def test_size_raw_mode_and_code(starter_images: Root) -> None:
     screen.expect(b"xterm\r\nc\r\n")
     terminal.set_size(screen.master, terminal.Size(40, 90))
     os.kill(screen.process.pid, signal.SIGWINCH)
-    time.sleep(0.2)
-    screen.type(b"stty size\n")
+    screen.type(b"until [ \"$(stty size)\" = '40 90' ]; do sleep 0.02; done; stty size\n")
     screen.expect(b"40 90\r\n")
     screen.type(b"exit 5\n")
-    screen.process.wait(15)
+    screen.process.wait(60)
     assert termios.tcgetattr(screen.master) == screen.before
     assert screen.end() == 5
 
@@ -97,7 +96,7 @@ def test_detach_and_attach(engine: Engine, root: Root) -> None:
     screen = Screen(root, "run", "-it", "--name", "t", "starter", "sh")
     screen.expect(b"# ")
     screen.type(b"\x10\x11")
-    screen.process.wait(15)
+    screen.process.wait(60)
     assert termios.tcgetattr(screen.master) == screen.before
     assert screen.end() == 0
     assert engine.containers.get("t").state == "running"
@@ -136,7 +135,7 @@ def test_interrupt_without_terminal_goes_to_the_container(starter_images: Root) 
     assert command.stdout.readline() == b"up\n"
     command.send_signal(signal.SIGINT)
     assert command.stdout.read() == b"got\n"
-    assert command.wait(15) == 6
+    assert command.wait(60) == 6
     command.stdout.close()
 
 
@@ -147,7 +146,7 @@ def test_exec_on_a_terminal(engine: Engine, root: Root) -> None:
     screen.type(b"stty size; tty\n")
     screen.expect(b"33 101\r\n/dev/pts/")
     screen.type(b"exit 3\n")
-    screen.process.wait(15)
+    screen.process.wait(60)
     assert termios.tcgetattr(screen.master) == screen.before
     assert screen.end() == 3
 
@@ -190,7 +189,7 @@ def test_keys() -> None:
     assert keys.feed(b"\x11y") == (b"", True)
 
 
-LEFT = "echo ready; read x; echo y; echo y; sleep 0.5; yes | head -c 200000; touch /done; sleep 100"
+LEFT = f"echo ready; read x; echo y; echo y; {UNTIL_TOLD}; yes | head -c 200000; touch /done; sleep 100"
 """More than a terminal holds, once nobody reads it."""
 
 
@@ -203,6 +202,7 @@ def test_what_was_detached_from_by_keys_of_ones_own_runs_on(starter_images: Root
     screen.expect(b"y\r\ny\r\n")
     screen.type(b"\x01d")
     assert screen.end() == 0
+    tell(engine, made)
     wait_for(lambda: execute(engine, made, "test", "-e", "/done").code == 0)
     engine.containers.stop(made, 0)  # and with it goes who held its terminal
 

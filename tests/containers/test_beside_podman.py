@@ -5,6 +5,7 @@ podman runs the same starter image, with runc, as crun does not take every machi
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from engine.images.images import Images
 from engine.store.store import Store
 from tests.support import roots, traces
+from tests.support.captures import wait_for
 from tests.support.traces import Root
 
 pytestmark = [pytest.mark.kernel, pytest.mark.peers("podman", "runc")]
@@ -98,9 +100,19 @@ def podman(cowl_root: Root, starter_root: Root, tmp_path_factory: pytest.TempPat
         pytest.skip("podman runs no container on this machine")
     yield side
     side("rm", "-fa", "-t", "0")
-    for name in ("conmon", ""):  # podman leaves them
+    for name in ("conmon", ""):  # podman leaves them, and the last conmon may be on its way out
         for cgroup in glob.glob(f"/sys/fs/cgroup/*/{cowl_root.cgroup_parent}/{name}"):
-            os.rmdir(cgroup)
+            wait_for(lambda cgroup=cgroup: _is_removed(cgroup))
+
+
+def _is_removed(cgroup: str) -> bool:
+    try:
+        os.rmdir(cgroup)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 FOREGROUND: dict[str, tuple[str, ...]] = {
@@ -301,16 +313,22 @@ def test_in_the_foreground(cowl_side: Side, podman: Side, case: str) -> None:
     assert ours != theirs
 
 
+UNTIL = ("sh", "-c", "until test -e $0; do sleep 0.05; done")
+"""A command that ends when the file that follows is there."""
+HEARS = (
+    "trap 'n=$((n+1)); echo hup; touch /hup$n' HUP; trap 'exit 3' USR2; touch /ready;"
+    " while :; do sleep 0.05; done"
+)
 LIVES: dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {
     "stopped by its signal": (
-        ("sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done"),
-        [("stop", "-t", "10", "x"), ("wait", "x"), ("stop", "x")],
+        ("sh", "-c", "trap 'exit 9' TERM; touch /ready; while :; do sleep 0.05; done"),
+        [("exec", "x", *UNTIL, "/ready"), ("stop", "-t", "10", "x"), ("wait", "x"), ("stop", "x")],
     ),
     "stopped by force": (("sleep", "100"), [("stop", "-t", "0", "x"), ("wait", "x")]),
     "killed": (("sleep", "100"), [("kill", "x"), ("wait", "x"), ("kill", "x")]),
     "killed by another signal": (
-        ("sh", "-c", "trap 'exit 4' USR1; while :; do sleep 0.05; done"),
-        [("kill", "-s", "USR1", "x"), ("wait", "x")],
+        ("sh", "-c", "trap 'exit 4' USR1; touch /ready; while :; do sleep 0.05; done"),
+        [("exec", "x", *UNTIL, "/ready"), ("kill", "-s", "USR1", "x"), ("wait", "x")],
     ),
     "paused": (("sleep", "100"), [("pause", "x"), ("unpause", "x"), ("unpause", "x")]),
     "executed in": (
@@ -358,13 +376,13 @@ LIVES: dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {
         [("pause", "x"), ("exec", "x", "true"), ("pause", "x"), ("unpause", "x"), ("exec", "x", "true")],
     ),
     "signals by name and number": (
-        ("sh", "-c", "trap 'echo hup' HUP; trap 'exit 3' USR2; while :; do sleep 0.05; done"),
+        ("sh", "-c", HEARS),
         [
-            ("exec", "x", "sleep", "0.3"),
+            ("exec", "x", *UNTIL, "/ready"),
             ("kill", "-s", "HUP", "x"),
-            ("exec", "x", "sleep", "0.3"),
+            ("exec", "x", *UNTIL, "/hup1"),
             ("kill", "--signal", "SIGHUP", "x"),
-            ("exec", "x", "sleep", "0.3"),
+            ("exec", "x", *UNTIL, "/hup2"),
             ("kill", "-s", "12", "x"),
             ("wait", "x"),
             ("logs", "x"),

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 REST = 2.0
 """Seconds after which a watch that broke is started again."""
+THREADS = 64
+"""How many things may be done at a time: few processors are no reason for a diff to wait for three stops."""
 
 
 class Workstation(ContainerActions, EnteringActions, ImageActions, ViewActions):
@@ -58,6 +61,7 @@ class Workstation(ContainerActions, EnteringActions, ImageActions, ViewActions):
 
     def on_mount(self) -> None:
         """Paint first, then look: the threads start once there is a screen."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "cowl"))
         for number in (signal.SIGTERM, signal.SIGHUP):
             # Without a handler the process ends at once, and the terminal stays as the app had it.
             leave = partial(self.exit, return_code=128 + number)

@@ -14,7 +14,7 @@ from textual.app import App
 from textual.dom import DOMNode
 from textual.message import Message
 from textual.widget import Widget
-from textual.worker import Worker, WorkerState
+from textual.worker import Worker, WorkerState, get_current_worker
 
 from engine.errors import CowlError
 from engine.model import Container, Node, Progress
@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 NOTICE_SECONDS = 8
+HASTE = 1.0
+"""Seconds for which the keys after one that asks are for the question, though it is still being made."""
+
+
+class Coming:
+    """A question that is being made."""
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        """When it was wanted, by the desk's clock."""
+        self.keys: list[events.Key] = []
+        """What was pressed since then."""
 
 
 class Base(App[None]):
@@ -43,6 +55,7 @@ class Base(App[None]):
         """What jobs are at work, as it is shown."""
         self._aims: WeakKeyDictionary[events.Key, Widget] = WeakKeyDictionary()
         """Where the keys were sent to that are on their way."""
+        self._coming: Coming | None = None
         self.watches: tuple[Watch, ...] = (self.store_watch, self.subject_watch, self.size_watch)
 
     @property
@@ -77,6 +90,16 @@ class Base(App[None]):
             exit_on_error=False,
             description=doing,
         )
+
+    def ask(self, work: Callable[[], R], question: Callable[[R], None]) -> None:
+        """Find out in a thread what a question has to say, then let *question* ask it, or begin something.
+
+        What is pressed meanwhile in a hurry goes to it, and nowhere where it does not come. Of several the
+        newest is asked; none is where another has been opened by then, as somebody may be typing there.
+        """
+        self._coming = coming = Coming(self.desk.clock())
+        done, failed = partial(self._ask, coming, question), partial(self._give_up, coming)
+        self.job("", work, done=done, failed=failed, group="question")
 
     def advance(self, progress: Progress) -> None:
         """A progress callback for long work: may be called in any thread."""
@@ -125,15 +148,43 @@ class Base(App[None]):
         """A key that nobody took on its way up from where it was sent to.
 
         Where the keys go elsewhere by now, as a question was asked just before, it is for whoever has them
-        now: the first letter of an answer is no command.
+        now: the first letter of an answer is no command. Where a question is being made, it is for that one.
         """
         aim, heir = self._aims.pop(event, None), self.focused or self.screen
-        if aim is None or aim is heir:
-            return  # Textual goes on with its own.
-        event.prevent_default()
+        coming = self._coming
+        if coming is not None and self.desk.clock() - coming.since < HASTE and not self._is_asking():
+            event.prevent_default()
+            coming.keys.append(event)
+        elif aim is not None and aim is not heir:
+            event.prevent_default()
+            self._hand_on(event, heir)
+        # Otherwise Textual goes on with its own.
+
+    def _hand_on(self, event: events.Key, heir: Widget) -> None:
         again = events.Key(event.key, event.character)
         self._aims[again] = heir
         heir._forward_event(again)
+
+    def _is_asking(self) -> bool:
+        """Whether a dialog or a question is open."""
+        return len(self.screen_stack) > 1 or self.desk.command_line.asking
+
+    def _ask(self, coming: Coming, question: Callable[[R], None], known: R) -> None:
+        if self._coming is not coming:
+            return
+        self._coming = None
+        if self._is_asking():
+            return
+        before = self.focused or self.screen
+        question(known)
+        heir = self.focused or self.screen
+        if heir is not before:
+            for event in coming.keys:
+                self._hand_on(event, heir)
+
+    def _give_up(self, coming: Coming) -> None:
+        if self._coming is coming:
+            self._coming = None
 
     def say(self, sentence: str) -> None:
         """A sentence in the command line, for what is no failure."""
@@ -194,6 +245,8 @@ class Base(App[None]):
         try:
             result = work()
         except (CowlError, OSError) as error:
+            if get_current_worker().is_cancelled:
+                return
             self.post_message(Trouble(error, doing))
             if failed is not None:
                 self.post_message(Done(failed))
@@ -202,7 +255,8 @@ class Base(App[None]):
             if doing:
                 self.unfinished.remove(doing)
                 self.store_watch.poke()
-        self.post_message(Done(partial(self._finish, result, twin, done)))
+        if not get_current_worker().is_cancelled:
+            self.post_message(Done(partial(self._finish, result, twin, done)))
 
     def _finish(self, result: R, twin: str, done: Callable[[R], None] | None) -> None:
         if twin:

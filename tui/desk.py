@@ -204,7 +204,8 @@ class Desk(Widget):
         self._coming = name
         if self.has_class("-zoom"):
             self._zoom(name)
-        self.call_after_refresh(self.query_one(f"#{name}").focus)
+        # At once, so that the very next key is that pane's: it may not be on the screen yet.
+        self.screen.set_focus(self.query_one(f"#{name}"), scroll_visible=False)
 
     def next_pane(self, step: int) -> None:
         """The keys go to the pane after this one, or before."""

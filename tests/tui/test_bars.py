@@ -147,6 +147,21 @@ async def test_going_elsewhere_and_asking_again_answer_nothing() -> None:
         assert app.focused is app.query_one(Button)
 
 
+async def test_asking_while_a_question_is_open_asks() -> None:
+    app = BarsApp()
+    async with app.run_test(size=(80, 10)) as pilot:
+        app.query_one(Button).focus()
+        await pilot.pause()
+        app.ask()
+        await pilot.pause()
+        app.ask()
+        await pilot.pause()
+        assert app.answers == [None]
+        await pilot.press("x", "enter")
+        assert app.answers == [None, "api:1x"]
+        assert app.focused is app.query_one(Button)
+
+
 @pytest.mark.parametrize("done", [0, 1, 50, 100, 130])
 def test_progress_never_leaves_its_bar(done: int) -> None:
     line = progress_line(Progress("loading", done, 100), 24)

@@ -91,7 +91,7 @@ class ContainerActions(Base):
             self._ask_image_removal(item)
             return
         effect = partial(self.engine.containers.removal_effect, item.id)
-        self.job("", effect, done=partial(self._ask_removal, item))
+        self.ask(effect, partial(self._ask_removal, item))
 
     def action_logs(self) -> None:
         """Show what the container has said."""
@@ -200,7 +200,7 @@ class ContainerActions(Base):
     def _ask_image_removal(self, node: Node) -> None:
         names = node.tags or (facts.reference(node),)
         effect = partial(self.engine.images.removal, names)
-        self.job("", effect, done=partial(self._ask_untag, names, node_key(node.chain_id)))
+        self.ask(effect, partial(self._ask_untag, names, node_key(node.chain_id)))
 
     def _ask_untag(self, names: tuple[str, ...], key: str, effect: Removal) -> None:
         screen = ConfirmScreen(f"Remove {', '.join(names)}", effect)

@@ -25,7 +25,7 @@ class EnteringActions(Base):
         container = self._need_running()
         if container is not None:
             work = partial(self._find_shell, container)
-            self.job("", work, done=partial(self._enter_shell, container))
+            self.ask(work, partial(self._enter_shell, container))
 
     def action_attach(self) -> None:
         """Leave the screen to the container's own input and output; ctrl-p ctrl-q comes back."""

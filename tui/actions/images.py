@@ -34,14 +34,14 @@ class ImageActions(Base):
         container = self.need_container()
         if container is not None:
             propose = partial(self.engine.changes.propose_name, container.id)
-            self.job("", propose, done=partial(self._ask_name, container))
+            self.ask(propose, partial(self._ask_name, container))
 
     def action_commit_with(self) -> None:
         """Ask for message, author and configuration too."""
         container = self.need_container()
         if container is not None:
             propose = partial(self.engine.changes.propose_name, container.id)
-            self.job("", propose, done=partial(self._ask_all, container))
+            self.ask(propose, partial(self._ask_all, container))
 
     def action_tag(self) -> None:
         """Give the selected node another name."""
@@ -130,7 +130,8 @@ class ImageActions(Base):
     def _grown(self, node: Node) -> None:
         """A new node: select it as soon as the forest shows it."""
         self.desk.select(node_key(node.chain_id))
-        self.desk.show_pane("forest")
+        if not self.desk.command_line.asking:  # What is being typed there would become commands.
+            self.desk.show_pane("forest")
 
     def _load_named(self, path: str | None) -> None:
         if path and path.strip():

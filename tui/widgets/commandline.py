@@ -113,7 +113,7 @@ class CommandLine(Horizontal):
 
     def on_descendant_blur(self) -> None:
         """Going elsewhere is no answer either; that the terminal lost the focus is not going elsewhere."""
-        if self._question is not None and self.app.app_focus:
+        if self._question is not None and self.app.app_focus and self.screen.focused is not self._input:
             self._focus_before = self.screen.focused
             self._finish(None)
 

@@ -100,9 +100,12 @@ def sweep_later(run: str, led: Sequence[bytes] = (), seconds: float = _LONG_PATI
 
 def attend(run: str) -> None:
     """Do what a process that was killed was to do by `sweep_later`: nothing, as a rule."""
-    if Members(run).by_id:
+    members = Members(run)
+    if members.by_id:
         return
     with Netlink() as channel:
-        left = bridges.interface(channel, os.path.basename(run))
-    if left is not None:
-        sweep_later(run, seconds=0.0)
+        bridge = bridges.interface(channel, os.path.basename(run))
+    if bridge is not None:
+        # If it is there after all it counts on us, should we be faster.
+        just_left = time.monotonic() < members.left + LINGER_SECONDS
+        sweep_later(run, seconds=_PATIENCE_SECONDS if just_left else 0.0)

@@ -141,7 +141,7 @@ class Launchpad:
         """Nobody else starts or removes it during the block. Raises ConflictError when it runs."""
         paths = self._store.layout.container(row.id)
         with removal.locked(paths, row.name):
-            facts = state.derive(paths)
+            facts = removal.begun(paths)
             if facts.held:
                 raise ConflictError(f"the container {row.name} is {facts.state} already")
             sharing.check_others(self._store, row.options)

@@ -80,7 +80,7 @@ def remove(
         if os.path.isdir(paths.home):
             with contextlib.suppress(NotFoundError):  # somebody else removes it at the same time
                 stack.enter_context(locked(paths, row.name))
-        facts = state.derive(paths)
+        facts = begun(paths)
         if facts.held:
             if not force:
                 raise InUseError(f"the container {row.name} is {facts.state}", hint="stop it first, or rm -f")
@@ -228,6 +228,19 @@ def call_off(paths: ContainerPaths, seconds: float = SETTLE_SECONDS) -> state.Fa
         if time.monotonic() > deadline:
             raise ConflictError("the container does not end", "its monitor does not answer")
         attach.wake(paths)
+        time.sleep(0.002)
+    return facts
+
+
+def begun(paths: ContainerPaths, seconds: float = SETTLE_SECONDS) -> state.Facts:
+    """Its state, for whoever is alone with it: a monitor whose caller was killed may be starting it yet.
+
+    Raises ConflictError when that comes to no end.
+    """
+    deadline = time.monotonic() + seconds
+    while (facts := state.derive(paths)).state == "created" and facts.monitored:
+        if time.monotonic() > deadline:
+            raise ConflictError("the container does not start", "its monitor does not answer")
         time.sleep(0.002)
     return facts
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +17,11 @@ from engine.containers import attach, finishing, logs, pump, removal, restarting
 from engine.containers.logfile import LogFile
 from engine.containers.pump import Pump
 from engine.engine import Engine
-from engine.errors import NotFoundError
+from engine.errors import ConflictError, NotFoundError
 from engine.kernel.channel import pair
 from engine.launch import request
 from engine.model import LaunchOptions
+from tests.support import roots
 from tests.support.captures import Outcome, capture, kill_first, start, wait_for
 from tests.support.traces import Root, settle
 
@@ -229,6 +232,54 @@ def test_one_that_is_removed_first_is_not_started(engine: Engine, root: Root) ->
             fcntl.flock(lock, fcntl.LOCK_UN)
     assert "just been removed" in str(errors)
     assert not settle(root)
+
+
+STARTS = """
+import sys
+from pathlib import Path
+from engine.containers import starting
+from engine.engine import Engine
+from tests.support.captures import wait_for
+there, on = map(Path, sys.argv[2:])
+def hold(point):
+    if point == "start.after-cgroup":
+        there.touch()
+        wait_for(on.exists)
+starting.point = hold
+with Engine() as engine:
+    engine.containers.start(sys.argv[1])
+"""
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("word", ["remove", "start"])
+def test_one_that_is_being_started_though_whoever_wanted_that_was_killed(
+    engine: Engine, root: Root, tmp_path: Path, word: str
+) -> None:
+    name = engine.containers.create(LaunchOptions("starter", ("sleep", "1000"))).id
+    there, on = tmp_path / "there", tmp_path / "on"
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTS, name, str(there), str(on)], env=roots.environment(root)
+    ) as caller:
+        wait_for(there.exists)
+        caller.kill()
+    refused: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            engine.containers.remove(name, force=True) if word == "remove" else engine.containers.start(name)
+        except ConflictError as error:
+            refused.append(error)
+
+    with meanwhile(work) as thread:
+        thread.join(0.3)
+        assert thread.is_alive()
+        on.touch()
+    if word == "remove":
+        assert (engine.containers.list(), refused) == ([], [])
+        assert not settle(root)
+    else:
+        assert "running already" in str(refused)
 
 
 @pytest.mark.kernel

@@ -41,7 +41,7 @@ def _append(path: str, line: bytes) -> None:
             status = os.fstat(descriptor)
             if not _is_at(path, status):
                 continue
-            if status.st_size + len(line) > MAX_SIZE:
+            if status.st_size and status.st_size + len(line) > MAX_SIZE:
                 os.close(rotate(path, MAX_FILES))
                 continue
             os.write(descriptor, line)

@@ -25,19 +25,38 @@ def file_name(path: str, number: int) -> str:
 def rotate(path: str, files: int) -> int:
     """Begin a new file, keeping *files* in all; its descriptor, for appending.
 
+    There is a file at *path* all the time: else whoever finds none makes one, which would be lost.
     Raises OSError; then the old one is there still, under one name or another.
     """
     fresh = f"{path}.new"
     descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
     with contextlib.ExitStack() as unless_renamed:
         unless_renamed.callback(os.close, descriptor)
-        for number in range(files - 1, 0, -1):
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(file_name(path, number - 1), file_name(path, number))
-            point("trail.after-rename")
+        if files > 1:
+            _make_way(path, files)
         os.rename(fresh, path)
         unless_renamed.pop_all()
     return descriptor
+
+
+def _make_way(path: str, files: int) -> None:
+    """Give the file at *path* a second name, the one that it is to have; those before it move up."""
+    second = file_name(path, 1)
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.stat(path), os.stat(second)):
+            return  # somebody was killed who had come so far
+    for number in range(files - 1, 1, -1):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(file_name(path, number - 1), file_name(path, number))
+        point("trail.after-rename")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(second)  # there is one if no more than two are kept
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            os.link(path, second)
+        except OSError:  # a file system without links, or a full one (link(2))
+            os.rename(path, second)
+    point("trail.after-rename")
 
 
 class Trail:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -69,13 +71,52 @@ def test_writers_and_renaming_lose_nothing(layout: Layout) -> None:
     for pid in children:
         os.waitpid(pid, 0)
     done.set()
-    reader.join(30)
+    reader.join()
     for writer in range(4):
         numbers = [int(event.attributes["number"]) for event in found if event.id == str(writer)]
         assert numbers == list(range(2500))
     kept = sorted(each.name for each in Path(layout.root).glob("events*"))
     assert kept == ["events", "events.1", "events.2", "events.3"]
     assert all(each.stat().st_size <= events.MAX_SIZE for each in Path(layout.root).glob("events*"))
+
+
+def test_what_comes_before_the_last_rename_is_kept(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes finds the file whose turn is over, and waits; there is never none that it would make."""
+    others: list[subprocess.Popen[bytes]] = []
+    rename = os.rename
+    code = (
+        "import sys; from engine.store import events; from engine.store.layout import Layout;"
+        "events.record(Layout(*sys.argv[1:]), 'image', 'pull', '', 'second')"
+    )
+
+    def meanwhile(source: str, target: str) -> None:
+        if target == layout.events:
+            other = subprocess.Popen([sys.executable, "-c", code, *layout])
+            others.append(other)
+            wait_for(lambda: other.poll() is not None or waits_for_a_lock(other.pid))
+        rename(source, target)
+
+    events.record(layout, "image", "pull", "", "full")
+    monkeypatch.setattr(events, "MAX_SIZE", os.stat(layout.events).st_size + 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", meanwhile)
+        events.record(layout, "image", "pull", "", "first")
+    assert [other.wait(60) for other in others] == [0]
+    assert {event.name for event in events.read(layout)} == {"full", "first", "second"}
+
+
+def test_a_line_that_is_longer_than_a_file_is_written(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_SIZE", 10)
+    events.record(layout, "image", "pull", "", "long")
+    assert [event.name for event in events.read(layout)] == ["long"]
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    """Whether *pid* waits for another's flock(2) (proc_locks(5))."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("-> FLOCK" in line and f" {pid} " in line for line in lines)
 
 
 @pytest.mark.kernel

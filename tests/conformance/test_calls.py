@@ -156,7 +156,7 @@ def test_exec_detached_of_a_process_object(bundle: Bundle, tmp_path: object) -> 
     bundle.call("exec", *flags, "c").check()
     with open(pid_file, encoding="ascii") as file:
         pid = int(file.read())
-    eventually(lambda: os.path.exists(f"{bundle.rootfs}/pid"))
+    eventually(lambda: os.path.exists(f"{bundle.rootfs}/pid") and bundle.file("pid").endswith("\n"))
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         numbers = next(line for line in file if line.startswith("NSpid:")).split()
     assert numbers[1:] == [str(pid), bundle.file("pid").strip()]

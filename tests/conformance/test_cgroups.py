@@ -172,7 +172,7 @@ def test_a_limit_below_what_is_used_is_refused(bundle: Bundle) -> None:
         pytest.skip(f"refused: {done.err.strip()}")
     done.check()
     bundle.call("start", "c").check()
-    eventually(lambda: os.path.exists(f"{bundle.rootfs}/ready"), 30)
+    eventually(lambda: os.path.exists(f"{bundle.rootfs}/ready"))
     wanted = json.dumps({"memory": {"limit": 4 << 20, "swap": 4 << 20, "checkBeforeUpdate": True}})
     done = bundle.call("update", "--resources", "-", "c", stdin=wanted)
     assert "more than that is in use" in done.err

@@ -6,14 +6,14 @@ import ctypes
 import os
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from engine.launch.nodes import NULL
-from tests.conformance.bundles import Bundle
+from tests.conformance.bundles import Bundle, eventually
+from tests.support.pen import command_of
 
 pytestmark = pytest.mark.kernel
 requirement = pytest.mark.requirement
@@ -56,16 +56,19 @@ def others() -> Iterator[int]:
     """A process in namespaces of its own."""
     kinds = ["--fork", "--pid", "--net", "--mount", "--ipc", "--uts", "--cgroup", "--user", "--map-root-user"]
     child = subprocess.Popen(["unshare", *kinds, "--kill-child", "sleep", "100"])
-    first = f"/proc/{child.pid}/task/{child.pid}/children"
-    deadline = time.monotonic() + 60
-    text = ""
-    while not text and time.monotonic() < deadline:
-        time.sleep(0.02)
-        with open(first, encoding="ascii") as file:
-            text = file.read()
-    yield int(text)
-    child.kill()
-    child.wait()
+    found: list[int] = []
+
+    def is_there() -> bool:
+        with open(f"/proc/{child.pid}/task/{child.pid}/children", encoding="ascii") as file:
+            found[:] = map(int, file.read().split())
+        return bool(found) and command_of(found[0]) == "sleep"
+
+    try:
+        eventually(is_there)  # before it is sleep, its IDs are not mapped
+        yield found[0]
+    finally:
+        child.kill()
+        child.wait()
 
 
 @requirement("X4")

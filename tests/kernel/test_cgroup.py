@@ -15,6 +15,7 @@ import pytest
 from engine import errors
 from engine.kernel import cgroup, cgroupfs
 from engine.kernel.cgroup import Cgroup
+from tests.support.captures import wait_for
 from tests.support.pen import Pen, said, value
 from tests.support.traces import Root
 
@@ -53,10 +54,21 @@ def cpu_ns(where: Cgroup) -> int:
 
 def settled(where: Cgroup, count: int) -> list[int]:
     """Its processes once there are *count*."""
-    deadline = time.monotonic() + 30
-    while len(found := cgroup.procs(where)) != count and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return found
+    wait_for(lambda: len(cgroup.procs(where)) == count)
+    return cgroup.procs(where)
+
+
+def stands(where: Cgroup) -> bool:
+    """Whether its processes have done nothing for a while."""
+    before = cpu_ns(where)
+    time.sleep(0.2)
+    return cpu_ns(where) == before
+
+
+def stopped(where: Cgroup) -> bool:
+    """Whether it stands for good: who is seen to be frozen may still be on the way off its processor."""
+    wait_for(lambda: stands(where))
+    return stands(where)
 
 
 def test_a_process_is_in_every_hierarchy(pen: Pen, pipe: tuple[int, int]) -> None:
@@ -112,17 +124,15 @@ def test_entering_takes_no_grace_period_of_the_kernel(pen: Pen, pipe: tuple[int,
 def test_freeze_stops_and_thaw_lets_go(pen: Pen) -> None:
     made = pen.create()
     pen.start(made, "sh", "-c", BUSY)
-    time.sleep(0.1)
+    settled(made, 1)
     assert not cgroup.frozen(made)
     cgroup.freeze(made)
     assert cgroup.frozen(made)
+    assert stopped(made)
     before = cpu_ns(made)
-    time.sleep(0.2)
-    assert cpu_ns(made) == before
     cgroup.thaw(made)
     assert not cgroup.frozen(made)
-    time.sleep(0.2)
-    assert cpu_ns(made) > before
+    wait_for(lambda: cpu_ns(made) > before)
 
 
 def test_freezing_what_forks_all_the_time(pen: Pen) -> None:
@@ -130,9 +140,7 @@ def test_freezing_what_forks_all_the_time(pen: Pen) -> None:
     pen.python(made, BOMB)
     settled(made, 30)
     cgroup.freeze(made)
-    before = cpu_ns(made)
-    time.sleep(0.1)
-    assert cpu_ns(made) == before
+    assert stopped(made)
 
 
 def test_what_is_frozen_is_killed_all_the_same(pen: Pen) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +12,8 @@ from hypothesis import strategies as st
 
 from engine import errors
 from engine.kernel import cgroup, cgroup1, cgroup2, cgroupfs
-from tests.support.pen import Pen, said, value
+from tests.support.captures import wait_for
+from tests.support.pen import Pen, command_of, said, value
 from tests.support.traces import Root
 
 MEBI = 1 << 20
@@ -155,9 +155,7 @@ def test_a_missing_controller_is_named(pen: Pen) -> None:
 def test_a_quota_is_kept_to(pen: Pen) -> None:
     made = pen.create({"cpu": {"quota": 20_000, "period": 100_000}})
     pen.start(made, "sh", "-c", "while :; do :; done")
-    time.sleep(0.3)
-    stat = value(made, "cpu.stat", "cpu.stat").encode()
-    assert cgroupfs.field(stat, b"nr_throttled") >= 1
+    wait_for(lambda: cgroupfs.field(value(made, "cpu.stat", "cpu.stat").encode(), b"nr_throttled") >= 1)
 
 
 @pytest.mark.kernel
@@ -208,7 +206,7 @@ def test_cpus_are_chosen_at_the_start_and_while_it_runs(pen: Pen) -> None:
     at_start = pen.create({"cpu": {"cpus": "0"}})
     later = pen.create()
     pids = [pen.start(at_start, "sleep", "60"), pen.start(later, "sleep", "60")]
-    time.sleep(0.1)
+    wait_for(lambda: all(command_of(pid) == "sleep" for pid in pids))  # then it has entered all of them
     cgroup.apply(later, {"cpu": {"cpus": "0"}})
     for pid in pids:
         assert os.sched_getaffinity(pid) == {0}

@@ -81,6 +81,12 @@ class Pen:
             cgroup.remove(made)
 
 
+def command_of(pid: int) -> str:
+    """The name of the program that *pid* is now (proc_pid_comm(5))."""
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+        return file.read().rstrip("\n")
+
+
 def said(descriptor: int) -> bytes:
     """The next thing that a process says on a pipe."""
     return os.read(descriptor, 4096)

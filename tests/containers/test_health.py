@@ -156,10 +156,15 @@ def test_nothing_is_asked_of_one_that_is_paused(engine: Engine) -> None:
     name = start(engine, "sleep", "100", health=shell("true"))
     wait_for(lambda: checked(engine, name).health == "healthy")
     engine.containers.pause(name)
-    time.sleep(0.3)
     before = engine.containers.inspect(name)["health"]
-    time.sleep(0.4)
-    assert engine.containers.inspect(name)["health"] == before
+
+    def rests() -> bool:  # from when the last one, which had begun before, has ended
+        nonlocal before
+        last, before = before, engine.containers.inspect(name)["health"]
+        time.sleep(0.5)
+        return bool(before == last == engine.containers.inspect(name)["health"])
+
+    wait_for(rests)
     engine.containers.unpause(name)
     wait_for(lambda: engine.containers.inspect(name)["health"] != before)
 

@@ -52,6 +52,8 @@ class Pump:
         self.clients: list[Client] = []
         self._full_until = 0.0
         """When clients are let in again, on the monotonic clock; 0 for now."""
+        self._lost = False
+        """Whether what the container says is read and not carried, see `outlast`."""
 
     def add_output(self, descriptor: int, stream: bytes, letter: bytes) -> None:
         """Read *descriptor* for the log's *stream*; clients get packets of *letter*."""
@@ -97,8 +99,10 @@ class Pump:
     def outlast(self) -> None:
         """Until the container's first process has ended, for when `run` has failed: nothing is carried.
 
-        What the container says is read all the same: it must neither wait for that nor be ended by it.
+        What the container says is read all the same: it must neither wait for that nor be ended by it. Nor is
+        carried what is left of it then.
         """
+        self._lost = True
         self._pending.clear()
         while True:
             poller = select.poll()
@@ -109,7 +113,7 @@ class Pump:
             ready = dict(poller.poll())
             for descriptor in [each for each in self._outputs if each in ready]:
                 try:
-                    self._take(descriptor, _LITTLE)
+                    self._read(descriptor)
                 except OSError:  # this may be what has failed
                     del self._outputs[descriptor]
             if self.listener is not None and self.listener.fileno() in ready:
@@ -304,9 +308,9 @@ class Pump:
     def _read(self, descriptor: int) -> int:
         """Carry what can be read there now; its bytes."""
         stream, letter = self._outputs[descriptor]
-        data = self._take(descriptor)
-        if not data:
-            return 0
+        data = self._take(descriptor, _LITTLE if self._lost else READ_SIZE)
+        if not data or self._lost:
+            return len(data)
         self._log.write(stream, data)
         packet = letter + data
         for client in self.clients:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -175,14 +176,21 @@ def test_a_further_run_that_cannot_be_planned(launching: Engine, root: Root) -> 
 @pytest.mark.kernel
 def test_a_keeper_without_memory_sees_the_end(launching: Engine, root: Root, cowl: Run) -> None:
     """It can carry no more what the container says, and neither blocks nor ends it by that."""
-    script = "until test -e /go; do sleep 0.05; done; seq 1 100000; exit 7"
+    wait = "until test -e {}; do sleep 0.05; done"
+    script = f"{wait.format('/go')}; seq 1 100000; >/said; {wait.format('/end')}; seq 1 1000; exit 7"
     name, keeper = kept(launching, "sh", "-c", script)
+    first = launching.containers.get(name).pid
     with attach.connect(root.layout.container(name), name) as channel:
         channel.recv(request.MAX_PACKET)
         resource.prlimit(keeper, resource.RLIMIT_AS, (1, resource.RLIM_INFINITY))
         assert launching.containers.exec(name, ["touch", "/go"]) == 0
         wait_for(lambda: causes(launching, name))
         assert causes(launching, name) == ["monitor: MemoryError"]
+        wait_for(Path(root.layout.container(name).upper, "said").exists)
+        os.kill(keeper, signal.SIGSTOP)  # it will meet the end and what was said last at once
+        assert launching.containers.exec(name, ["touch", "/end"]) == 0
+        wait_for(lambda: Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+        os.kill(keeper, signal.SIGCONT)
         kinds = []
         while (packet := channel.recv(request.MAX_PACKET)) and packet[:1] != request.EXITED:
             kinds.append(packet[:1])

@@ -16,6 +16,7 @@ import time
 from engine.containers import execspec, state
 from engine.containers.life import Subject
 from engine.errors import CowlError
+from engine.kernel import process
 from engine.kernel.channel import Channel
 from engine.launch import isolation, joining, request
 from engine.model import JSON, Health, HealthStatus
@@ -85,7 +86,10 @@ def look(subject: Subject, memory: int, age_s: float) -> HealthStatus:
     facts = state.derive(paths)
     if facts.state != "running":  # nothing is asked of what is paused
         return before.status
-    findings = after(before, _check(subject, paths, facts), subject.health, age_s)
+    check = _check(subject, paths, facts)
+    if facts.who is None or process.is_ending(facts.who):  # which ended the check as well
+        return before.status
+    findings = after(before, check, subject.health, age_s)
     os.ftruncate(memory, 0)
     os.pwrite(memory, json.dumps(findings.to_json()).encode(), 0)
     with contextlib.suppress(OSError):  # a full disk: the next check says it

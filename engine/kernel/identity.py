@@ -11,6 +11,9 @@ _LINE = 4096
 """More than proc_pid_stat(5) ever has: 52 numbers and a name, which the kernel writes at once."""
 
 
+_EXITING = 0x4
+
+
 class Identity(Record):
     """One process and no other: numbers are used again, numbers with a start time are not."""
 
@@ -21,6 +24,12 @@ class Identity(Record):
 
 def start_time(pid: int) -> int | None:
     """When process *pid* started, in clock ticks since boot; None when there is none, or only its zombie."""
+    fields = _status(pid)
+    return None if fields is None else int(fields[19])
+
+
+def _status(pid: int) -> list[bytes] | None:
+    """What proc_pid_stat(5) has from its third field on, the state; None as for `start_time`."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError):  # none, or one that is just being reaped
@@ -31,7 +40,7 @@ def start_time(pid: int) -> int | None:
         return None
     finally:
         os.close(descriptor)
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    return None if fields[0] in (b"Z", b"X") else fields
 
 
 def identify(pid: int) -> Identity | None:
@@ -43,6 +52,15 @@ def identify(pid: int) -> Identity | None:
 def alive(who: Identity) -> bool:
     """Whether exactly *who* still runs."""
     return start_time(who.pid) == who.start
+
+
+def is_ending(who: Identity) -> bool:
+    """Whether *who* has ended, or has begun to: as a first process does while it ends the others.
+
+    That is PF_EXITING among its flags (proc_pid_stat(5), field 9; pid_namespaces(7)).
+    """
+    fields = _status(who.pid)
+    return fields is None or int(fields[19]) != who.start or bool(int(fields[6]) & _EXITING)
 
 
 def open_pidfd(who: Identity) -> int | None:

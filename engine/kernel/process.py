@@ -9,7 +9,15 @@ import struct
 from collections.abc import Iterable
 
 from engine.kernel import signals, syscalls
-from engine.kernel.identity import Identity, alive, identify, open_pidfd, send_signal, start_time
+from engine.kernel.identity import (
+    Identity,
+    alive,
+    identify,
+    is_ending,
+    open_pidfd,
+    send_signal,
+    start_time,
+)
 
 __all__ = [
     "CLD_EXITED",
@@ -29,6 +37,7 @@ __all__ = [
     "forget_caller",
     "hide",
     "identify",
+    "is_ending",
     "keep_capabilities",
     "leave_keyring",
     "limit_value",

@@ -17,8 +17,9 @@ from engine.engine import Engine
 from engine.errors import UsageError
 from engine.model import Container, Health, LaunchOptions
 from engine.oci.runtime import health_of
-from tests.containers.test_crashes import monitor_of
+from tests.containers.test_crashes import kill_monitor, monitor_of
 from tests.support.captures import kill_first, start, wait_for
+from tests.support.traces import Root, settle
 
 QUICK = Health((), interval_s=0.1, timeout_s=5, retries=2)
 
@@ -200,3 +201,19 @@ def test_each_run_begins_anew(engine: Engine) -> None:
     kill_first(engine, name)
     wait_for(lambda: checked(engine, name).restarts == 1 and checked(engine, name).health == "healthy")
     engine.containers.stop(name, 0)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("lost", [False, True], ids=["watched", "without its monitor"])
+def test_a_check_that_ends_with_the_container_says_nothing_of_it(
+    engine: Engine, root: Root, lost: bool
+) -> None:
+    for _ in range(4):
+        name = start(engine, "sleep", "100", health=shell("sleep 1000", timeout_s=1000, retries=1))
+        wait_for(lambda name=name: len(lines(engine, name)) > 1)
+        if lost:
+            kill_monitor(engine, name)
+        engine.containers.kill(name)
+        engine.containers.remove(name)
+    assert not settle(root)  # nobody is left who would say more
+    assert [event for event in engine.events() if event.action == "health_status"] == []

@@ -34,8 +34,10 @@ def test_an_identity_is_of_one_process() -> None:
         who = process.identify(sleeper.pid)
         assert who is not None
         assert process.alive(who)
+        assert not process.is_ending(who)
         stranger = process.Identity(who.pid, who.start - 1)
         assert not process.alive(stranger)
+        assert process.is_ending(stranger)
         assert process.open_pidfd(stranger) is None
         assert not process.send_signal(stranger, signal.SIGKILL)
         assert sleeper.poll() is None
@@ -44,6 +46,7 @@ def test_an_identity_is_of_one_process() -> None:
         sleeper.kill()
         assert sleeper.wait() == -signal.SIGKILL
     assert not process.alive(who)
+    assert process.is_ending(who)
     assert process.identify(sleeper.pid) is None
 
 

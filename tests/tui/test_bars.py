@@ -131,6 +131,17 @@ async def test_the_next_key_is_the_answers_first_however_fast_it_comes() -> None
         assert app.answers == ["api:1x"]
 
 
+async def test_keys_are_taken_in_their_order_however_fast_they_come() -> None:
+    app = BarsApp()
+    async with app.run_test(size=(80, 10)) as pilot:
+        app.ask()
+        await pilot.pause()
+        for key in ("backspace", "2", "ctrl+u", "a", "b", "left", "c", "end", "d", "enter", "e"):
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        await pilot.pause()
+        assert app.answers == ["acbd"]
+
+
 async def test_going_elsewhere_and_asking_again_answer_nothing() -> None:
     app = BarsApp()
     async with app.run_test(size=(80, 10)) as pilot:

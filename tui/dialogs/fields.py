@@ -12,9 +12,10 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
-from textual.widgets import Input, Label
+from textual.widgets import Label
 
 from tui import theme
+from tui.widgets.entry import Entry
 
 
 class Field(Horizontal):
@@ -35,7 +36,7 @@ class Field(Horizontal):
     ) -> None:
         super().__init__(name=name, id=f"field-{name}")
         self._label = Label(label, classes="-short" if short else "")
-        self.input = Input(value, placeholder=placeholder, id=name, compact=True, select_on_focus=False)
+        self.input = Entry(value, placeholder=placeholder, id=name, compact=True, select_on_focus=False)
 
     @property
     def value(self) -> str:

@@ -18,6 +18,7 @@ from engine.model import Progress
 from tui import format as fmt
 from tui import keys, theme
 from tui.theme import Line, Role, Span
+from tui.widgets.entry import Entry
 from tui.widgets.lines import strip
 
 BAR = 24
@@ -46,7 +47,7 @@ class CommandLine(Horizontal):
         super().__init__(id=id, classes=classes)
         self._said = Static("", classes="said")
         self._label = Static("", classes="label")
-        self._input = Input(compact=True, select_on_focus=False)
+        self._input = Entry(compact=True, select_on_focus=False)
         self._line: Line = ()
         self._question: tuple[Done, Changed | None] | None = None
         self._focus_before: Widget | None = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from engine import Engine
 from engine.errors import CowlError
@@ -34,14 +35,21 @@ def main(root: str | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.flush()
-        os._exit(INTERRUPTED)  # threads that are at work would be waited for
+        _leave()
 
 
 async def _run(app: Workstation) -> None:
     await app.run_async()
+    # The loop's own handler only cancels this task: just before its end, nobody would hear of it.
+    signal.signal(signal.SIGINT, _leave)
     for doing in tuple(app.unfinished):
         sys.stderr.write(f"cowl: {doing} … (ctrl-c does not wait for it)\n")
     sys.stderr.flush()
+
+
+def _leave(*_: object) -> NoReturn:
+    """End the process at once: threads that are at work would be waited for."""
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def test_a_newcomer_grows_an_image(app: Terminal, root: Root, cowl: Run) -> None
     app.press("2", "g", "s")
     app.expect(r"○ first|exit", 30)
     app.press("d")
-    app.expect("first")
+    app.expect("Remove first")
     app.press("y")
     app.expect_gone(r"[●○◐] first")
 

@@ -120,7 +120,6 @@ class DeskApp(App[None]):
         self.feed_changes(records.changes())
         for tick in range(1, 4):
             self.feed_samples(containers, tick)
-            await asyncio.sleep(0.1)  # The graphs are laid out after the first tick.
         lines = [
             LogLine(f"2026-01-01T12:04:3{n}.{118 + n}000000Z", "stderr" if n == 2 else "stdout", text)
             for n, text in enumerate(

@@ -48,9 +48,9 @@ async def test_copying_gives_the_terminal_the_id_and_the_path(starter_images: Ro
         await until(pilot, lambda: app.clipboard == made.id)
         await pilot.press("3", "y")
         await until(pilot, lambda: app.clipboard == "/new")
-        assert said(app) == "copied /new"
+        await until(pilot, lambda: said(app) == "copied /new")
         await pilot.press("4", "y")
-        assert said(app) == "copied the ID of box"
+        await until(pilot, lambda: said(app) == "copied the ID of box")
 
 
 async def test_what_was_copied_is_told(starter_images: Root) -> None:
@@ -65,7 +65,9 @@ async def test_what_was_copied_is_told(starter_images: Root) -> None:
         async def copied(*pressed: str) -> str:
             await pilot.press(*pressed)
             await until(pilot, lambda: app.desk.pane == (app.focused and app.focused.id))
+            app.say("")
             await pilot.press("y")
+            await until(pilot, lambda: said(app) != "")
             return said(app)
 
         assert await copied("5") == "copied the log of box"
@@ -98,15 +100,15 @@ async def test_restart_gives_another_process(starter_images: Root) -> None:
 
 async def test_a_signal_is_sent(starter_images: Root) -> None:
     async with running(starter_images) as (app, pilot):
-        script = "trap 'exit 9' HUP; while :; do sleep 0.1; done"
+        script = "trap 'exit 9' HUP; echo ready; while :; do sleep 0.1; done"
         made = app.engine.containers.run(IDLE._replace(command=("sh", "-c", script)))
         app.desk.select(container_key(made.id))
-        await until(pilot, lambda: app.desk.container is not None and app.desk.container.state == "running")
+        await until(pilot, lambda: app.desk.query_one(Logs).text == "ready")
         await pilot.press("S")
         await until(pilot, lambda: isinstance(app.screen, SignalScreen))
         await pilot.press("j", "j", "j", "enter")
         await until(pilot, lambda: app.engine.containers.get("box").exit_code == 9)
-        assert said(app) == "$ cowl kill -s HUP box"
+        await until(pilot, lambda: said(app) == "$ cowl kill -s HUP box")
 
 
 async def test_an_image_in_use_stays_and_a_free_one_goes(starter_images: Root) -> None:
@@ -126,7 +128,7 @@ async def test_an_image_in_use_stays_and_a_free_one_goes(starter_images: Root) -
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
         await pilot.press("enter")
         await until(pilot, lambda: all("starter:latest" not in node.tags for node in app.desk.nodes))
-        assert said(app).startswith("$ cowl rmi starter:latest")
+        await until(pilot, lambda: said(app).startswith("$ cowl rmi starter:latest"))
 
 
 async def test_an_archive_is_loaded_and_a_missing_one_is_told(starter_images: Root, tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ async def test_a_new_name_is_given(starter_images: Root) -> None:
         await until(pilot, lambda: app.desk.container is not None)
         await pilot.press("R", "ctrl+u", *"crate", "enter")
         await until(pilot, lambda: [each.name for each in app.desk.containers] == ["crate"])
-        assert said(app) == "$ cowl rename box crate"
+        await until(pilot, lambda: said(app) == "$ cowl rename box crate")
 
 
 async def test_what_is_removed_is_no_longer_shown(starter_images: Root) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual.command import CommandList
 
 from engine.model import LaunchOptions
 from tests.support.roots import Run
@@ -83,7 +84,7 @@ async def test_keys_start_stop_pause_and_remove(starter_images: Root) -> None:
         await until(pilot, lambda: state() == "running")
         await pilot.press("p")
         await until(pilot, lambda: state() == "paused")
-        assert said(app) == "$ cowl pause box"
+        await until(pilot, lambda: said(app) == "$ cowl pause box")
         await pilot.press("p")
         await until(pilot, lambda: state() == "running")
         await pilot.press("S")
@@ -103,7 +104,7 @@ async def test_keys_start_stop_pause_and_remove(starter_images: Root) -> None:
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
         await pilot.press("enter")
         await until(pilot, lambda: not app.desk.containers)
-        assert said(app) == "$ cowl rm -f box"
+        await until(pilot, lambda: said(app) == "$ cowl rm -f box")
         assert app.engine.containers.list() == []
 
 
@@ -160,13 +161,14 @@ async def test_a_part_is_staged_and_committed(starter_images: Root, cowl: Run) -
         assert "(2 of 5 staged · +2B) as" in str(app.desk.command_line._label.visual)
         await pilot.press("enter")
         await until(pilot, lambda: len(app.desk.nodes) == 3)
-        assert "cowl commit --only /srv/app --except /srv/app/one web web:1" in said(app)
+        line = "cowl commit --only /srv/app --except /srv/app/one web web:1"
+        await until(pilot, lambda: line in said(app))
         made = cowl("diff", "web:1", check=True).stdout.split()
         assert made == ["A", "/srv/app", "A", "/srv/app/two"]
 
         await until(pilot, lambda: changes.subject.startswith("n:"))
         await pilot.press("3", "space")
-        assert "a layer is finished" in said(app)
+        await until(pilot, lambda: "a layer is finished" in said(app))
         app.desk.select(container_key(next(each.id for each in app.desk.containers)))
         await until(
             pilot, lambda: "4 A" in str(changes.border_subtitle) or "5 A" in str(changes.border_subtitle)
@@ -176,7 +178,7 @@ async def test_a_part_is_staged_and_committed(starter_images: Root, cowl: Run) -
         await until(pilot, lambda: isinstance(app.screen, CommitScreen))
         await pilot.press("enter")
         await until(pilot, lambda: len(app.desk.nodes) == 4)
-        assert "cowl commit --only /zed web web:2" in said(app)
+        await until(pilot, lambda: "cowl commit --only /zed web web:2" in said(app))
         assert cowl("diff", "web:2", check=True).stdout.split() == ["A", "/zed"]
 
 
@@ -232,7 +234,7 @@ async def test_a_filter_is_typed_and_taken_back(starter_images: Root) -> None:
         assert app.desk.pane == "forest"
         assert app.focused is app.desk.query_one(Forest)
         await pilot.press("escape")
-        assert len(app.desk.query_one(Forest).outline) == 2
+        await until(pilot, lambda: len(app.desk.query_one(Forest).outline) == 2)
 
 
 async def test_help_and_palette_open(starter_images: Root) -> None:
@@ -242,11 +244,9 @@ async def test_help_and_palette_open(starter_images: Root) -> None:
         await pilot.press("escape", "colon")
         await until(pilot, lambda: isinstance(app.screen, Palette))
         await pilot.press(*"starter:base")
-        await pilot.pause(0.5)
+        found = app.screen.query_one(CommandList)
+        await until(pilot, lambda: found.option_count == 1 and found.highlighted == 0)
         await pilot.press("enter")
-        await pilot.pause(0.3)
-        if isinstance(app.screen, Palette):
-            await pilot.press("enter")
         base = next(node for node in app.desk.nodes if "starter:base" in node.tags)
         await until(pilot, lambda: app.desk.subject == node_key(base.chain_id))
 

@@ -52,7 +52,8 @@ async def test_no_key_acts_on_what_took_the_place_of_the_selected(starter_images
             await until(pilot, lambda: selected(app) != gone)  # noqa: B023
             assert selected(app) in names, "another container"
             await pilot.press(key)
-            assert said(app) == f"{gone} is gone; {selected(app)} is selected now: press {key} again"
+            told = f"{gone} is gone; {selected(app)} is selected now: press {key} again"
+            await until(pilot, lambda: said(app) == told)  # noqa: B023
         assert states(app) == {"running"}
         assert (len(app.screen_stack), app.desk.command_line.asking, app.unfinished) == (1, False, [])
         assert notices(app) == []
@@ -73,7 +74,7 @@ async def test_the_key_acts_when_it_is_pressed_again_or_later_or_after_a_move(st
 
         await lose()
         await pilot.press("p")
-        assert "press p again" in said(app)
+        await until(pilot, lambda: "press p again" in said(app))
         for state in ("paused", "running"):
             await pilot.press("p")
             await until(pilot, lambda: app.desk.container is not None and app.desk.container.state == state)  # noqa: B023
@@ -113,6 +114,7 @@ async def test_an_image_that_others_remove_is_no_other_image(starter_images: Roo
         app.engine.images.remove(["starter"])
         await until(pilot, lambda: app.desk.subject not in ("", node_key(gone.chain_id)))
         await pilot.press("d")
-        assert said(app) == "starter:latest is gone; starter:base is selected now: press d again"
+        told = "starter:latest is gone; starter:base is selected now: press d again"
+        await until(pilot, lambda: said(app) == told)
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))

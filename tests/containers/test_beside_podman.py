@@ -8,10 +8,8 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
 
@@ -19,6 +17,7 @@ from engine.images.images import Images
 from engine.store.store import Store
 from tests.support import roots, traces
 from tests.support.captures import wait_for
+from tests.support.sides import Did, Side
 from tests.support.traces import Root
 
 pytestmark = [pytest.mark.kernel, pytest.mark.peers("podman", "runc")]
@@ -26,40 +25,6 @@ pytestmark = [pytest.mark.kernel, pytest.mark.peers("podman", "runc")]
 REFUSED = 125
 PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 IMAGE = "starter:base"
-
-
-class Did(NamedTuple):
-    """What a whole process did."""
-
-    code: int
-    out: str
-    complained: bool
-    """Whether it said anything on standard error."""
-
-
-class Side:
-    """One of the two command lines, on a store of its own that has the starter image."""
-
-    def __init__(self, words: list[str], options: list[str], env: dict[str, str]) -> None:
-        self._words = words
-        self._options = options
-        self._env = env
-
-    def __call__(self, *arguments: str, stdin: str = "") -> Did:
-        done = subprocess.run(
-            [*self._words, *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=self._env,
-        )
-        return Did(done.returncode, done.stdout, bool(done.stderr.strip()))
-
-    def run(self, *arguments: str, stdin: str = "") -> Did:
-        """`run` with what keeps containers of both apart from the machine's."""
-        return self("run", *self._options, *arguments, stdin=stdin)
 
 
 @pytest.fixture(scope="module")

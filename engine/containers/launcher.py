@@ -248,23 +248,23 @@ class _Desk:
         if self._given is not None:
             self._given.close()
             self._given = None
-        if self._spare is not None and _give(self._spare, data, descriptors):
-            self._spare, self._given = None, self._spare
-        else:
+        if not (data.startswith(request.START_PREFIX) and self._give(data, descriptors)):
             _fork(data, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
-
-def _give(spare: Channel, data: bytes, descriptors: list[int]) -> bool:
-    """Hand a launch over to the monitor that stands by; False when it is none, or that one is not there."""
-    if not data.startswith(request.START_PREFIX):
-        return False
-    try:
-        request.send_descriptors(spare, data, descriptors)
-    except OSError:
-        return False
-    return True
+    def _give(self, data: bytes, descriptors: list[int]) -> bool:
+        """Hand a launch over to the monitor that stands by; False when none is there, or it was killed."""
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return False
+        try:
+            request.send_descriptors(spare, data, descriptors)
+        except OSError:
+            spare.close()
+            return False
+        self._given = spare
+        return True
 
 
 def _warm(*_modules: object) -> None:

@@ -120,6 +120,17 @@ def test_containers_outlive_it(standing_engine: Engine, standing_cowl: Run) -> N
     wait_for(lambda: pid_of(standing_engine) not in (0, pid))
 
 
+def test_who_stands_by_is_replaced(standing_engine: Engine, standing_cowl: Run) -> None:
+    begun(standing_engine, standing_cowl)
+    wait_for(lambda: len(processes(standing_engine)) == STANDING)
+    for pid in processes(standing_engine):
+        if Path(f"/proc/{pid}/comm").read_text() == "cowl-monitor\n":
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(processes(standing_engine)) == STANDING - 2)
+    standing_cowl("run", "-d", "starter", "sleep", "100", check=True)
+    wait_for(lambda: len(processes(standing_engine)) == STANDING + 1)  # with whoever looks after that one
+
+
 @pytest.mark.parametrize("how", ["ulimit -n 512", "nice -n 5", "unshare -n", "unshare -m", "taskset 1"])
 def test_it_stands_by_for_those_alike_alone(standing_engine: Engine, standing_cowl: Run, how: str) -> None:
     if how.startswith("taskset") and len(os.sched_getaffinity(0)) == 1:

@@ -14,14 +14,12 @@ from engine.errors import CowlError
 if TYPE_CHECKING:
     from tui.app import Workstation
 
-INTERRUPTED = 130
-"""128 + SIGINT."""
-
 
 def main(root: str | None = None) -> int:
     """Open the workstation on *root* (None: $COWL_ROOT, or the usual place); the exit code.
 
-    What was begun is brought to its end after the screen is gone; Ctrl-C then ends the process without.
+    What was begun is brought to its end after the screen is gone; Ctrl-C or SIGTERM then ends the process
+    without.
     """
     try:
         with Engine(root, launcher=True) as engine:
@@ -40,16 +38,17 @@ def main(root: str | None = None) -> int:
 
 async def _run(app: Workstation) -> None:
     await app.run_async()
-    # The loop's own handler only cancels this task: just before its end, nobody would hear of it.
-    signal.signal(signal.SIGINT, _leave)
+    # The loop's handlers cancel this task, or have the app exit: nobody would hear of either any more.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     for doing in tuple(app.unfinished):
         sys.stderr.write(f"cowl: {doing} … (ctrl-c does not wait for it)\n")
     sys.stderr.flush()
 
 
-def _leave(*_: object) -> NoReturn:
+def _leave(number: int = signal.SIGINT, *_: object) -> NoReturn:
     """End the process at once: threads that are at work would be waited for."""
-    os._exit(INTERRUPTED)
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

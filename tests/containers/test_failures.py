@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +176,15 @@ def test_a_further_run_that_cannot_be_planned(launching: Engine, root: Root) -> 
     assert causes(launching, name)[0].startswith("monitor: JSONDecodeError")
 
 
+def unread(pid: int) -> int:
+    """Bytes in the pipe that is the output of *pid* (FIONREAD, pipe(7))."""
+    descriptor = os.open(f"/proc/{pid}/fd/1", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0]
+    finally:
+        os.close(descriptor)
+
+
 @pytest.mark.kernel
 def test_a_keeper_without_memory_sees_the_end(launching: Engine, root: Root, cowl: Run) -> None:
     """It can carry no more what the container says, and neither blocks nor ends it by that."""
@@ -180,13 +192,14 @@ def test_a_keeper_without_memory_sees_the_end(launching: Engine, root: Root, cow
     script = f"{wait.format('/go')}; seq 1 100000; >/said; {wait.format('/end')}; seq 1 1000; exit 7"
     name, keeper = kept(launching, "sh", "-c", script)
     first = launching.containers.get(name).pid
+    assert first
     with attach.connect(root.layout.container(name), name) as channel:
         channel.recv(request.MAX_PACKET)
         resource.prlimit(keeper, resource.RLIMIT_AS, (1, resource.RLIM_INFINITY))
         assert launching.containers.exec(name, ["touch", "/go"]) == 0
         wait_for(lambda: causes(launching, name))
         assert causes(launching, name) == ["monitor: MemoryError"]
-        wait_for(Path(root.layout.container(name).upper, "said").exists)
+        wait_for(lambda: Path(root.layout.container(name).upper, "said").exists() and not unread(first))
         os.kill(keeper, signal.SIGSTOP)  # it will meet the end and what was said last at once
         assert launching.containers.exec(name, ["touch", "/end"]) == 0
         wait_for(lambda: Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[0] == "Z")

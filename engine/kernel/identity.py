@@ -9,9 +9,8 @@ from engine.record import Record
 
 _LINE = 4096
 """More than proc_pid_stat(5) ever has: 52 numbers and a name, which the kernel writes at once."""
-
-
-_EXITING = 0x4
+_PF_EXITING = 0x4
+"""Among a process's flags: it is ending (include/linux/sched.h)."""
 
 
 class Identity(Record):
@@ -60,7 +59,7 @@ def is_ending(who: Identity) -> bool:
     That is PF_EXITING among its flags (proc_pid_stat(5), field 9; pid_namespaces(7)).
     """
     fields = _status(who.pid)
-    return fields is None or int(fields[19]) != who.start or bool(int(fields[6]) & _EXITING)
+    return fields is None or int(fields[19]) != who.start or bool(int(fields[6]) & _PF_EXITING)
 
 
 def open_pidfd(who: Identity) -> int | None:

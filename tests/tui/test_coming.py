@@ -9,12 +9,15 @@ from functools import wraps
 from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 from textual.widgets import Input
 
 from engine.errors import CowlError
+from engine.model import LaunchOptions
 from tests.support.traces import Root
 from tests.tui.test_surprise import Clock, launch, selected
 from tests.tui.workstation import notices, running, said, until
+from tui.app import Workstation
 from tui.dialogs.commit import CommitScreen
 from tui.dialogs.confirm import ConfirmScreen
 from tui.dialogs.launch import LaunchScreen
@@ -55,6 +58,14 @@ def held(facade: object, name: str) -> Iterator[Gate]:
             gate.set()
 
 
+async def box_selected(app: Workstation, pilot: Pilot[None]) -> None:
+    """Once a container, box, runs, is known to run, and is selected."""
+    (box,) = launch(app, "box")
+    app.desk.select(container_key(box))
+    await until(pilot, lambda: [each.state for each in app.desk.containers] == ["running"])
+    await until(pilot, lambda: selected(app) == "box")
+
+
 @pytest.mark.parametrize(
     ("key", "function", "dialog"),
     [("d", "removal_effect", ConfirmScreen), ("C", "propose_name", CommitScreen)],
@@ -64,9 +75,7 @@ async def test_what_is_pressed_twice_asks_once(
 ) -> None:
     async with running(starter_images) as (app, pilot):
         clock = Clock(app)
-        (box,) = launch(app, "box")
-        app.desk.select(container_key(box))
-        await until(pilot, lambda: selected(app) == "box")
+        await box_selected(app, pilot)
         with held(app.engine.containers if key == "d" else app.engine.changes, function) as gate:
             await pilot.press(key, key)
             clock.now += 1  # so late it is no answer, and asks again
@@ -84,9 +93,7 @@ async def test_what_is_pressed_twice_asks_once(
 async def test_the_answer_may_come_before_the_question(starter_images: Root, answer: str) -> None:
     async with running(starter_images) as (app, pilot):
         Clock(app)
-        (box,) = launch(app, "box")
-        app.desk.select(container_key(box))
-        await until(pilot, lambda: selected(app) == "box")
+        await box_selected(app, pilot)
         with held(app.engine.containers, "removal_effect") as gate:
             await pilot.press("d", answer)
             assert len(app.screen_stack) == 1
@@ -99,11 +106,23 @@ async def test_the_answer_may_come_before_the_question(starter_images: Root, ans
         assert "copied" not in said(app)
 
 
+async def test_a_question_is_about_what_is_so_when_it_is_asked(starter_images: Root) -> None:
+    async with running(starter_images) as (app, pilot):
+        box = app.engine.containers.create(LaunchOptions("starter", ("sleep", "1000"), name="box"))
+        app.desk.select(container_key(box.id))
+        await until(pilot, lambda: selected(app) == "box")
+        with held(app.engine.containers, "removal_effect") as gate:
+            await pilot.press("d")
+            app.engine.containers.start("box")
+            gate.set()
+            await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("y")
+        await until(pilot, lambda: said(app) == "$ cowl rm -f box")
+
+
 async def test_a_commit_takes_two_keys_however_fast_they_come(starter_images: Root) -> None:
     async with running(starter_images) as (app, pilot):
-        (box,) = launch(app, "box")
-        app.desk.select(container_key(box))
-        await until(pilot, lambda: selected(app) == "box")
+        await box_selected(app, pilot)
         for key in ("c", "enter"):
             app.simulate_key(key)
         await until(pilot, lambda: any("box:1" in node.tags for node in app.desk.nodes))
@@ -114,9 +133,7 @@ async def test_what_is_typed_for_a_shell_is_no_command(
 ) -> None:
     async with running(starter_images) as (app, pilot):
         Clock(app)
-        (box,) = launch(app, "box")
-        app.desk.select(container_key(box))
-        await until(pilot, lambda: selected(app) == "box")
+        await box_selected(app, pilot)
         lent: list[tuple[str, ...]] = []
         monkeypatch.setattr(app, "_lend", lambda words, sentence: lent.append(words))
         with held(app.engine.containers, "exec") as gate:
@@ -131,9 +148,7 @@ async def test_what_is_typed_for_a_shell_is_no_command(
 async def test_a_late_question_is_not_asked_over_another(starter_images: Root) -> None:
     async with running(starter_images) as (app, pilot):
         clock = Clock(app)
-        (box,) = launch(app, "box")
-        app.desk.select(container_key(box))
-        await until(pilot, lambda: selected(app) == "box")
+        await box_selected(app, pilot)
         with held(app.engine.containers, "removal_effect") as gate:
             await pilot.press("d")
             clock.now += 1
@@ -155,9 +170,7 @@ async def test_where_no_question_comes_keys_mean_what_they_always_do(
 
     async with running(starter_images) as (app, pilot):
         Clock(app)
-        (box,) = launch(app, "box")
-        app.desk.select(container_key(box))
-        await until(pilot, lambda: selected(app) == "box")
+        await box_selected(app, pilot)
         monkeypatch.setattr(type(app.engine.containers), "removal_effect", refused)
         await pilot.press("d")
         await until(pilot, lambda: bool(notices(app)) and app._coming is None)
@@ -181,9 +194,7 @@ async def test_the_key_after_that_of_a_pane_is_for_that_pane(starter_images: Roo
 
 async def test_an_end_of_work_takes_no_letter_from_an_answer(starter_images: Root) -> None:
     async with running(starter_images) as (app, pilot):
-        (box,) = launch(app, "box")
-        app.desk.select(container_key(box))
-        await until(pilot, lambda: selected(app) == "box")
+        await box_selected(app, pilot)
         with held(app.engine.changes, "commit") as gate:
             await pilot.press("2", "c")
             await until(pilot, lambda: app.desk.command_line.asking)

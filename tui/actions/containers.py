@@ -90,8 +90,7 @@ class ContainerActions(Base):
         if isinstance(item, Node):
             self._ask_image_removal(item)
             return
-        effect = partial(self.engine.containers.removal_effect, item.id)
-        self.ask(effect, partial(self._ask_removal, item))
+        self.ask(partial(self._foresee, item.id), self._ask_removal)
 
     def action_logs(self) -> None:
         """Show what the container has said."""
@@ -181,7 +180,13 @@ class ContainerActions(Base):
                 twin=f"cowl kill -s {signal} {container.name}",
             )
 
-    def _ask_removal(self, container: Container, effect: Removal) -> None:
+    def _foresee(self, container_id: str) -> tuple[Container, Removal]:
+        """The container as it is now, not as it was when it was shown, and what goes with it."""
+        effect = self.engine.containers.removal_effect(container_id)
+        return self.engine.containers.get(container_id), effect
+
+    def _ask_removal(self, known: tuple[Container, Removal]) -> None:
+        container, effect = known
         screen = ConfirmScreen(f"Remove {container.name}", effect)
         self.push_screen(screen, partial(self._remove, container))
 

@@ -189,7 +189,7 @@ def unread(pid: int) -> int:
 def test_a_keeper_without_memory_sees_the_end(launching: Engine, root: Root, cowl: Run) -> None:
     """It can carry no more what the container says, and neither blocks nor ends it by that."""
     wait = "until test -e {}; do sleep 0.05; done"
-    script = f"{wait.format('/go')}; seq 1 100000; >/said; {wait.format('/end')}; seq 1 1000; exit 7"
+    script = f"{wait.format('/go')}; seq 1 20000; >/said; {wait.format('/end')}; seq 1 1000; exit 7"
     name, keeper = kept(launching, "sh", "-c", script)
     first = launching.containers.get(name).pid
     assert first

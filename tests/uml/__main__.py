@@ -24,10 +24,10 @@ from typing import NamedTuple
 KERNEL = "linux.uml"
 CHECKOUT = Path(__file__).resolve().parents[2]
 MEMORY = os.environ.get("UML_MEMORY", "2G")
-LIMIT_SECONDS = float(os.environ.get("UML_SECONDS", "1800"))
+LIMIT_SECONDS = float(os.environ.get("UML_SECONDS", "2700"))
 LABEL = os.environ.get("UML_LABEL", "")
 """What each line of output begins with, where several guests run side by side."""
-ALIKE = ("copying", "crowd", "health", "logs", "restarting", "standing", "unfinished", "volumes")
+ALIKE = ("copying", "crowd", "health", "logs", "moments", "restarting", "standing", "unfinished", "volumes")
 """Tests of containers that ask the kernel nothing that the others do not ask: files and processes of ours."""
 SHARES = (
     (
